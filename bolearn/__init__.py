@@ -1,0 +1,1 @@
+"""Bayesian optimisation with a replicate axis: the companion package of the course."""

@@ -1,0 +1,70 @@
+"""The few roles everything else is written against.
+
+Anything with these members takes part: a Gaussian process, an ensemble, samples from another
+library. An acquisition is any function of X, a lambda included.
+
+Taught in part_4/tutorial_01.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Acquisition = Callable[[Tensor], Tensor]
+"""Maps ``*batch q d`` to ``*batch``: one value for each set of q points."""
+
+
+@runtime_checkable
+class Posterior(Protocol):
+    """Belief about f(X)."""
+
+    @property
+    def mean(self) -> Float[Tensor, "*batch q m"]:
+        """Expected values."""
+
+    @property
+    def variance(self) -> Float[Tensor, "*batch q m"]:
+        """Marginal variances."""
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of the standard normals that one joint draw consumes."""
+
+    def rsample(self, z: Float[Tensor, "s *event"]) -> Float[Tensor, "s *batch q m"]:
+        """Joint samples as a differentiable function of the standard normals z."""
+
+
+@runtime_checkable
+class Surrogate(Protocol):
+    """A model of the unknown function."""
+
+    num_outputs: int
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The replicate shape ``*r``."""
+
+    def posterior(
+        self, X: Float[Tensor, "*batch q d"], *, observation_noise: bool = False
+    ) -> Posterior:
+        """Joint belief about the q points of each batch entry."""
+
+
+@runtime_checkable
+class HasTrainingData(Protocol):
+    """A surrogate that knows where it was observed; start points and incumbents use it."""
+
+    X: Tensor
+    Y: Tensor
+    observed: Tensor
+
+
+@runtime_checkable
+class SupportsPending(Protocol):
+    """An acquisition that can take points under evaluation into account."""
+
+    def with_pending(self, X: Float[Tensor, "*r p d"]) -> Acquisition:
+        """A new acquisition that counts X as already chosen."""

@@ -1,0 +1,150 @@
+"""Randomness from explicit seeds: named sub-seeds, and streams that are batched over replicates.
+
+Nothing in the package reads or writes torch's global random state. Whatever draws takes ``seed``:
+an int, or a sequence of R ints, one for each replicate. With an int, replicate i of R gets the seed
+``derive(seed, i)``; a run without a replicate axis uses the int itself. So replicate i of a batch
+seeded with ``seed`` draws what a single run seeded with ``derive(seed, i)`` draws.
+
+`uniform` is counter-based (SplitMix64: Steele, Lea & Flood, "Fast splittable pseudorandom number
+generators", OOPSLA 2014, https://doi.org/10.1145/2660193.2660195): entry j of stream k is a hash
+of (k, j). Streams of many replicates are therefore one tensor expression, equal on every device.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .errors import DataError
+
+Seed = int | Sequence[int]
+
+_WORD = 1 << 64
+
+
+def check_seed(seed: object) -> Seed:
+    """Check that ``seed`` is a non-negative int below 2**63, or a sequence of such ints.
+
+    Raises:
+        DataError: it is not.
+    """
+    one = isinstance(seed, int)
+    many = isinstance(seed, Sequence) and not isinstance(seed, str | bytes)
+    entries = [seed] if one else list(seed) if many else [seed]  # type: ignore[call-overload]
+    for entry in entries:
+        if isinstance(entry, bool) or not isinstance(entry, int) or not 0 <= entry < 1 << 63:
+            raise DataError(
+                f"seed: expected an int in [0, 2**63) or a sequence of them, got {entry!r}"
+            )
+    return seed if one else tuple(entries)  # type: ignore[return-value]
+
+
+def derive(seed: int, *names: int | str) -> int:
+    """An independent seed for each path of names: ``derive(7, "fit", 3)``.
+
+    Args:
+        seed: the parent seed.
+        names: ints or strings; another path gives an unrelated seed.
+
+    Returns:
+        An int in [0, 2**53), exact in JSON and in JavaScript.
+
+    Example:
+        >>> derive(0, "fit", 1) == derive(0, "fit", 1)
+        True
+        >>> derive(0, "fit", 1) == derive(0, "fit", 2)
+        False
+    """
+    check_seed(seed)
+    digest = hashlib.blake2b(repr((int(seed), *names)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 11
+
+
+def replicate_seeds(seed: Seed, replicates: Sequence[int]) -> list[int]:
+    """One seed for each replicate, in row-major order of the replicate shape ``*r``.
+
+    Args:
+        seed: an int (replicate i gets ``derive(seed, i)``; with no replicate axis the int itself)
+            or one int for each replicate.
+        replicates: the replicate shape; ``()`` means a single run.
+
+    Raises:
+        DataError: a sequence of another length than the number of replicates.
+    """
+    checked, count = check_seed(seed), math.prod(replicates)
+    if isinstance(checked, int):
+        return [derive(checked, i) for i in range(count)] if len(replicates) else [checked]
+    if len(checked) != count:
+        raise DataError(
+            f"seed: expected {count} seeds for replicates {tuple(replicates)}, got {len(checked)}"
+        )
+    return list(checked)
+
+
+def derive_each(seed: Seed, *names: int | str) -> Seed:
+    """`derive` for an int, or for each entry of a sequence of seeds."""
+    checked = check_seed(seed)
+    if isinstance(checked, int):
+        return derive(checked, *names)
+    return tuple(derive(entry, *names) for entry in checked)
+
+
+def _signed(word: int) -> int:
+    """The int64 with the same bits as an unsigned 64-bit word."""
+    word %= _WORD
+    return word - _WORD if word >= _WORD // 2 else word
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of int64 (torch's own shift copies the sign bit)."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def random_words(seeds: Sequence[int], count: int, device: torch.device | None = None) -> Tensor:
+    """``count`` random 64-bit words for each seed, as int64 of shape ``len(seeds) count``.
+
+    SplitMix64: word j of stream k is mix(k + (j + 1) * golden), with wrap-around arithmetic.
+    The seed itself is mixed first, so that neighbouring seeds do not give shifted streams.
+    """
+    golden = 0x9E3779B97F4A7C15
+    start = torch.tensor([_signed(seed * 0xD1342543DE82EF95 + golden) for seed in seeds])
+    counter = torch.arange(1, count + 1, device=device) * _signed(golden)
+    z = _mix(start.to(device)).unsqueeze(-1) + counter
+    return _mix(z)
+
+
+def _mix(z: Tensor) -> Tensor:
+    z = (z ^ _shift_right(z, 30)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ _shift_right(z, 27)) * _signed(0x94D049BB133111EB)
+    return z ^ _shift_right(z, 31)
+
+
+def uniform(
+    seeds: Sequence[int], shape: Sequence[int], device: torch.device | None = None
+) -> Tensor:
+    """Uniform numbers in the open interval (0, 1), a stream for each seed.
+
+    Args:
+        seeds: R seeds.
+        shape: what each stream fills, row-major.
+        device: where the result lives; the numbers do not depend on it.
+
+    Returns:
+        ``R *shape``, multiples of 2**-53 plus 2**-54, so never 0 or 1.
+
+    Example:
+        >>> a, b = uniform([1, 2], [3]), uniform([2], [3])
+        >>> torch.equal(a[1], b[0])
+        True
+    """
+    words = random_words(seeds, math.prod(shape), device)
+    return ((_shift_right(words, 11).double() + 0.5) * 2.0**-53).reshape(len(seeds), *shape)
+
+
+def normal(
+    seeds: Sequence[int], shape: Sequence[int], device: torch.device | None = None
+) -> Tensor:
+    """Standard normal numbers ``R *shape`` by inverting the distribution function of `uniform`."""
+    return torch.special.ndtri(uniform(seeds, shape, device))
