@@ -132,7 +132,7 @@ def uniform(
         device: where the result lives; the numbers do not depend on it.
 
     Returns:
-        ``R *shape``, multiples of 2**-53 plus 2**-54, so never 0 or 1.
+        ``R *shape``, odd multiples of 2**-53, so never 0 or 1.
 
     Example:
         >>> a, b = uniform([1, 2], [3]), uniform([2], [3])
@@ -140,7 +140,7 @@ def uniform(
         True
     """
     words = random_words(seeds, math.prod(shape), device)
-    return ((_shift_right(words, 11).double() + 0.5) * 2.0**-53).reshape(len(seeds), *shape)
+    return ((_shift_right(words, 12).double() + 0.5) * 2.0**-52).reshape(len(seeds), *shape)
 
 
 def normal(
