@@ -1,0 +1,15 @@
+"""The teaching kit's own errors; all are `bolearn.BolearnError` as well."""
+
+from bolearn.errors import BolearnError, DataError
+
+
+class ClaimError(BolearnError, AssertionError):
+    """A claim made by a notebook is false; the message gives the numbers."""
+
+
+class Violation(BolearnError, AssertionError):
+    """A result breaks the statement that a check tests."""
+
+
+class ExerciseError(DataError):
+    """An exercise is unknown, or its file does not follow the format."""
