@@ -1,0 +1,200 @@
+"""Kernel matrices and their Cholesky factors: the only two pieces of linear algebra a GP needs.
+
+`gram` is the single door to a kernel. Calling ``kernel.forward`` directly would silently skip its
+``active_dims``; the door goes through ``kernel(A, B)`` with lazy evaluation switched off.
+
+Taught in part_3/tutorial_03.
+"""
+
+from dataclasses import dataclass
+
+import gpytorch
+import torch
+from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .errors import NumericsError, ShapeError
+
+# Relative jitter tried in turn by psd_cholesky; beyond the last the matrix is not a rounded
+# positive definite one but a wrong one.
+_JITTERS = (1e-10, 1e-8, 1e-6, 1e-5, 1e-4)
+
+
+def squared_distances_reference(
+    x: Float[Tensor, "*b p d"], z: Float[Tensor, "*b n d"]
+) -> Float[Tensor, "*b p n"]:
+    """|x_i - z_j|^2 by the definition; needs a ``p n d`` tensor."""
+    return (x.unsqueeze(-2) - z.unsqueeze(-3)).square().sum(-1)
+
+
+def squared_distances(
+    x: Float[Tensor, "*b p d"], z: Float[Tensor, "*b n d"]
+) -> Float[Tensor, "*b p n"]:
+    """|x_i - z_j|^2 = |x_i|^2 + |z_j|^2 - 2 x_i . z_j, by one matrix product.
+
+    Both sets are moved to the centre of ``z`` first: the distance does not change, but the squares
+    that cancel against each other get small (part_1/tutorial_01 shows what happens otherwise).
+
+    Args:
+        x: points.
+        z: other points, with the same (or broadcastable) leading axes.
+
+    Returns:
+        Squared distances, never negative.
+
+    Raises:
+        ShapeError: a different number of coordinates.
+
+    Example:
+        >>> a = torch.tensor([[0.0], [3.0]], dtype=torch.float64) + 1e3
+        >>> squared_distances(a, a)
+        tensor([[0., 9.],
+                [9., 0.]], dtype=torch.float64)
+    """
+    if x.ndim < 2 or z.ndim < 2 or x.shape[-1] != z.shape[-1]:
+        raise ShapeError(
+            "x and z: expected *b p d and *b n d with one number of coordinates d, "
+            f"got {tuple(x.shape)} and {tuple(z.shape)}"
+        )
+    centre = z.mean(-2, keepdim=True)
+    a, b = x - centre, z - centre
+    squares = a.square().sum(-1, keepdim=True) + b.square().sum(-1).unsqueeze(-2)
+    return (squares - 2 * a @ b.mT).clamp(min=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Stationary:
+    """A plain RBF or Matern kernel, as numbers: what the closed-form fast paths need.
+
+    ``kind`` is "rbf", "matern52" or "matern32"; lengthscale ``*b d``; outputscale ``*b`` or None.
+    """
+
+    kind: str
+    lengthscale: Tensor
+    outputscale: Tensor | None
+
+    @staticmethod
+    def of(kernel: Kernel, d: int) -> "Stationary | None":
+        """The plain kernel that ``kernel`` is, or None if it is anything else.
+
+        Types are compared exactly: a subclass may compute something different.
+        """
+        scale = None
+        base = kernel
+        if type(kernel) is ScaleKernel and kernel.active_dims is None:
+            base, scale = kernel.base_kernel, kernel.outputscale
+        kind = stationary_kind(base)
+        if kind is None:
+            return None
+        lengthscale = base.lengthscale.squeeze(-2)
+        if scale is not None and scale.shape != lengthscale.shape[:-1]:
+            return None
+        return Stationary(kind, lengthscale.expand(*lengthscale.shape[:-1], d), scale)
+
+
+def stationary_kind(kernel: Kernel) -> str | None:
+    """ "rbf", "matern52", "matern32", or None for a kernel without a closed-form fast path."""
+    if kernel.active_dims is not None or not kernel.has_lengthscale:
+        return None
+    if type(kernel) is RBFKernel:
+        return "rbf"
+    if type(kernel) is MaternKernel:
+        return {2.5: "matern52", 1.5: "matern32"}.get(kernel.nu)
+    return None
+
+
+def correlation(kind: str, r2: Tensor) -> tuple[Tensor, Tensor]:
+    """Correlation k(r^2) of a stationary kernel, and H = -2 dk / d(r^2).
+
+    H is what every derivative needs: dk/dx = -H (x - x') / l^2. ``r2`` may be overwritten.
+    """
+    if kind == "rbf":
+        k = r2.mul_(-0.5).exp_()
+        return k, k
+    if kind == "matern52":
+        s = (5 * r2).sqrt_()
+        e = torch.exp(-s)
+        h = (1 + s).mul_(e).mul_(5 / 3)
+        return h.mul(3 / 5).addcmul_(r2, e, value=5 / 3), h
+    s = (3 * r2).sqrt_()
+    e = torch.exp(-s)
+    return (1 + s).mul_(e), e.mul(3)
+
+
+def gram(
+    kernel: Kernel, A: Float[Tensor, "*b p d"], B: Float[Tensor, "*c n d"] | None = None
+) -> Float[Tensor, "*e p n"]:
+    """Kernel matrix k(A, B), differentiable; the single door to a gpytorch kernel.
+
+    Args:
+        kernel: any gpytorch kernel, with batch axes that broadcast against those of A and B.
+        A: points.
+        B: other points; default A.
+
+    Returns:
+        The dense matrix.
+    """
+    with gpytorch.settings.lazily_evaluate_kernels(False):
+        return kernel(A, A if B is None else B).to_dense()  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, eq=False)
+class Cholesky:
+    """Lower factor L, with the relative jitter that was added to each matrix to get it."""
+
+    L: Float[Tensor, "*b n n"]
+    jitter: Float[Tensor, "*b"]
+
+
+def psd_cholesky(
+    A: Float[Tensor, "*b n n"], points: Float[Tensor, "*b n d"] | None = None
+) -> Cholesky:
+    """Cholesky factor of positive semi-definite matrices, each with as little jitter as it needs.
+
+    Matrices that factorise as they are stay untouched; the others get 1e-10, ..., 1e-4 times their
+    mean diagonal added to the diagonal.
+
+    Args:
+        A: symmetric matrices.
+        points: where the rows belong to, for the error message.
+
+    Returns:
+        The factors and the jitter; ``A = L L^T - jitter * mean(diag A) * I``.
+
+    Raises:
+        NumericsError: a matrix is not positive definite even with jitter 1e-4.
+    """
+    L, info = torch.linalg.cholesky_ex(A)
+    jitter = torch.zeros_like(A[..., 0, 0])
+    if not info.any():
+        return Cholesky(L, jitter)
+    scale = A.diagonal(dim1=-2, dim2=-1).mean(-1).abs().clamp(min=torch.finfo(A.dtype).tiny)
+    for attempt in _JITTERS:
+        jitter = torch.where(info > 0, attempt, jitter)
+        # Sound matrices are factorised again with zero jitter: the same factor, and one graph.
+        L, info = torch.linalg.cholesky_ex(A + torch.diag_embed((jitter * scale)[..., None].expand(
+            A.shape[:-1])))
+        if not info.any():
+            return Cholesky(L, jitter)
+    raise NumericsError(_explain_singular(A, info, points))
+
+
+def _explain_singular(A: Tensor, info: Int[Tensor, "*b"], points: Tensor | None) -> str:
+    where = tuple(int(i) for i in (info > 0).nonzero()[0])
+    matrix = A[where]
+    text = (
+        f"matrix {where}: expected a positive semi-definite matrix, got one that is not, even with "
+        f"{_JITTERS[-1]:g} of its mean diagonal added"
+    )
+    if not torch.isfinite(matrix).all():
+        return text + "; it has NaN or infinite entries: look at the kernel's parameters"
+    if points is None or len(matrix) < 2:
+        return text + "; raise the noise variance or check that the kernel is a valid one"
+    p = points.expand(*A.shape[:-1], points.shape[-1])[where]
+    gaps = squared_distances(p, p).sqrt() + torch.diag(torch.full_like(p[:, 0], torch.inf))
+    i, j = divmod(int(gaps.argmin()), len(p))
+    return text + (
+        f"; the two closest points are rows {i} and {j}, {gaps[i, j].item():.3g} apart: merge them "
+        "or raise the noise variance"
+    )

@@ -1,0 +1,1 @@
+"""Surrogates: models of the unknown function that answer with a posterior."""

@@ -1,0 +1,636 @@
+r"""The exact Gaussian process: dense algebra, cached once, batched over replicates and outputs.
+
+With K = k(X, X) + noise = L L^T and a = K^-1 (y - c), the belief at x is
+
+    mean c + k(x, X) a,    variance k(x, x) - |k(x, X) L^-T|^2.
+
+Everything that does not depend on x is computed once and cached: a, L^-1 and the scaled inputs.
+(L^-1 and not K^-1: the error of the latter grows with the condition number.) For plain RBF and
+Matern kernels value and gradient at x come in closed form (`_Marginal`, `_Joint`); any other
+gpytorch kernel goes through autograd (`marginal_reference`, `joint_reference`).
+
+Taught in part_3/tutorial_03 and part_4/tutorial_01.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gpytorch.kernels import Kernel
+from gpytorch.likelihoods import GaussianLikelihood
+from gpytorch.means import ConstantMean, Mean
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ..errors import DataError, ShapeError
+from ..linalg import Stationary, correlation, gram, psd_cholesky
+from ..posteriors import GaussianPosterior
+from ..shapes import check_bounds, check_data, check_points, check_same_device, check_tensor
+from ..transforms import Standardize, UnitCube
+from . import priors
+from .replicated import replicate_kernel, replicate_mean
+
+# Posterior variances are floored here, relative to the prior variance: rounding can make them
+# negative, and nothing distinguishes smaller ones from zero.
+VARIANCE_FLOOR = 1e-14
+
+
+@dataclass(frozen=True, eq=False)
+class _Cache:
+    """What prediction needs; rows are replicates x outputs, flattened to b."""
+
+    alpha: Tensor  # b n: K^-1 (y - c)
+    Linv: Tensor  # b n n: L^-1, with the rows of masked observations zeroed
+    LinvT: Tensor  # b n n, contiguous
+    constant: Tensor | None  # b: the mean's constant; None for other means
+    stationary: Stationary | None  # rows of a plain kernel
+    centre: Tensor  # b 1 d: subtracted from inputs before scaling
+    Z: Tensor  # b n d: (X - centre) / lengthscale
+    z2: Tensor  # b n: squared norms of Z
+    jitter: Tensor  # b: relative jitter that K needed
+    L: Tensor  # b n n
+
+
+class ExactGP(nn.Module):
+    """Gaussian process with Gaussian noise, one independent GP for each output.
+
+    Inputs are mapped to the unit cube by ``bounds`` and outputs are standardised inside; whatever
+    goes in and comes out is in user units. ``bounds`` scale the model and do not fence it: the
+    posterior answers outside them too.
+
+    Args:
+        X: observed inputs ``*r n d``.
+        Y: observed values ``*r n m``.
+        bounds: ``2 d`` or ``*r 2 d``.
+        kernel: any gpytorch kernel on the unit cube; one without batch shape is copied for every
+            replicate and output. Default: RBF, one lengthscale per input, scaled log-normal prior.
+        mean: a gpytorch mean; default a constant.
+        noise_var: known noise variance in squared user units: a number, ``m``, or per point
+            ``*r n m``. Default: one learned variance for each replicate and output.
+        observed: which rows count, ``*r n``; default all. Masked rows may hold anything.
+        standardize: whether outputs are standardised (mean 0, variance 1) inside.
+
+    Raises:
+        DataError: not float64, not finite, bad bounds, no observation, non-positive noise.
+        ShapeError: shapes that do not belong together.
+
+    Example:
+        >>> X = torch.linspace(0, 1, 5, dtype=torch.float64).unsqueeze(-1)
+        >>> box = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        >>> ExactGP(X, X.sin(), box).posterior(X[:2]).mean.shape
+        torch.Size([2, 1])
+
+    Source: Rasmussen & Williams, "Gaussian processes for machine learning", 2006, algorithm 2.1.
+    Defaults as BoTorch's ``SingleTaskGP``, so that numbers compare.
+    """
+
+    X: Tensor
+    Y: Tensor
+    observed: Tensor
+    bounds: Tensor
+    noise: Tensor | None
+
+    def __init__(
+        self,
+        X: Float[Tensor, "*r n d"],
+        Y: Float[Tensor, "*r n m"],
+        bounds: Float[Tensor, "*r2 2 d"],
+        *,
+        kernel: Kernel | None = None,
+        mean: Mean | None = None,
+        noise_var: float | Tensor | None = None,
+        observed: Bool[Tensor, "*r n"] | None = None,
+        standardize: bool = True,
+    ) -> None:
+        super().__init__()
+        X, Y = check_data(X, Y, observed)
+        box = check_bounds(bounds, X.shape[-1])
+        check_same_device(X=X, bounds=box)
+        r, n, d, m = X.shape[:-2], X.shape[-2], X.shape[-1], Y.shape[-1]
+        if box.shape[:-2] not in (torch.Size(), r):
+            raise ShapeError(
+                f"bounds: expected shape 2 {d} or {(*r, 2, d)}, got {tuple(box.shape)}"
+            )
+        mask = torch.ones(*r, n, dtype=torch.bool, device=X.device)
+        mask = mask if observed is None else observed
+        # Masked rows may hold NaN: put something harmless there (the box's lower corner and 0).
+        X = torch.where(mask.unsqueeze(-1), X, box[..., :1, :]).detach()
+        Y = torch.where(mask.unsqueeze(-1), Y, 0.0).detach()
+        for name, value in (("X", X), ("Y", Y), ("observed", mask), ("bounds", box)):
+            self.register_buffer(name, value)
+        self.cube = UnitCube(box)
+        self.outcome = Standardize.fit(Y, mask) if standardize else Standardize.identity(Y)
+        batch = (*r, m)
+        self.kernel = (
+            priors.default_kernel(d, batch)
+            if kernel is None
+            else replicate_kernel(kernel, batch, d)
+        ).to(X)
+        self.mean = (
+            ConstantMean(batch_shape=torch.Size(batch)).double()
+            if mean is None
+            else replicate_mean(mean, batch)
+        ).to(X)
+        self.register_buffer("noise", self._fixed_noise(noise_var, batch, n))
+        self.likelihood: GaussianLikelihood | None = None
+        if noise_var is None:
+            self.likelihood = priors.default_likelihood(batch).to(X)
+        self.fit_report: Any = None
+        self._cached: tuple[tuple[int, ...], _Cache] | None = None
+        self._tracked = list(self.parameters())
+
+    def _fixed_noise(
+        self, noise_var: float | Tensor | None, batch: tuple[int, ...], n: int
+    ) -> Tensor | None:
+        """Given noise variances as ``*r m n`` in standardised units, or None."""
+        if noise_var is None:
+            return None
+        value = torch.as_tensor(noise_var, dtype=torch.float64, device=self.X.device)
+        if isinstance(noise_var, Tensor):
+            check_tensor("noise_var", noise_var)
+        if not torch.isfinite(value).all() or not (value > 0).all():
+            raise DataError(
+                "noise_var: expected positive variances in squared user units, "
+                f"got {value.flatten()[:4].tolist()}; for noise-free data use a small one, "
+                "for example 1e-6 times the variance of Y"
+            )
+        full = (*batch[:-1], n, batch[-1])
+        try:
+            value = value.expand(full)
+        except RuntimeError:
+            raise ShapeError(
+                f"noise_var: expected a number, m = {batch[-1]} values or shape {full}, "
+                f"got {tuple(value.shape)}"
+            ) from None
+        return (value / self.outcome.scale.square()).mT
+
+    # -- what the model is made of ---------------------------------------------------------------
+
+    @property
+    def num_outputs(self) -> int:
+        """m."""
+        return self.Y.shape[-1]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The replicate shape ``*r``."""
+        return self.X.shape[:-2]
+
+    @property
+    def output_scale(self) -> Float[Tensor, "*r m"]:
+        """Standard deviation by which each output was divided, in user units."""
+        return self.outcome.scale.squeeze(-2)
+
+    def noise_variance(self) -> Float[Tensor, "*r m n"]:
+        """Noise variance of each observation, in standardised units."""
+        if self.noise is not None:
+            return self.noise
+        assert self.likelihood is not None
+        return self.likelihood.noise.expand(*self.batch_shape, self.num_outputs, self.X.shape[-2])
+
+    def training_inputs(self) -> Float[Tensor, "*r 1 n d"]:
+        """Observed inputs in the unit cube, with an axis for the outputs."""
+        return self.cube.encode(self.X).unsqueeze(-3)
+
+    def training_outputs(self) -> Float[Tensor, "*r m n"]:
+        """Observed values, standardised."""
+        return self.outcome.encode(self.Y).mT
+
+    def hyperparameters(self) -> dict[str, Tensor]:
+        """Hyperparameters in the model's units (unit cube, standardised outputs), detached.
+
+        Returns:
+            For plain kernels ``lengthscale`` (``*r m d``) and, with a `ScaleKernel`,
+            ``outputscale`` (``*r m``); ``mean`` (``*r m``) for a constant mean; ``noise_var``
+            (``*r m``) when it is learned. Other kernels' and means' parameters go by their path,
+            for example ``kernel.kernels.0.lengthscale``.
+        """
+        return {name: get().detach().clone() for name, (get, _) in self._slots().items()}
+
+    def with_hyperparameters(self, **values: Tensor | float) -> "ExactGP":
+        """A copy of the model with some hyperparameters replaced; data and transforms are shared.
+
+        Args:
+            values: by the names of `hyperparameters`; anything that broadcasts to their shape.
+
+        Raises:
+            DataError: an unknown name, a value that is not finite or outside its constraint.
+            ShapeError: a value that does not broadcast.
+        """
+        twin = copy.copy(self)
+        twin._modules = {name: copy.deepcopy(module) for name, module in self._modules.items()}
+        twin._cached, twin.fit_report = None, None
+        twin._tracked = list(twin.parameters())
+        twin.set_hyperparameters(values)
+        return twin
+
+    def set_hyperparameters(self, values: dict[str, Tensor | float]) -> None:
+        """Replace hyperparameters in place (see `with_hyperparameters`)."""
+        slots = self._slots()
+        for name, value in values.items():
+            if name not in slots:
+                raise DataError(
+                    f"hyperparameters: expected names among {sorted(slots)}, got {name!r}"
+                )
+            get, put = slots[name]
+            have = get()
+            given = torch.as_tensor(value, dtype=have.dtype, device=have.device)
+            if not torch.isfinite(given).all():
+                raise DataError(f"{name}: expected finite numbers, got {given.flatten().tolist()}")
+            try:
+                given = given.expand_as(have)
+            except RuntimeError:
+                raise ShapeError(
+                    f"{name}: expected shape {tuple(have.shape)}, got {tuple(given.shape)}"
+                ) from None
+            try:
+                put(given.clone())
+            except RuntimeError as cause:
+                raise DataError(f"{name}: outside its constraint: {cause}") from cause
+
+    def _slots(self) -> dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], object]]]:
+        """Name -> (read, write) of each hyperparameter."""
+        slots: dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], object]]] = {}
+        plain = self.stationary() is not None
+        if plain:
+            base = getattr(self.kernel, "base_kernel", self.kernel)
+            slots["lengthscale"] = (
+                lambda: base.lengthscale.squeeze(-2),
+                lambda v: base._set_lengthscale(v.unsqueeze(-2)),
+            )
+            if base is not self.kernel:
+                slots["outputscale"] = (
+                    lambda: self.kernel.outputscale,
+                    lambda v: self.kernel._set_outputscale(v),
+                )
+        else:
+            slots |= _module_slots("kernel", self.kernel)
+        if type(self.mean) is ConstantMean:
+            slots["mean"] = (
+                lambda: self.mean.constant,
+                lambda v: self.mean.initialize(constant=v),
+            )
+        else:
+            slots |= _module_slots("mean", self.mean)
+        noise = self.likelihood
+        if noise is not None:
+            slots["noise_var"] = (
+                lambda: noise.noise.squeeze(-1),
+                lambda v: noise._set_noise(v.unsqueeze(-1)),
+            )
+        return slots
+
+    def stationary(self) -> Stationary | None:
+        """The plain kernel behind the closed-form fast paths, or None."""
+        return Stationary.of(self.kernel, self.X.shape[-1])
+
+    # -- the belief ------------------------------------------------------------------------------
+
+    def posterior(
+        self, X: Float[Tensor, "*batch q d"], *, observation_noise: bool = False
+    ) -> GaussianPosterior:
+        """Belief about f (or, with ``observation_noise``, about a new observation) at X.
+
+        Args:
+            X: points in user units; the trailing axes of ``*batch`` are the replicates, each equal
+                to the model's or 1 (``b 1 q d`` asks the same points of every replicate).
+            observation_noise: adds the noise variance; for noise known per point, its average.
+
+        Returns:
+            The posterior, differentiable in X; moments ``*batch q m`` in user units.
+
+        Raises:
+            DataError: points that are not finite float64 numbers.
+            ShapeError: shapes that do not fit the model.
+        """
+        X = check_points(X, self.X.shape[-1], self.batch_shape)
+        check_same_device(X=X, model=self.X)
+        r = self.batch_shape
+        if len(r) and X.shape[-2 - len(r) : -2] != r:
+            X = X.expand(*X.shape[: -2 - len(r)], *r, *X.shape[-2:])
+        shape = torch.Size((*X.shape[:-1], self.num_outputs))
+        return GaussianPosterior(
+            shape,
+            lambda: self._marginal(X, observation_noise),
+            lambda: self._joint(X, observation_noise),
+        )
+
+    def _rows(self, X: Tensor) -> Tensor:
+        """``*batch q d`` in user units -> ``b t q d`` in the unit cube, rows b = replicates x m."""
+        r, (q, d) = self.batch_shape, X.shape[-2:]
+        U = self.cube.encode(X).reshape(-1, r.numel(), q, d).transpose(0, 1)
+        if self.num_outputs > 1:
+            U = U.repeat_interleave(self.num_outputs, dim=0)
+        return U
+
+    def _unrows(self, x: Tensor, batch: torch.Size) -> Tensor:
+        """``b t ...`` -> ``*batch m ...``."""
+        rest = x.shape[2:]
+        x = x.reshape(self.batch_shape.numel(), self.num_outputs, *x.shape[1:])
+        return x.movedim(2, 0).reshape(*batch, self.num_outputs, *rest)
+
+    def _marginal(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
+        cache, U = self.cache(), self._rows(X)
+        if cache.stationary is not None and cache.constant is not None:
+            flat = U.reshape(U.shape[0], -1, U.shape[-1])
+            mean, variance = _Marginal.apply(flat, self, cache)
+            mean, variance = mean.view(U.shape[:-1]), variance.view(U.shape[:-1])
+        else:
+            mean, variance = marginal_reference(self, U)
+        batch = X.shape[:-2]
+        mean, variance = (self._unrows(v, batch).mT for v in (mean, variance))  # *batch q m
+        if observation_noise:
+            variance = variance + self.noise_variance().mean(-1).unsqueeze(-2)
+        return self.outcome.decode(mean), variance * self.outcome.scale.square()
+
+    def _joint(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
+        cache, U = self.cache(), self._rows(X)
+        if cache.stationary is not None and cache.constant is not None:
+            mean, covariance = _Joint.apply(U, self, cache)
+        else:
+            mean, covariance = joint_reference(self, U)
+        batch = X.shape[:-2]
+        mean, covariance = self._unrows(mean, batch).mT, self._unrows(covariance, batch)
+        if observation_noise:
+            noise = self.noise_variance().mean(-1)[..., None]
+            covariance = covariance + torch.diag_embed(noise.expand(*noise.shape[:-1], U.shape[2]))
+        scale = self.outcome.scale.square().mT.unsqueeze(-1)  # *r m 1 1
+        return self.outcome.decode(mean), covariance * scale
+
+    def cache(self) -> _Cache:
+        """The cached algebra, recomputed when a hyperparameter has changed."""
+        version = tuple(p._version for p in self._tracked)
+        if self._cached is None or self._cached[0] != version:
+            with torch.no_grad():
+                self._cached = (version, self._compute_cache())
+        return self._cached[1]
+
+    def _compute_cache(self) -> _Cache:
+        mask, y = self._mask_rows(), self.training_outputs()
+        X = self.training_inputs()
+        b, n, d = self.batch_shape.numel() * self.num_outputs, X.shape[-2], X.shape[-1]
+        K = gram(self.kernel, X).expand(*self.batch_shape, self.num_outputs, n, n)
+        A = mask_covariance(K, self.noise_variance(), self.observed.unsqueeze(-2)).reshape(b, n, n)
+        x = X.expand(*self.batch_shape, self.num_outputs, n, d).reshape(b, n, d)
+        factor = psd_cholesky(A, x)
+        residual = torch.where(mask, (y - self.mean(X)).reshape(b, n), 0.0)
+        eye = torch.eye(n, dtype=x.dtype, device=x.device).expand(b, n, n)
+        Linv = torch.linalg.solve_triangular(factor.L, eye, upper=False)
+        Linv = torch.where(mask.unsqueeze(-1), Linv, 0.0)
+        alpha = (Linv.mT @ (Linv @ residual.unsqueeze(-1))).squeeze(-1)
+        constant = self.mean.constant.reshape(b) if type(self.mean) is ConstantMean else None
+        kernel = self.stationary()
+        centre = (x * mask.unsqueeze(-1)).sum(-2, keepdim=True) / mask.sum(-1)[:, None, None]
+        Z = x - centre
+        if kernel is not None:
+            scale = None if kernel.outputscale is None else kernel.outputscale.reshape(b)
+            kernel = Stationary(kernel.kind, kernel.lengthscale.reshape(b, d).contiguous(), scale)
+            Z = Z / kernel.lengthscale.unsqueeze(-2)
+        return _Cache(
+            alpha=alpha,
+            Linv=Linv,
+            LinvT=Linv.mT.contiguous(),
+            constant=constant,
+            stationary=kernel,
+            centre=centre,
+            Z=Z,
+            z2=Z.square().sum(-1),
+            jitter=factor.jitter,
+            L=factor.L,
+        )
+
+    def _mask_rows(self) -> Tensor:
+        """``observed`` for each row b: ``b n``."""
+        n = self.X.shape[-2]
+        mask = self.observed.unsqueeze(-2).expand(*self.batch_shape, self.num_outputs, n)
+        return mask.reshape(-1, n)
+
+    def extra_repr(self) -> str:
+        """The data's shape."""
+        n, d = self.X.shape[-2:]
+        return f"replicates={tuple(self.batch_shape)}, n={n}, d={d}, m={self.num_outputs}"
+
+
+def _module_slots(
+    path: str, module: nn.Module
+) -> dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], object]]]:
+    """Read and write each parameter of a gpytorch module, by its path and constrained value."""
+    slots: dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], object]]] = {}
+    for name, _, _ in _named_parameters(module):
+        parent_path, _, leaf = name.rpartition(".")
+        parent = module.get_submodule(parent_path)
+        public = leaf.removeprefix("raw_")
+        if not hasattr(parent, public):
+            public = leaf
+
+        def read(parent: nn.Module = parent, public: str = public) -> Tensor:
+            return getattr(parent, public)  # type: ignore[no-any-return]
+
+        def write(value: Tensor, parent: Any = parent, public: str = public) -> object:
+            return parent.initialize(**{public: value})
+
+        slots[f"{path}.{parent_path + '.' if parent_path else ''}{public}"] = (read, write)
+    return slots
+
+
+def _named_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter, Any]]:
+    """Trainable parameters with their gpytorch constraint, or None."""
+    found = []
+    for name, parameter in module.named_parameters():
+        parent_path, _, leaf = name.rpartition(".")
+        parent: Any = module.get_submodule(parent_path)
+        constraint = (
+            parent.constraint_for_parameter_name(leaf)
+            if hasattr(parent, "constraint_for_parameter_name")
+            else None
+        )
+        found.append((name, parameter, constraint))
+    return found
+
+
+def mask_covariance(
+    K: Float[Tensor, "*b n n"], noise: Float[Tensor, "*b n"], observed: Bool[Tensor, "*c n"]
+) -> Float[Tensor, "*b n n"]:
+    """K + noise for observed rows; a masked row becomes a row of the identity.
+
+    The determinant and every product with observed rows are then those of the smaller matrix.
+    """
+    pair = observed.unsqueeze(-1) & observed.unsqueeze(-2)
+    return torch.where(pair, K, 0.0) + torch.diag_embed(torch.where(observed, noise, 1.0))
+
+
+def log_marginal_likelihood(model: ExactGP) -> Float[Tensor, "*r"]:
+    """log p(y | X, hyperparameters), summed over outputs, in standardised units; differentiable.
+
+    -1/2 y^T K^-1 y - 1/2 log det K - n/2 log 2 pi, with y the standardised outputs minus the mean.
+    In user units it is smaller by n log(output_scale). Priors are not included.
+
+    Args:
+        model: the Gaussian process.
+
+    Returns:
+        One value for each replicate.
+
+    Raises:
+        NumericsError: the covariance is not positive definite.
+
+    Source: Rasmussen & Williams 2006, equation 2.30.
+    """
+    X, observed = model.training_inputs(), model.observed.unsqueeze(-2)
+    n = X.shape[-2]
+    K = gram(model.kernel, X).expand(*model.batch_shape, model.num_outputs, n, n)
+    A = mask_covariance(K, model.noise_variance(), observed)
+    L = psd_cholesky(A, X.expand(*A.shape[:-1], X.shape[-1])).L
+    y = torch.where(observed, model.training_outputs() - model.mean(X), 0.0)
+    # w = L^-1 (y - c); masked rows add log 1 = 0 to the determinant
+    w = torch.linalg.solve_triangular(L, y.unsqueeze(-1), upper=False).squeeze(-1)
+    log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    count = observed.sum(-1)
+    value = -0.5 * (w.square().sum(-1) + log_det + count * math.log(2 * math.pi))
+    return value.sum(-1)
+
+
+# -- prediction: reference first, then the closed form -------------------------------------------
+
+
+def _cross(model: ExactGP, U: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """mean ``b p``, k(U, X) ``b p n`` for points ``b p d``; any kernel, through autograd."""
+    lead, X = (*model.batch_shape, model.num_outputs), model.training_inputs()
+    points = U.reshape(*lead, *U.shape[1:])
+    K = gram(model.kernel, points, X).reshape(U.shape[0], U.shape[1], -1)
+    return model.mean(points).reshape(U.shape[:2]), K, points
+
+
+def marginal_reference(model: ExactGP, U: Float[Tensor, "b t q d"]) -> tuple[Tensor, Tensor]:
+    """Standardised mean and variance, each ``b t q``, for any kernel; the fast path's oracle."""
+    cache, flat = model.cache(), U.reshape(U.shape[0], -1, U.shape[-1])
+    prior_mean, K, points = _cross(model, flat)
+    mean = prior_mean + (K @ cache.alpha.unsqueeze(-1)).squeeze(-1)
+    V = K @ cache.LinvT  # V = k(x, X) L^-T
+    prior = model.kernel(points, diag=True).reshape(flat.shape[:2])
+    variance = (prior - V.square().sum(-1)).clamp(min=VARIANCE_FLOOR)
+    return mean.view(U.shape[:-1]), variance.view(U.shape[:-1])
+
+
+def joint_reference(model: ExactGP, U: Float[Tensor, "b t q d"]) -> tuple[Tensor, Tensor]:
+    """Standardised mean ``b t q`` and covariance ``b t q q`` for any kernel; the oracle."""
+    cache, (b, t, q, d) = model.cache(), U.shape
+    prior_mean, K, _ = _cross(model, U.reshape(b, t * q, d))
+    mean = prior_mean + (K @ cache.alpha.unsqueeze(-1)).squeeze(-1)
+    V = (K @ cache.LinvT).view(b, t, q, -1)
+    lead = (*model.batch_shape, model.num_outputs)
+    # gpytorch wants its batch axes outermost to the right: t goes in front of them
+    sets = U.reshape(*lead, t, q, d).movedim(len(lead), 0)
+    prior = gram(model.kernel, sets).movedim(0, len(lead)).reshape(b, t, q, q)
+    return mean.view(b, t, q), prior - V @ V.mT
+
+
+def _kernel_to_training(cache: _Cache, Zq: Tensor) -> tuple[Tensor, Tensor]:
+    """k and H between scaled points ``b p d`` and the training inputs, each ``b p n``."""
+    assert cache.stationary is not None
+    squares = Zq.square().sum(-1, keepdim=True) + cache.z2.unsqueeze(-2)
+    r2 = torch.baddbmm(squares, Zq, cache.Z.mT, alpha=-2).clamp_(min=0)
+    k, h = correlation(cache.stationary.kind, r2)
+    return _scaled(cache, k, h)
+
+
+def _scaled(cache: _Cache, k: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    assert cache.stationary is not None
+    if cache.stationary.outputscale is None:
+        return k, h
+    scale = cache.stationary.outputscale.view(-1, *(1,) * (k.ndim - 1))
+    return k * scale, h * scale
+
+
+def _pull_to_points(cache: _Cache, Zq: Tensor, M: Tensor) -> Tensor:
+    """sum_j M_ij (z_j - z_i): the gradient in scaled points of a weight M on k, with M = w o H."""
+    return torch.baddbmm(M.sum(-1, keepdim=True) * -Zq, M, cache.Z)
+
+
+class _Marginal(torch.autograd.Function):
+    """Mean and variance at ``b p d`` with one analytic pullback instead of some forty nodes."""
+
+    @staticmethod
+    def forward(ctx: Any, U: Tensor, model: ExactGP, cache: _Cache) -> tuple[Tensor, Tensor]:
+        assert cache.stationary is not None and cache.constant is not None
+        Zq = (U - cache.centre) / cache.stationary.lengthscale.unsqueeze(-2)
+        k, h = _kernel_to_training(cache, Zq)
+        # mean = c + k a
+        mean = torch.baddbmm(cache.constant.view(-1, 1, 1), k, cache.alpha.unsqueeze(-1))[..., 0]
+        V = torch.bmm(k, cache.LinvT)  # V = k L^-T
+        scale = cache.stationary.outputscale
+        prior = 1.0 if scale is None else scale.unsqueeze(-1)
+        variance = prior - V.square().sum(-1)
+        floored = variance < VARIANCE_FLOOR
+        ctx.model, ctx.cache = model, cache
+        ctx.save_for_backward(U, Zq, h, V, floored)
+        return mean, variance.clamp_(min=VARIANCE_FLOOR)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        U, Zq, h, V, floored = ctx.saved_tensors
+        cache: _Cache = ctx.cache
+        if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the reference
+            outputs = (x.squeeze(-2) for x in marginal_reference(ctx.model, U.unsqueeze(-2)))
+            (slow,) = torch.autograd.grad(tuple(outputs), U, grads, create_graph=True)
+            return slow, None, None
+        assert cache.stationary is not None
+        g_mean, g_var = grads[0], torch.where(floored, 0.0, grads[1])
+        # dk = g_mean a + 2 g_var-weighted V pulled back through L^-1
+        g_k = torch.bmm(V * (-2 * g_var).unsqueeze(-1), cache.Linv)
+        g_k.addcmul_(g_mean.unsqueeze(-1), cache.alpha.unsqueeze(-2))
+        g_Z = _pull_to_points(cache, Zq, g_k.mul_(h))
+        return g_Z / cache.stationary.lengthscale.unsqueeze(-2), None, None
+
+
+class _Joint(torch.autograd.Function):
+    """Mean ``b t q`` and covariance ``b t q q`` at ``b t q d``, with one analytic pullback."""
+
+    @staticmethod
+    def forward(ctx: Any, U: Tensor, model: ExactGP, cache: _Cache) -> tuple[Tensor, Tensor]:
+        assert cache.stationary is not None and cache.constant is not None
+        b, t, q, d = U.shape
+        ell = cache.stationary.lengthscale.unsqueeze(-2)
+        Zq = (U.reshape(b, t * q, d) - cache.centre) / ell
+        k, h = _kernel_to_training(cache, Zq)
+        mean = torch.baddbmm(cache.constant.view(-1, 1, 1), k, cache.alpha.unsqueeze(-1))[..., 0]
+        V = torch.bmm(k, cache.LinvT)
+        # prior covariance among the q points themselves
+        sets, blocks = Zq.view(b * t, q, d), V.view(b * t, q, -1)
+        norms = sets.square().sum(-1)
+        squares = norms.unsqueeze(-1) + norms.unsqueeze(-2)
+        r2 = torch.baddbmm(squares, sets, sets.mT, alpha=-2).clamp_(min=0)
+        r2.diagonal(dim1=-2, dim2=-1).zero_()
+        kq, hq = (x.view(b, t, q, q) for x in correlation(cache.stationary.kind, r2))
+        kq, hq = _scaled(cache, kq, hq)
+        covariance = torch.baddbmm(kq.view(b * t, q, q), blocks, blocks.mT, alpha=-1)
+        ctx.model, ctx.cache = model, cache
+        ctx.save_for_backward(U, Zq, h, V, hq.view(b * t, q, q))
+        return mean.view(b, t, q), covariance.view(b, t, q, q)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        U, Zq, h, V, hq = ctx.saved_tensors
+        cache: _Cache = ctx.cache
+        if torch.is_grad_enabled():
+            (slow,) = torch.autograd.grad(
+                joint_reference(ctx.model, U), U, grads, create_graph=True
+            )
+            return slow, None, None
+        assert cache.stationary is not None
+        b, t, q, d = U.shape
+        g_mean = grads[0].reshape(b, t * q, 1)
+        g_cov = grads[1].reshape(b * t, q, q)
+        both = g_cov + g_cov.mT
+        # covariance = kq - V V^T
+        g_V = torch.bmm(both, V.view(b * t, q, -1)).neg_().view(b, t * q, -1)
+        g_k = torch.bmm(g_V, cache.Linv).addcmul_(g_mean, cache.alpha.unsqueeze(-2))
+        g_Z = _pull_to_points(cache, Zq, g_k.mul_(h)).view(b * t, q, d)
+        M, sets = both * hq, Zq.view(b * t, q, d)
+        g_Z = g_Z + torch.baddbmm(M.sum(-1, keepdim=True) * -sets, M, sets)
+        return (g_Z.view(b, t * q, d) / cache.stationary.lengthscale.unsqueeze(-2)).view(
+            b, t, q, d
+        ), None, None

@@ -1,0 +1,127 @@
+"""A user's kernel, copied for every replicate and output: checked before it is trusted.
+
+A gpytorch kernel written for one data set usually works for a batch of them if its parameters get
+batch axes. Usually: a kernel that ignores ``batch_shape`` would silently share one lengthscale
+between all replicates. So batched and single evaluation are compared once, on a probe with
+different parameters in every entry, and a kernel that fails is run entry by entry.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from gpytorch.kernels import Kernel
+from gpytorch.means import Mean
+from torch import Tensor, nn
+
+from .. import seeds
+from ..errors import ShapeError
+from ..linalg import gram
+
+
+class KernelByEntry(Kernel):
+    """One independent copy of a kernel for each batch entry, evaluated in a loop.
+
+    The honest way to run a kernel that cannot batch: slower, never wrong.
+    """
+
+    def __init__(self, kernel: Kernel, batch_shape: Sequence[int]) -> None:
+        super().__init__(batch_shape=torch.Size(batch_shape))
+        count = math.prod(batch_shape)
+        self.copies = nn.ModuleList(copy.deepcopy(kernel) for _ in range(count))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Kernel values of each entry, stacked."""
+        lead = torch.broadcast_shapes(x1.shape[:-2], x2.shape[:-2], self.batch_shape)
+        extra = lead[: len(lead) - len(self.batch_shape)]
+        k = len(self.copies)
+        a = x1.expand(*lead, *x1.shape[-2:]).reshape(-1, k, *x1.shape[-2:])
+        b = x2.expand(*lead, *x2.shape[-2:]).reshape(-1, k, *x2.shape[-2:])
+        entries = []
+        for i, kernel in enumerate(self.copies):
+            if diag:
+                entries.append(kernel(a[:, i], b[:, i], diag=True))
+            else:
+                entries.append(gram(kernel, a[:, i], b[:, i]))
+        out = torch.stack(entries, dim=1)
+        return out.reshape(*extra, *self.batch_shape, *out.shape[2:])
+
+
+def replicate_kernel(kernel: Kernel, batch: Sequence[int], d: int) -> Kernel:
+    """``kernel`` with batch shape ``batch`` = ``(*r, m)`` and parameters of its own in each entry.
+
+    Args:
+        kernel: a kernel without batch shape, or one that already has ``batch``.
+        batch: replicate axes and the number of outputs.
+        d: number of inputs, for the probe.
+
+    Raises:
+        ShapeError: the kernel has another batch shape.
+    """
+    kernel = copy.deepcopy(kernel).double()
+    shape = torch.Size(batch)
+    if kernel.batch_shape == shape:
+        return kernel
+    if len(kernel.batch_shape):
+        raise ShapeError(
+            f"kernel: expected batch shape () or {tuple(shape)} (replicates and outputs), "
+            f"got {tuple(kernel.batch_shape)}"
+        )
+    expanded = expand_module(kernel, shape)
+    if _batches_truly(kernel, expanded, shape, d):
+        return expanded
+    return KernelByEntry(kernel, shape)
+
+
+def replicate_mean(mean: Mean, batch: Sequence[int]) -> Mean:
+    """``mean`` with batch shape ``batch`` (see `replicate_kernel`)."""
+    shape = torch.Size(batch)
+    mean = copy.deepcopy(mean).double()
+    if getattr(mean, "batch_shape", torch.Size()) == shape:
+        return mean
+    return expand_module(mean, shape)
+
+
+def expand_module(module: Any, shape: torch.Size) -> Any:
+    """A copy of a gpytorch module whose parameters all have the leading axes ``shape``."""
+    twin = copy.deepcopy(module)
+    for part in twin.modules():
+        own = dict(part.named_parameters(recurse=False))
+        for name, parameter in own.items():
+            value = parameter.detach().expand(*shape, *parameter.shape).clone()
+            setattr(part, name, nn.Parameter(value))
+        if isinstance(part, Kernel):
+            part._batch_shape = shape
+        elif hasattr(part, "batch_shape") and not isinstance(
+            getattr(type(part), "batch_shape", None), property
+        ):
+            part.batch_shape = shape
+    return twin
+
+
+def _batches_truly(kernel: Kernel, expanded: Kernel, shape: torch.Size, d: int) -> bool:
+    """Whether the expanded kernel gives in each entry what the single kernel gives there."""
+    count = shape.numel()
+    probe = seeds.uniform(range(count), (3, d)).reshape(*shape, 1, 3, d).squeeze(-3)
+    trial, single = copy.deepcopy(expanded), copy.deepcopy(kernel)
+    factors = 1 + 0.3 * torch.arange(count, dtype=torch.float64) / count
+    with torch.no_grad():
+        originals = dict(kernel.named_parameters())
+        for name, parameter in trial.named_parameters():
+            f = factors.view(*shape, *(1,) * (parameter.ndim - len(shape)))
+            parameter.copy_(parameter * f + 0.05 * (f - 1))
+        try:
+            together = gram(trial, probe).reshape(count, 3, 3)
+        except Exception:  # any failure of foreign code on a batch means: it does not batch
+            return False
+        values = {name: p.reshape(count, *originals[name].shape) for name, p in
+                  trial.named_parameters()}
+        for i in range(count):
+            for name, parameter in single.named_parameters():
+                parameter.copy_(values[name][i])
+            alone = gram(single, probe.reshape(count, 3, d)[i])
+            if not torch.allclose(alone, together[i], rtol=1e-9, atol=1e-12):
+                return False
+    return True

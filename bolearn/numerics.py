@@ -1,0 +1,131 @@
+r"""Log-space primitives: the formulas that floating point breaks when they are typed from a book.
+
+Expected improvement underflows to 0 (and its gradient with it) a few standard deviations below the
+incumbent. Everything here returns *logarithms* with relative accuracy kept, together with slopes
+that an optimiser can follow.
+
+Taught in part_4/tutorial_02.
+"""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+_SQRT_HALF_PI = math.sqrt(math.pi / 2)
+_SQRT_HALF = math.sqrt(0.5)
+
+# log h(u) switches formulas at these places: above -1 nothing cancels; below -60 the
+# direct form 1 + u Phi/phi has lost 60**2 ulps and five terms of its asymptotic series have not.
+_UPPER, _LOWER = -1.0, -60.0
+
+TAU_RELU = 1e-6
+"""Smoothing of max(0, y) in standardised units: far below any improvement that matters."""
+TAU_MAX = 1e-2
+"""Smoothing of the maximum over q, on the log scale: one per cent of a factor e."""
+
+
+def log_h_reference(u: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    r"""log h(u), h(u) = phi(u) + u Phi(u), as the book writes it; right only for u > -5 or so."""
+    phi = torch.exp(-0.5 * u.square() - _LOG_SQRT_2PI)
+    return torch.log(phi + u * torch.special.ndtr(u))
+
+
+def _log_h_and_slope(u: Tensor) -> tuple[Tensor, Tensor]:
+    """log h(u) and its derivative Phi(u) / h(u)."""
+    # Each branch sees only arguments it can handle, so that no NaN enters through torch.where.
+    low = u < _UPPER
+    v = torch.where(low, u, _UPPER)
+    ratio = _SQRT_HALF_PI * torch.special.erfcx(-_SQRT_HALF * v)  # Phi(v) / phi(v)
+    # h / phi = 1 + v ratio, and for v -> -inf  1/v^2 - 3/v^4 + 15/v^6 - 105/v^8 + 945/v^10
+    w = v.clamp(max=_LOWER).square().reciprocal()
+    series = w * (1 + w * (-3 + w * (15 + w * (-105 + w * 945))))
+    h_over_phi = torch.where(v < _LOWER, series, 1 + v * ratio)
+    value_low = h_over_phi.log() - 0.5 * v * v - _LOG_SQRT_2PI
+    t = torch.where(low, 0.0, u)
+    cdf = torch.special.ndtr(t)
+    h = torch.exp(-0.5 * t * t - _LOG_SQRT_2PI) + t * cdf
+    return torch.where(low, value_low, h.log()), torch.where(low, ratio / h_over_phi, cdf / h)
+
+
+class _LogH(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        value, slope = _log_h_and_slope(u)
+        ctx.save_for_backward(u, slope)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        u, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: a form autograd can follow
+            slope = torch.exp(torch.special.log_ndtr(u) - log_h(u))
+        return grads[0] * slope
+
+
+def log_h(u: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    r"""log of h(u) = phi(u) + u Phi(u): expected improvement is sigma h((mu - best) / sigma).
+
+    Value and slope Phi/h keep their relative accuracy from u = +1e3 down to u = -1e8 and beyond.
+
+    Args:
+        u: standardised improvement.
+
+    Returns:
+        log h(u), differentiable twice.
+
+    Example:
+        >>> round(log_h(torch.tensor(-40.0, dtype=torch.float64)).item(), 3)
+        -808.299
+
+    Source: Ament et al., "Unexpected improvements to expected improvement", NeurIPS 2023, section
+    4.1, arXiv:2310.20708; below -60 the asymptotic series of Mills' ratio (Abramowitz & Stegun
+    26.2.12) replaces their form, which loses u**2 ulps there.
+    """
+    return _LogH.apply(u)  # type: ignore[no-any-return]
+
+
+def log1mexp(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """log(1 - exp(x)) for x < 0, accurate at both ends.
+
+    Source: Maechler, "Accurately computing log(1 - exp(-|a|))", R package Rmpfr, 2012.
+    """
+    near = x > -math.log(2)
+    a, b = torch.where(near, x, -1.0), torch.where(near, -1.0, x)
+    return torch.where(near, torch.log(-torch.expm1(a)), torch.log1p(-torch.exp(b)))
+
+
+def logmeanexp(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
+    """log of the mean of exp(x) along ``dim``."""
+    return torch.logsumexp(x, dim) - math.log(x.shape[dim])
+
+
+def log_fatplus(y: Float[Tensor, "*s"], tau: float = TAU_RELU) -> Float[Tensor, "*s"]:
+    r"""log of a smooth max(0, y) whose tail falls like 1/y^2 instead of exponentially.
+
+    tau (softplus(y / tau) + 0.1 / (1 + (y / tau)^2)): within tau of max(0, y), and for y << 0 its
+    logarithm still has a slope, -2 / y, that an optimiser can follow home.
+
+    Source: Ament et al. 2023, appendix A.4, arXiv:2310.20708.
+    """
+    z = y / tau
+    return torch.log(torch.nn.functional.softplus(z, threshold=1e3) + 0.1 / (1 + z * z)) + math.log(
+        tau
+    )
+
+
+def fatmax(x: Float[Tensor, "..."], dim: int, tau: float = TAU_MAX) -> Float[Tensor, "..."]:
+    r"""Smooth maximum along ``dim``: M + tau log sum_j p((M - x_j) / tau), p(z) = 2/(1 + (1+z)^2).
+
+    p falls like 2/z^2, so points that are not the best keep a gradient. Exact for one element,
+    and at most tau log(number of elements) above the maximum.
+
+    Source: Ament et al. 2023, appendix A.4, arXiv:2310.20708.
+    """
+    top = x.amax(dim, keepdim=True)
+    shift = torch.where(torch.isfinite(top), top, 0.0)
+    p = 2 / (1 + (1 + (shift - x) / tau).square())
+    return shift.squeeze(dim) + tau * p.sum(dim).log()
