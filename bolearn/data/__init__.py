@@ -1,0 +1,1 @@
+"""Small stored tables, each beside the script that computed it."""
