@@ -1,0 +1,82 @@
+"""The command line: ``python -m course build | check | run | sync | lab``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from course.project import CourseError, Project
+
+NAMES = "ids (p1.t1), paths or pieces of names (part_1, tensor); all tutorials by default"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    project = Project(options.root.resolve())
+    # Each command imports what it needs: `check` stays quick, and sync needs no kernel.
+    try:
+        if options.command == "sync":
+            from course.sync import sync
+
+            return sync(project, options.notebook)
+        if options.command == "lab":
+            from course.lab import lab
+
+            return lab(project.root, options.arguments)
+        tutorials = project.select(options.names)
+        if options.command == "check":
+            from course.check import check
+
+            return check(project, tutorials, whole=not options.names)
+        from course.execute import run_async
+
+        if options.command == "build":
+            from course.build import build
+
+            return run_async(build(project, tutorials, force=options.force, jobs=options.jobs))
+        from course.run import run
+
+        return run_async(run(project, tutorials, jobs=options.jobs, timeout=options.timeout))
+    except CourseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m course", description=__doc__)
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path(__file__).resolve().parents[1],
+        help="the checkout to work on (default: the one this tool lies in)",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    build = commands.add_parser("build", help="write the notebooks that do not match their source")
+    build.add_argument("names", nargs="*", help=NAMES)
+    build.add_argument("--force", action="store_true", help="execute again even what matches")
+
+    check = commands.add_parser("check", help="find drift, stale outputs and broken rules; quick")
+    check.add_argument("names", nargs="*", help=NAMES)
+
+    run = commands.add_parser("run", help="execute fresh and worked notebooks; writes nothing")
+    run.add_argument("names", nargs="*", help=NAMES)
+    run.add_argument("--timeout", type=int, default=300, help="seconds a cell may take (300)")
+    for command in (build, run):
+        command.add_argument("-j", "--jobs", type=int, default=2, help="notebooks at a time (2)")
+
+    sync = commands.add_parser("sync", help="write what was edited in Jupyter back to the source")
+    sync.add_argument("notebook", type=Path, help="a fresh or worked notebook of the course")
+
+    lab = commands.add_parser("lab", help="open JupyterLab at the table of contents")
+    lab.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to JupyterLab")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
