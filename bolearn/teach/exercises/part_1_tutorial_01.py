@@ -559,20 +559,16 @@ def _(fn: Fn, X: Tensor) -> None:
     _, mean, std = fn(X)
     columns = X.transpose(-1, -2).reshape(-1, X.shape[-2]).tolist()
     constant = _is_constant(X).reshape(-1).tolist()
-    means = torch.tensor([statistics.fmean(c) for c in columns]).double().reshape(mean.shape)
-    stds = (
-        torch.tensor(
-            [
-                1.0 if flat else statistics.stdev(c)
-                for c, flat in zip(columns, constant, strict=True)
-            ]
-        )
-        .double()
-        .reshape(std.shape)
-    )
+    means = [statistics.fmean(column) for column in columns]
+    stds = [
+        1.0 if flat else statistics.stdev(column)
+        for column, flat in zip(columns, constant, strict=True)
+    ]
+    expected_mean = torch.tensor(means, dtype=torch.float64).reshape(mean.shape)
+    expected_std = torch.tensor(stds, dtype=torch.float64).reshape(std.shape)
     scale = X.abs().amax(dim=-2, keepdim=True).clamp(min=1e-300)
-    close(mean / scale, means / scale, 1e-9)
-    close(std / stds, torch.ones_like(stds), 1e-9)
+    close(mean / scale, expected_mean / scale, 1e-9)
+    close(std / expected_std, torch.ones_like(std), 1e-9)
 
 
 @e4.wrong("one mean and one spread for the whole table")
