@@ -1,0 +1,283 @@
+"""Paired comparisons: how much two methods differ, and whether the data decide it.
+
+Two methods that start from the same designs and meet the same noise are compared pair by pair: the
+difference within a replicate varies much less than the methods themselves. Everything here is
+deterministic for a given seed.
+
+Taught in part_4/tutorial_03.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .errors import DataError, ShapeError
+from .seeds import derive, uniform
+from .shapes import check_count, check_tensor
+
+Statistic = Literal["median", "mean"]
+Verdict = Literal["better", "worse", "undecided"]
+
+LEAST_PAIRS = 6
+"""Fewer pairs than this are never a verdict: five coins show the same side one time in sixteen."""
+
+_BLOCK = 1 << 20  # entries drawn at a time, so that memory does not grow with the resamples
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval ``[low, high]`` meant to hold an unknown number with probability `confidence`."""
+
+    low: float
+    high: float
+    confidence: float
+
+    def __contains__(self, x: float) -> bool:
+        return self.low <= x <= self.high
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """What the paired differences a - b of two methods say.
+
+    `median_difference`, `low` and `high` are in the unit of the scores; `wins` counts the pairs in
+    which a is better. `mean_difference` and `standard_error` give the classical paired test.
+    """
+
+    pairs: int
+    median_a: float
+    median_b: float
+    median_difference: float
+    low: float
+    high: float
+    confidence: float
+    mean_difference: float
+    standard_error: float
+    wins: int
+    losses: int
+    ties: int
+    verdict: Verdict
+
+    def __str__(self) -> str:
+        return (
+            f"{self.verdict}: median difference {self.median_difference:.3g}, "
+            f"{self.confidence:.0%} interval [{self.low:.3g}, {self.high:.3g}], "
+            f"{self.wins} wins, {self.losses} losses, {self.ties} ties in {self.pairs} pairs"
+        )
+
+
+def quantiles(x: Float[Tensor, "*batch n"], levels: Sequence[float]) -> Float[Tensor, " k *batch"]:
+    """Sample quantiles along the last axis, by linear interpolation of the order statistics.
+
+    Unlike `torch.quantile`, an infinite entry spoils only the quantiles that touch it. A row with
+    a NaN has no quantiles: they are NaN.
+
+    Args:
+        x: the samples.
+        levels: numbers in [0, 1].
+
+    Raises:
+        DataError: no samples, or a level outside [0, 1].
+
+    Example:
+        >>> x = torch.tensor([3.0, 1.0, 2.0, torch.inf], dtype=torch.float64)
+        >>> quantiles(x, [0.0, 0.5]).tolist()
+        [1.0, 2.5]
+
+    Source:
+        Hyndman & Fan, "Sample quantiles in statistical packages", The American Statistician 50
+        (1996), definition 7, https://doi.org/10.2307/2684934.
+    """
+    check_tensor("x", x, finite=False)
+    if x.ndim == 0 or x.shape[-1] == 0:
+        raise DataError(f"x: expected at least one sample in the last axis, got {tuple(x.shape)}")
+    for level in levels:
+        if not 0.0 <= level <= 1.0:
+            raise DataError(f"levels: expected numbers in [0, 1], got {level!r}")
+    ordered, n = x.sort(dim=-1).values, x.shape[-1]
+    rows = []
+    for level in levels:
+        position = level * (n - 1)
+        k = min(int(position), n - 1)
+        weight = position - k
+        row = ordered[..., k]
+        if weight > 0.0:
+            row = (1.0 - weight) * row + weight * ordered[..., k + 1]
+        rows.append(row)
+    undefined = x.isnan().any(-1)
+    return torch.stack([torch.where(undefined, torch.nan, row) for row in rows])
+
+
+def paired_bootstrap(
+    differences: Float[Tensor, " n"],
+    *,
+    statistic: Statistic = "median",
+    confidence: float = 0.95,
+    resamples: int = 9_999,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval for the median (or mean) of paired differences.
+
+    The n differences are drawn with replacement `resamples` times; the interval runs between the
+    (1 - confidence)/2 quantiles of the statistic on both sides.
+
+    Args:
+        differences: one number for each replicate, a - b.
+        statistic: what is estimated.
+        confidence: wanted coverage. The percentile interval is somewhat short for fewer than about
+            20 pairs.
+        resamples: how many times to resample.
+        seed: of the resampling.
+
+    Raises:
+        DataError: no differences, NaN or infinite ones, a confidence outside (0, 1).
+
+    Example:
+        >>> d = torch.arange(1.0, 42.0, dtype=torch.float64)
+        >>> interval = paired_bootstrap(d)
+        >>> 21.0 in interval, 5.0 in interval
+        (True, False)
+
+    Source:
+        Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
+    """
+    _check_samples("differences", differences)
+    _check_confidence(confidence)
+    check_count("resamples", resamples)
+    n, drawn = differences.shape[0], []
+    rows = max(1, _BLOCK // n)
+    for block, start in enumerate(range(0, resamples, rows)):
+        count = min(rows, resamples - start)
+        u = uniform([derive(seed, "bootstrap", block)], (count, n), differences.device)[0]
+        sample = differences[(u * n).long()]
+        drawn.append(_center(sample, statistic))
+    tail = (1.0 - confidence) / 2.0
+    low, high = quantiles(torch.cat(drawn), [tail, 1.0 - tail]).tolist()
+    return Interval(low, high, confidence)
+
+
+def compare_paired(
+    a: Float[Tensor, " n"],
+    b: Float[Tensor, " n"],
+    *,
+    better: Literal["lower", "higher"] = "lower",
+    tie: float = 0.0,
+    confidence: float = 0.95,
+    resamples: int = 9_999,
+    seed: int = 0,
+) -> PairedComparison:
+    """Compare the scores of two methods over the same replicates.
+
+    The verdict is about a: "better" or "worse" if the bootstrap interval of the median difference
+    a - b lies on one side of zero, "undecided" otherwise and whenever there are fewer than six
+    pairs. One comparison in twenty of two equal methods gets a verdict at 95 % confidence: more
+    comparisons need a higher confidence.
+
+    Args:
+        a, b: scores, entry i of both from replicate i.
+        better: whether a low score (regret) or a high one (value found) is good.
+        tie: differences of at most this size count as ties.
+        confidence: of the interval and so of the verdict.
+        resamples, seed: of the bootstrap.
+
+    Raises:
+        ShapeError: a and b of different lengths.
+        DataError: NaN or infinite scores, bad options.
+
+    Example:
+        >>> a = torch.linspace(0.0, 1.0, 20, dtype=torch.float64)
+        >>> compare_paired(a, a + 0.1).verdict
+        'better'
+        >>> compare_paired(a, a.flip(0)).verdict
+        'undecided'
+    """
+    _check_samples("a", a)
+    _check_samples("b", b)
+    if a.shape != b.shape:
+        raise ShapeError(
+            f"a and b: expected one score for each replicate in both, got {a.shape[0]} and "
+            f"{b.shape[0]}; pairs need the same replicates in the same order"
+        )
+    if better not in ("lower", "higher"):
+        raise DataError(f"better: expected 'lower' or 'higher', got {better!r}")
+    difference, n = a - b, a.shape[0]
+    interval = paired_bootstrap(difference, confidence=confidence, resamples=resamples, seed=seed)
+    gain = -difference if better == "lower" else difference
+    verdict: Verdict = "undecided"
+    if n >= LEAST_PAIRS and (interval.low > tie or interval.high < -tie):
+        verdict = "better" if (interval.high < 0.0) == (better == "lower") else "worse"
+    spread = difference.std().item() if n > 1 else math.nan
+    return PairedComparison(
+        pairs=n,
+        median_a=quantiles(a, [0.5]).item(),
+        median_b=quantiles(b, [0.5]).item(),
+        median_difference=quantiles(difference, [0.5]).item(),
+        low=interval.low,
+        high=interval.high,
+        confidence=confidence,
+        mean_difference=difference.mean().item(),
+        standard_error=spread / math.sqrt(n),
+        wins=int((gain > tie).sum()),
+        losses=int((gain < -tie).sum()),
+        ties=int((gain.abs() <= tie).sum()),
+        verdict=verdict,
+    )
+
+
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+    """Interval for a probability after `successes` in `trials`; sensible at 0 and at `trials` too.
+
+    With p = successes / trials and z the normal quantile, the interval holds every probability
+    that a score test does not reject: (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n).
+
+    Raises:
+        DataError: counts that are no counts, or more successes than trials.
+
+    Example:
+        >>> interval = wilson_interval(8, 10)
+        >>> round(interval.low, 3), round(interval.high, 3)
+        (0.49, 0.943)
+
+    Source:
+        Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22
+        (1927), https://doi.org/10.1080/01621459.1927.10502953.
+    """
+    check_count("successes", successes, least=0)
+    check_count("trials", trials)
+    _check_confidence(confidence)
+    if successes > trials:
+        raise DataError(f"successes: expected at most trials = {trials}, got {successes}")
+    tail = torch.tensor(0.5 + confidence / 2.0, dtype=torch.float64)
+    z, p = torch.special.ndtri(tail).item(), successes / trials
+    centre = p + z * z / (2 * trials)
+    half = z * math.sqrt(p * (1.0 - p) / trials + z * z / (4 * trials * trials))
+    scale = 1.0 + z * z / trials
+    low = 0.0 if successes == 0 else (centre - half) / scale
+    high = 1.0 if successes == trials else (centre + half) / scale
+    return Interval(low, high, confidence)
+
+
+def _center(x: Tensor, statistic: Statistic) -> Tensor:
+    if statistic == "median":
+        return quantiles(x, [0.5])[0]
+    if statistic == "mean":
+        return x.mean(-1)
+    raise DataError(f"statistic: expected 'median' or 'mean', got {statistic!r}")
+
+
+def _check_samples(name: str, x: Tensor) -> None:
+    check_tensor(name, x)
+    if x.ndim != 1:
+        raise ShapeError(f"{name}: expected one axis of replicates, got shape {tuple(x.shape)}")
+    if x.shape[0] == 0:
+        raise DataError(f"{name}: expected at least one replicate, got none")
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0.0 < confidence < 1.0:
+        raise DataError(f"confidence: expected a number between 0 and 1, got {confidence!r}")
