@@ -1,0 +1,1 @@
+"""Optimisers that run where the tensors are: many starts, many replicates, one batch."""
