@@ -96,5 +96,5 @@ def _nested(values: Any) -> str:
     return _number(values)
 
 
-def _number(value: float | complex | bool) -> str:
+def _number(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)

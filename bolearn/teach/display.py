@@ -63,9 +63,13 @@ class Shown(ABC):
 
     def show(self) -> None:
         """Publish both forms now."""
+        self.mark_shown()
+        publish({"text/plain": self.text(), "text/html": self._repr_html_()})
+
+    def mark_shown(self) -> None:
+        """Note that the running cell has shown this already."""
         running = shell()
         self._shown_in = None if running is None else running.execution_count
-        publish({"text/plain": self.text(), "text/html": self._repr_html_()})
 
     def _ipython_display_(self) -> None:
         running = shell()

@@ -32,7 +32,7 @@ from bolearn.teach.describe import describe, without_addresses
 from bolearn.teach.display import Card, Row, Shown, card_html, card_text
 from bolearn.teach.errors import ExerciseError, Violation
 from bolearn.teach.exercise import LAYERS, Case, Check, Exercise, Fn
-from bolearn.teach.sources import outside_names
+from bolearn.teach.sources import exercise_ids, outside_names
 
 Status = Literal["not attempted", "passed", "failed", "error"]
 SYMBOL: dict[Status, str] = {"not attempted": "○", "passed": "✓", "failed": "✗", "error": "⚠"}
@@ -152,11 +152,13 @@ def selftest(exercise: Exercise, seeds: Sequence[int] = (0, 1, 2)) -> list[str]:
     if not {"property", "value"} & {check.layer for check in exercise.checks}:
         problems.append("no property and no value is checked")
     source = inspect.getsourcefile(inspect.unwrap(answer))
-    if source is not None and (names := outside_names(source, exercise.id)):
-        problems.append(
-            f"the model answer uses {', '.join(names)} from the exercise file, which a notebook "
-            "does not have; nest it in the answer"
-        )
+    if source is not None and exercise.id in exercise_ids(source):
+        names = outside_names(source, exercise.id)
+        if names:
+            problems.append(
+                f"the model answer uses {', '.join(names)} from the exercise file, which a "
+                "notebook does not have; nest it in the answer"
+            )
     for seed in seeds:
         count = len(exercise.make_cases(seed))
         if count < MIN_CASES:
@@ -197,8 +199,7 @@ class _Guard:
         given = [_copy(arg, seen) for arg in args]
         named = {name: _copy(arg, seen) for name, arg in kwargs.items()}
         result = self._fn(*given, **named)
-        before, after = [*args, *kwargs.values()], [*given, *named.values()]
-        if self._exercise.pure and describe(before) != describe(after):
+        if self._exercise.pure and not _same([args, kwargs], [given, named]):
             raise Violation("your function changed its input; work on a copy (x.clone())")
         return result
 
@@ -417,6 +418,18 @@ def _copy(value: Any, seen: dict[int, Any]) -> Any:
     if type(value) is dict:
         return {key: _copy(entry, seen) for key, entry in value.items()}
     return value
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two inputs hold the same values; NaN equals NaN here."""
+    if isinstance(one, (Tensor, np.ndarray)):
+        equal = one.shape == other.shape
+        return equal and bool(((one == other) | ((one != one) & (other != other))).all())
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+    return True
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ class Rng(random.Random):
         """Standard normal float64 values."""
         return torch.randn(*shape, generator=self._generator(), dtype=torch.float64)
 
-    def uniform_in(self, low: float, high: float, *shape: int) -> Tensor:
+    def uniform_in(self, low: float | int, high: float | int, *shape: int) -> Tensor:
         """Uniform float64 values between `low` and `high`."""
         draw = torch.rand(*shape, generator=self._generator(), dtype=torch.float64)
         return low + (high - low) * draw
@@ -249,7 +249,7 @@ def has_shape(result: object, shape: Sequence[int], dtype: torch.dtype | None = 
 def close(
     actual: object,
     expected: object,
-    tolerance: float = 1e-9,
+    tolerance: float | int = 1e-9,
     *,
     relative: bool = False,
     reveal: bool = False,
