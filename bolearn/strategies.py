@@ -13,7 +13,7 @@ Taught in part_4/tutorial_03.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -43,6 +43,7 @@ class StudyData:
     state: object = None
 
 
+@runtime_checkable
 class Strategy(Protocol):
     """Proposes q points for each replicate, with or without a new state."""
 

@@ -78,16 +78,18 @@ class Failure:
 class StudyResult:
     """Everything a study saw. Dictionaries have one entry for each strategy, in the given order.
 
-    `X` (``R N d``), `Y` (``R N m``) and `observed` (``R N``) hold the N = n_init + n_iter q
-    evaluations; `values` (``R N``) their noise-free outputs (NaN for failed evaluations);
-    `recommended` (``R n_iter+1 d``, only for strategies that recommend) the points recommended
-    after the initial design and after each round, `recommended_values` (``R n_iter+1``) their
-    noise-free outputs. `seconds` is the time spent inside the strategy. `batched` says whether it
-    worked on all replicates at once, `notes` why not. `seeds` are the R seeds of the replicates:
+    `problem` and `output` name what was maximised. `X` (``R N d``), `Y` (``R N m``) and `observed`
+    (``R N``) hold the N = n_init + n_iter q evaluations; `values` (``R N``) their noise-free
+    outputs (NaN for failed evaluations); `recommended` (``R n_iter+1 d``, only for strategies that
+    recommend) the points recommended after the initial design and after each round,
+    `recommended_values` (``R n_iter+1``) their noise-free outputs. `seconds` is the time spent
+    inside the strategy. `batched` says whether it worked on all replicates at once, `notes` why
+    not. `seeds` are the R seeds of the replicates:
     ``study(..., replicates=1, seed=[result.seeds[i]])`` is replicate i alone.
     """
 
     problem: str
+    output: str
     bounds: Float[Tensor, "2 d"]
     optimal_value: float | None
     noise_std: float
@@ -205,12 +207,26 @@ class StudyResult:
         Raises:
             DataError: unknown names, or a budget outside the study.
         """
+        scores = [self.scores(name, at=at, kind=kind, floor=floor) for name in (a, b)]
+        better: Literal["lower", "higher"] = "lower" if self.optimal_value is not None else "higher"
+        return compare_paired(*scores, better=better, confidence=confidence)
+
+    def scores(
+        self, name: str, *, at: int | None = None, kind: Kind = "simple", floor: float = 1e-12
+    ) -> Float[Tensor, " R"]:
+        """What `compare` compares: log10 regret, or best value where the optimum is not known.
+
+        Args:
+            name: a strategy.
+            at, kind, floor: as in `compare`.
+
+        Raises:
+            DataError: an unknown name, or a budget outside the study.
+        """
         index = self._index(at)
         if self.optimal_value is None:
-            scores = [self.best(name, kind)[:, index] for name in (a, b)]
-            return compare_paired(*scores, better="higher", confidence=confidence)
-        scores = [self.regret(name, kind)[:, index].clamp(min=floor).log10() for name in (a, b)]
-        return compare_paired(*scores, better="lower", confidence=confidence)
+            return self.best(name, kind)[:, index]
+        return self.regret(name, kind)[:, index].clamp(min=floor).log10()
 
     def table(
         self,
@@ -275,7 +291,16 @@ class StudyResult:
                 tables and comparisons stay.
         """
         content: dict[str, object] = {"format": _FORMAT}
-        for name in ("problem", "optimal_value", "noise_std", "n_init", "n_iter", "q", "seeds"):
+        for name in (
+            "problem",
+            "output",
+            "optimal_value",
+            "noise_std",
+            "n_init",
+            "n_iter",
+            "q",
+            "seeds",
+        ):
             content[name] = getattr(self, name)
         content["bounds"] = _to_lists(self.bounds)
         arms: dict[str, dict[str, object]] = {}
@@ -324,6 +349,7 @@ class StudyResult:
 
         return cls(
             problem=content["problem"],
+            output=content["output"],
             bounds=bounds,
             optimal_value=content["optimal_value"],
             noise_std=content["noise_std"],
@@ -443,7 +469,8 @@ def study(
         records[name] = (record, arm)
     recommending = {name: r for name, (r, arm) in records.items() if arm.recommends}
     return StudyResult(
-        problem=getattr(problem, "name", None) or type(problem).__name__,
+        problem=_name(problem),
+        output=str(getattr(problem, "output", "value")),
         bounds=box,
         optimal_value=None if problem.optimal_value is None else float(problem.optimal_value),
         noise_std=float(problem.noise_std),
@@ -829,7 +856,7 @@ class _Checkpoint:
     ) -> "_Checkpoint":
         settings = {
             "format": _FORMAT,
-            "problem": str(getattr(problem, "name", None) or type(problem).__name__),
+            "problem": _name(problem),
             "bounds": bounds.tolist(),
             "noise_std": float(problem.noise_std),
             "n_init": n_init,
@@ -862,6 +889,12 @@ class _Checkpoint:
         """Save one strategy's progress; the file is replaced as a whole or not at all."""
         if self.path is None:
             return
+        if not _is_plain(arm.state):
+            raise StorageError(
+                f"strategy {name!r}: a checkpoint needs a state made of tensors, numbers, strings, "
+                f"lists, tuples and dictionaries, got {type(arm.state).__name__}; "
+                "run the study without checkpoint="
+            )
         content = vars(record) | {
             "failures": [(f.replicate, f.evaluation, f.reason) for f in record.failures]
         }
@@ -920,12 +953,24 @@ def _replicate(data: StudyData, i: int, axis: bool, state: object) -> StudyData:
     return replace(data, X=data.X[at], Y=data.Y[at], observed=data.observed[at], state=state)
 
 
+def _name(problem: StudyProblem) -> str:
+    return str(getattr(problem, "name", None) or type(problem).__name__)
+
+
 def _describe(x: object) -> str:
     if isinstance(x, Tensor):
         return f"a tensor of shape {tuple(x.shape)}"
     if isinstance(x, tuple):
         return f"a tuple of {', '.join(_describe(entry) for entry in x)}"
     return type(x).__name__
+
+
+def _is_plain(state: object) -> bool:
+    if isinstance(state, list | tuple):
+        return all(_is_plain(entry) for entry in state)
+    if isinstance(state, dict):
+        return all(_is_plain(entry) for pair in state.items() for entry in pair)
+    return state is None or isinstance(state, Tensor | int | float | str)
 
 
 def _of(replicate: int | None) -> str:

@@ -1,0 +1,570 @@
+"""The figures of the course, in one style.
+
+Every function returns a matplotlib figure and shows nothing; `bolearn.teach.show` shows it with its
+alternative text. Colours are those of Okabe and Ito, which stay apart for colour-blind readers, and
+no line depends on its colour alone: line styles and markers say the same. matplotlib is imported
+when the first figure is drawn.
+
+Taught in part_4/tutorial_03; the pictures of memory at the end in part_1/tutorial_01.
+
+Source:
+    Okabe & Ito, "Color universal design" (2008), https://jfly.uni-koeln.de/color/.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from . import stats
+from .errors import DataError, ShapeError
+from .models.exact import ExactGP
+from .problems import Problem
+from .protocols import Acquisition
+from .shapes import check_count, check_points
+from .study import Kind, StudyResult
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+OKABE_ITO = {
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "black": "#000000",
+    "yellow": "#F0E442",
+}
+"""The colours in the order in which lines use them; yellow last, it is faint on white."""
+
+LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+GREY = "#6E6E6E"
+
+
+def use_style() -> None:
+    """Switch matplotlib to the style of the course: colours, line styles, readable fonts, size.
+
+    Example:
+        >>> use_style()
+    """
+    import matplotlib.style
+    from cycler import cycler
+
+    matplotlib.style.use(
+        {
+            "axes.prop_cycle": cycler(color=list(OKABE_ITO.values()))
+            + cycler(linestyle=LINE_STYLES),
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.labelsize": 13,
+            "axes.titlesize": 13,
+            "figure.autolayout": False,
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 100,
+            "figure.figsize": (7.0, 4.2),
+            "font.size": 12,
+            "grid.alpha": 0.35,
+            "grid.color": "#B0B0B0",
+            "image.cmap": "cividis",
+            "legend.fontsize": 12,
+            "legend.framealpha": 0.9,
+            "lines.linewidth": 2.0,
+            "lines.markersize": 6.5,
+            "savefig.dpi": 110,
+        }
+    )
+
+
+def regret_bands(
+    result: StudyResult,
+    names: Sequence[str] | None = None,
+    kind: Kind = "simple",
+    quantiles: tuple[float, float] = (0.25, 0.75),
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.figure.Figure":
+    """Median regret over the replicates against evaluations, with a band between two quantiles.
+
+    Where the optimum is not known, the best value found instead. The shared initial design is
+    shaded. A regret of exactly zero cannot stand on a logarithmic axis: it is drawn at its lower
+    end, and the axis says so.
+
+    Args:
+        result: of a study.
+        names: which strategies; default: all.
+        kind: "simple" or "inference" regret.
+        quantiles: where the band begins and ends.
+        ax: where to draw; default: a new figure.
+
+    Raises:
+        DataError: unknown strategies, or no recommendations for inference regret.
+    """
+    known = result.optimal_value is not None
+    low, high = quantiles
+    shown = list(result.names if names is None else names)
+    curves = {}
+    for name in shown:
+        scores = (result.regret if known else result.best)(name, kind)
+        curves[name] = stats.quantiles(scores.T, [low, 0.5, high])
+    floor = _log_floor(list(curves.values())) if known else None
+    figure, panel = _axes(ax)
+    x, hit = result.evaluations.tolist(), False
+    for k, name in enumerate(shown):
+        y = curves[name]
+        y = y.masked_fill(y.isinf(), torch.nan)
+        if floor is not None:
+            hit |= bool((y < floor).any())
+            y = y.clamp(min=floor)
+        style = _line(list(result.names).index(name))
+        every = max(1, len(x) // 8)
+        # markers of different lines stand at different places, so that they do not hide each other
+        mark = (k * every // max(1, len(shown)), every)
+        panel.fill_between(x, y[0].tolist(), y[2].tolist(), color=style["color"], alpha=0.18, lw=0)
+        panel.plot(x, y[1].tolist(), markevery=mark, label=name, **style)
+    if floor is not None:
+        panel.set_yscale("log")
+    _shade_design(panel, result.n_init)
+    panel.set_xlim(1, x[-1])
+    panel.set_xlabel("evaluations")
+    what = f"{kind} regret" if known else "best value" if kind == "simple" else "value recommended"
+    note = "\n(at the lower end: zero)" if hit else ""
+    panel.set_ylabel(what + _output(result) + note)
+    band = f"median and {low:.0%} to {high:.0%} of {result.replicates} runs"
+    panel.set_title(f"{result.problem}: {band}")
+    panel.legend()
+    return figure
+
+
+def paired_differences(
+    result: StudyResult,
+    a: str,
+    b: str,
+    at: int | None = None,
+    kind: Kind = "simple",
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.figure.Figure":
+    """Sorted differences of log10 regret (or of best values), a minus b, one for each replicate.
+
+    The line is the median difference, the band its 95 % bootstrap interval; zero means no
+    difference. Circles are replicates that a wins, squares those that b wins, crosses ties.
+
+    Args:
+        result: of a study.
+        a, b: strategies.
+        at: after how many evaluations; default: all.
+        kind: "simple" or "inference" regret.
+        ax: where to draw; default: a new figure.
+
+    Raises:
+        DataError: unknown strategies or a budget outside the study.
+    """
+    comparison = result.compare(a, b, at=at, kind=kind)
+    first, second = (result.scores(name, at=at, kind=kind) for name in (a, b))
+    known = result.optimal_value is not None
+    difference = (first - second).sort().values
+    gain = -difference if known else difference
+    figure, panel = _axes(ax)
+    x = torch.arange(1, len(difference) + 1)
+    panel.axhline(0.0, color="black", lw=1.2)
+    panel.axhspan(comparison.low, comparison.high, color=OKABE_ITO["sky"], alpha=0.3, lw=0)
+    panel.axhline(comparison.median_difference, color=OKABE_ITO["blue"], ls="--", label="median")
+    kinds = (
+        (gain > 0, f"{a} better", "o", "blue"),
+        (gain < 0, f"{b} better", "s", "vermillion"),
+        (gain == 0, "tie", "x", "black"),
+    )
+    for where, label, marker, color in kinds:
+        if where.any():
+            style = {"ls": "", "marker": marker, "color": OKABE_ITO[color]}
+            panel.plot(x[where].tolist(), difference[where].tolist(), label=label, **style)
+    panel.set_xlabel("replicates, sorted by difference")
+    score = f"log10 {kind} regret" if known else "best value"
+    panel.set_ylabel(f"{score}{_output(result)}\n{a} minus {b}")
+    after = result.evaluations[-1].item() if at is None else at
+    verdict = comparison.verdict
+    verdict_text = verdict if verdict == "undecided" else f"{a} is {verdict}"
+    panel.set_title(f"{result.problem} after {after} evaluations: {verdict_text}")
+    panel.legend()
+    return figure
+
+
+def contour(
+    problem: Problem,
+    ax: "matplotlib.axes.Axes | None" = None,
+    X: Float[Tensor, "n 2"] | None = None,
+    *,
+    n_init: int = 0,
+    resolution: int = 101,
+    levels: int = 14,
+) -> "matplotlib.figure.Figure":
+    """Map of a problem with two inputs, its optima, and points evaluated on it.
+
+    Colour steps hold equal areas of the box, so that the top stays visible on a function with deep
+    valleys; lighter is better.
+
+    Args:
+        problem: with d = 2.
+        ax: where to draw; default: a new figure.
+        X: evaluated points, drawn in their order: the first `n_init` as squares, later ones as
+            circles.
+        n_init: how many of them are the initial design.
+        resolution: grid points for each input.
+        levels: colour steps.
+
+    Raises:
+        DataError: a problem with another number of inputs.
+    """
+    if problem.d != 2:
+        raise DataError(f"contour: expected a problem with d = 2, got d = {problem.d}")
+    check_count("resolution", resolution, least=2)
+    u, v = (
+        torch.linspace(lower, upper, resolution, dtype=torch.float64)
+        for lower, upper in problem.bounds.T.tolist()
+    )
+    grid = torch.cartesian_prod(u, v)
+    z = problem.noiseless(grid)[:, 0]
+    fractions = torch.linspace(0.0, 1.0, levels + 1, dtype=torch.float64).tolist()
+    edges = stats.quantiles(z, fractions).unique().tolist()
+    figure, panel = _axes(ax)
+    values = z.reshape(resolution, resolution).T.numpy()
+    from matplotlib.colors import BoundaryNorm
+
+    if len(edges) > 2:
+        norm = BoundaryNorm(edges, 256)
+        areas = panel.contourf(u.numpy(), v.numpy(), values, edges, cmap="cividis", norm=norm)
+        bar = figure.colorbar(areas, ax=panel, label=problem.output, format="%.3g")
+        bar.set_ticks(edges[:: max(1, len(edges) // 7)])
+    if problem.optimal_points is not None:
+        star = {"ls": "", "marker": "*", "ms": 15, "mec": "black", "color": OKABE_ITO["vermillion"]}
+        panel.plot(*problem.optimal_points.T.tolist(), label="optimum", **star)
+    if X is not None:
+        check_points(X, 2)
+        parts = ((X[:n_init], "s", "initial design"), (X[n_init:], "o", "evaluated"))
+        for points, marker, label in parts:
+            if len(points):
+                style = {
+                    "ls": "",
+                    "marker": marker,
+                    "mfc": "white",
+                    "mec": "black",
+                    "clip_on": False,
+                }
+                panel.plot(*points.T.tolist(), label=label, **style)
+    panel.grid(visible=False)
+    panel.set_xlabel(problem.inputs[0])
+    panel.set_ylabel(problem.inputs[1])
+    panel.set_title(problem.name)
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False)
+    return figure
+
+
+def posterior_1d(
+    model: ExactGP,
+    *,
+    problem: Problem | None = None,
+    acquisition: Acquisition | None = None,
+    x_next: Float[Tensor, "q 1"] | None = None,
+    resolution: int = 201,
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.figure.Figure":
+    """A model of a function of one input: mean, central 95 % band, data, and where to go next.
+
+    Args:
+        model: fitted, with d = 1, one output and no replicate axis.
+        problem: draws the truth as well, and names the axes.
+        acquisition: drawn in a second panel; only in a new figure.
+        x_next: the next point, marked by a vertical line.
+        resolution: points of the grid.
+        ax: where to draw; default: a new figure.
+
+    Raises:
+        ShapeError: a model of more inputs or outputs, or with replicates.
+    """
+    if model.X.shape[-1] != 1 or model.num_outputs != 1 or len(model.batch_shape):
+        raise ShapeError(
+            "posterior_1d: expected a model with X: n 1 and Y: n 1, got "
+            f"X {tuple(model.X.shape)} and Y {tuple(model.Y.shape)}"
+        )
+    low, high = model.bounds[:, 0].tolist()
+    grid = torch.linspace(low, high, resolution, dtype=torch.float64).reshape(-1, 1, 1)
+    with torch.no_grad():
+        posterior = model.posterior(grid.to(model.X.device))
+        mean = posterior.mean.flatten().cpu()
+        std = posterior.variance.flatten().clamp(min=0.0).sqrt().cpu()
+    lower_panel: Any = None
+    if acquisition is not None and ax is None:
+        from matplotlib import pyplot
+
+        figure, (panel, lower_panel) = pyplot.subplots(
+            2, 1, sharex=True, height_ratios=(2.2, 1), figsize=(7.0, 5.2)
+        )
+    else:
+        figure, panel = _axes(ax)
+    x = grid.flatten().tolist()
+    blue = OKABE_ITO["blue"]
+    band = ((mean - 1.96 * std).tolist(), (mean + 1.96 * std).tolist())
+    panel.fill_between(x, *band, color=blue, alpha=0.2, lw=0, label="95 % band")
+    panel.plot(x, mean.tolist(), color=blue, ls="-", label="posterior mean")
+    if problem is not None:
+        truth = problem.noiseless(grid.reshape(-1, 1))[:, 0].tolist()
+        panel.plot(x, truth, color="black", ls="--", lw=1.5, label=problem.name)
+    seen = model.observed
+    panel.plot(
+        model.X[seen][:, 0].tolist(),
+        model.Y[seen][:, 0].tolist(),
+        ls="",
+        marker="o",
+        color=OKABE_ITO["vermillion"],
+        mec="black",
+        label="data",
+        zorder=3,
+    )
+    panel.set_ylabel("value" if problem is None else problem.output)
+    bottom = panel
+    if lower_panel is not None and acquisition is not None:
+        bottom = lower_panel
+        with torch.no_grad():
+            value = acquisition(grid.to(model.X.device)).cpu().tolist()
+        bottom.plot(x, value, color=OKABE_ITO["green"], ls="-")
+        bottom.set_ylabel("acquisition")
+    if x_next is not None:
+        for k, position in enumerate(x_next.flatten().tolist()):
+            style = {"color": OKABE_ITO["purple"], "ls": ":"}
+            panel.axvline(position, label="" if k else "next point", **style)
+            if lower_panel is not None:
+                lower_panel.axvline(position, **style)
+    bottom.set_xlabel("x" if problem is None else problem.inputs[0])
+    panel.set_xlim(low, high)
+    panel.legend()
+    return figure
+
+
+def _axes(ax: "matplotlib.axes.Axes | None") -> "tuple[matplotlib.figure.Figure, Any]":
+    """The figure and the axes to draw on; new ones by default."""
+    from matplotlib import pyplot
+
+    if ax is not None:
+        return cast("matplotlib.figure.Figure", ax.figure), ax
+
+    return pyplot.subplots()
+
+
+def _line(k: int) -> dict[str, Any]:
+    """Colour, line style and marker of line k: the same strategy looks the same in all figures."""
+    colors = list(OKABE_ITO.values())
+    return {
+        "color": colors[k % len(colors)],
+        "ls": LINE_STYLES[k % len(LINE_STYLES)],
+        "marker": MARKERS[k % len(MARKERS)],
+    }
+
+
+def _log_floor(curves: Sequence[Tensor]) -> float:
+    """The lower end of a logarithmic axis: below the smallest positive number, at most a decade."""
+    values = torch.cat([curve.flatten() for curve in curves])
+    positive = values[(values > 0) & values.isfinite()]
+    return float(positive.min() / 3) if len(positive) else 1e-12
+
+
+def _output(result: StudyResult) -> str:
+    """What was measured, as the end of an axis label; a long name gets lines of its own."""
+    if result.output == "value":
+        return ""
+    lines = textwrap.wrap(result.output, 36)
+    return f" of {lines[0]}" if len(lines) == 1 else " of\n" + "\n".join(lines)
+
+
+def _shade_design(ax: Any, n_init: int) -> None:
+    """Shade the evaluations that all strategies share."""
+    ax.axvspan(0.0, n_init + 0.5, color=GREY, alpha=0.12, lw=0)
+    ax.text(
+        0.01,
+        0.02,
+        "initial design",
+        transform=ax.transAxes,
+        color="#404040",
+        fontsize=11,
+        va="bottom",
+    )
+
+
+# --- part_1/tutorial_01: what a tensor looks like in memory --------------------------------------
+
+
+def memory_layout(base: Tensor, derived: Mapping[str, Tensor]) -> "matplotlib.figure.Figure":
+    """A storage as a strip, and what several tensors read from it.
+
+    Each cell shows a value and, as `@place` and as colour, where in its storage the value lies.
+
+    Args:
+        base: the tensor whose storage is the strip.
+        derived: tensors of one or two axes by their label. One that shares `base`'s storage is
+            drawn plain; one with a storage of its own gets a hatched frame.
+
+    Example:
+        >>> x = torch.arange(6.0).reshape(2, 3)
+        >>> figure = memory_layout(x, {"x": x, "x.T": x.T})
+    """
+    from matplotlib import pyplot
+
+    columns = 3
+    rows = -(-len(derived) // columns)
+    figure = pyplot.figure(figsize=(9.0, 1.6 + 3.3 * rows), layout="none")
+    box = {"left": 0.01, "right": 0.99, "top": 0.95, "bottom": 0.01}
+    heights = [0.9] + [3.0] * rows
+    grid = figure.add_gridspec(
+        rows + 1, columns, height_ratios=heights, hspace=0.42, wspace=0.06, **box
+    )
+    places = base.untyped_storage().nbytes() // base.element_size()
+    strip = figure.add_subplot(grid[0, :])
+    _memory_cells(strip, base.as_strided((1, places), (places, 1), 0), places)
+    strip.set_title("the storage: large the value, small its place", size=14)
+    address = base.untyped_storage().data_ptr()
+    for index, (label, x) in enumerate(derived.items()):
+        panel = figure.add_subplot(grid[1 + index // columns, index % columns])
+        own = x.untyped_storage().data_ptr() != address
+        _memory_cells(panel, x, places, framed=own)
+        where = "a storage of its own" if own else f"offset {x.storage_offset()}"
+        panel.set_title(
+            f"{label}\nshape {tuple(x.shape)}, stride {tuple(x.stride())}\n{where}", size=13
+        )
+    return figure
+
+
+def broadcast_diagram(
+    pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
+) -> "matplotlib.figure.Figure":
+    """a + b for pairs of shapes of at most two axes; stretched axes appear as hatched ghosts.
+
+    Example:
+        >>> figure = broadcast_diagram([((3, 4), (4,)), ((3, 1), (4,))])
+    """
+    from matplotlib import pyplot
+
+    size = (9.0, 2.4 * len(pairs))
+    figure, panels = pyplot.subplots(len(pairs), 1, figsize=size, squeeze=False)
+    for panel, (a, b) in zip(panels[:, 0], pairs, strict=True):
+        rows, columns = torch.broadcast_shapes(a, b, (1, 1))
+        parts = ((a, "sky", "+"), (b, "orange", "="), ((rows, columns), "green", ""))
+        for k, (shape, color, sign) in enumerate(parts):
+            left = k * (columns + 2.0)
+            real = (1,) * (2 - len(shape)) + tuple(shape)
+            _ghost_cells(panel, left, (rows, columns), real, OKABE_ITO[color])
+            stride = torch.empty(shape).expand(rows, columns).stride()
+            label = f"{tuple(shape)}, stride {tuple(stride)}" if sign else f"{tuple(shape)}"
+            panel.text(left + columns / 2, -0.3, label, ha="center", va="bottom", size=14)
+            panel.text(left + columns + 1, rows / 2, sign, ha="center", va="center", size=20)
+        panel.set_xlim(-0.3, 3 * columns + 4.3)
+        panel.set_ylim(rows + 0.2, -1.0)
+        panel.set_aspect("equal")
+        panel.axis("off")
+    return figure
+
+
+def success_heatmap(
+    fractions: Mapping[str, Float[Tensor, "rows columns"]],
+    rows: Sequence[float],
+    columns: Sequence[float],
+    *,
+    row_label: str,
+    column_label: str,
+) -> "matplotlib.figure.Figure":
+    """One map for each title: the fraction of attempts that succeeded, as colour and as per cent.
+
+    Args:
+        fractions: by title, values in [0, 1].
+        rows: the number beside each row.
+        columns: the number below each column.
+        row_label: what the rows are.
+        column_label: what the columns are.
+
+    Example:
+        >>> table = torch.eye(2, dtype=torch.float64)
+        >>> labels = {"row_label": "points", "column_label": "jitter"}
+        >>> figure = success_heatmap({"float64": table}, [10, 20], [0, 1e-6], **labels)
+    """
+    from matplotlib import pyplot
+
+    size = (9.0, 0.7 + 2.8 * len(fractions))
+    figure, panels = pyplot.subplots(
+        len(fractions), 1, figsize=size, squeeze=False, sharex=True, layout="constrained"
+    )
+    for panel, (title, values) in zip(panels[:, 0], fractions.items(), strict=True):
+        panel.imshow(values.tolist(), cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto")
+        for i, line in enumerate(values.tolist()):
+            for j, value in enumerate(line):
+                style = {"color": _ink(value), "ha": "center", "va": "center", "size": 13}
+                panel.text(j, i, f"{100 * value:.0f}", **style)
+        panel.set_xticks(range(len(columns)), [_short(value) for value in columns])
+        panel.set_yticks(range(len(rows)), [_short(value) for value in rows])
+        panel.set_ylabel(row_label)
+        panel.set_title(f"{title}: per cent that succeed")
+        panel.grid(visible=False)
+        panel.tick_params(length=0, labelsize=13)
+        panel.spines[:].set_visible(False)
+    panels[-1, 0].set_xlabel(column_label)
+    return figure
+
+
+def _memory_cells(panel: Any, x: Tensor, places: int, *, framed: bool = False) -> None:
+    """One square for each element of a tensor, found by the address rule alone."""
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
+    grid = x if x.ndim == 2 else x.unsqueeze(0)
+    rows, columns = grid.shape
+    for i in range(rows):
+        for j in range(columns):
+            place = grid.storage_offset() + i * grid.stride(0) + j * grid.stride(1)
+            shade = place / max(places - 1, 1)
+            color = colormaps["cividis"](shade)
+            panel.add_patch(Rectangle((j, i), 1, 1, facecolor=color, edgecolor="white", lw=2))
+            style = {"color": _ink(shade), "ha": "center", "va": "center"}
+            panel.text(j + 0.5, i + 0.38, f"{float(grid[i, j]):g}", size=16, **style)
+            panel.text(j + 0.5, i + 0.78, f"@{place}", size=11, **style)
+    if framed:
+        frame = Rectangle((-0.3, -0.3), columns + 0.6, rows + 0.6, fill=False, zorder=0)
+        frame.set(edgecolor=OKABE_ITO["vermillion"], hatch="////")
+        panel.add_patch(frame)
+    panel.set_xlim(-0.35, columns + 0.35)
+    panel.set_ylim(rows + 0.35, -0.35)
+    panel.set_aspect("equal", anchor="N")
+    panel.axis("off")
+
+
+def _ghost_cells(
+    panel: Any, left: float, shape: tuple[int, ...], real: tuple[int, ...], color: str
+) -> None:
+    """A grid of cells; those beyond `real` are ghosts: white, dashed and hatched."""
+    from matplotlib.patches import Rectangle
+
+    solid: dict[str, Any] = {"facecolor": color, "edgecolor": "black", "lw": 1.2}
+    ghost = solid | {"facecolor": "white", "edgecolor": GREY, "ls": "--", "hatch": "///"}
+    for i in range(shape[0]):
+        for j in range(shape[1]):
+            style = solid if i < real[0] and j < real[1] else ghost
+            panel.add_patch(Rectangle((left + j, i), 1, 1, **style))
+
+
+def _ink(shade: float) -> str:
+    """The text colour that is readable on this shade of cividis (0 dark, 1 light)."""
+    return "white" if shade < 0.5 else "black"
+
+
+def _short(value: float) -> str:
+    """100 as 100, 1e-07 as 1e-7.
+
+    Example:
+        >>> _short(1e-7), _short(200)
+        ('1e-7', '200')
+    """
+    return f"{value:g}".replace("e-0", "e-")
