@@ -139,7 +139,7 @@ class ExactGP(nn.Module):
         if noise_var is None:
             self.likelihood = priors.default_likelihood(batch).to(X)
         self.fit_report: Any = None
-        self._cached: tuple[tuple[int, ...], _Cache] | None = None
+        self._cached: tuple[list[Tensor], _Cache] | None = None
         self._tracked = list(self.parameters())
 
     def _fixed_noise(
@@ -279,7 +279,7 @@ class ExactGP(nn.Module):
         if noise is not None:
             slots["noise_var"] = (
                 lambda: noise.noise.squeeze(-1),
-                lambda v: noise._set_noise(v.unsqueeze(-1)),
+                lambda v: noise.noise_covar.initialize(noise=v.unsqueeze(-1)),
             )
         return slots
 
@@ -362,10 +362,11 @@ class ExactGP(nn.Module):
 
     def cache(self) -> _Cache:
         """The cached algebra, recomputed when a hyperparameter has changed."""
-        version = tuple(p._version for p in self._tracked)
-        if self._cached is None or self._cached[0] != version:
+        # Compared by value: gpytorch's setters write through .data, which no version counter sees.
+        if self._cached is None or not all(map(torch.equal, self._cached[0], self._tracked)):
             with torch.no_grad():
-                self._cached = (version, self._compute_cache())
+                values = [p.detach().clone() for p in self._tracked]
+                self._cached = (values, self._compute_cache())
         return self._cached[1]
 
     def _compute_cache(self) -> _Cache:

@@ -1,19 +1,19 @@
 r"""Many small bounded minimisations as one batch: quasi-Newton, a row for each problem.
 
-Every row keeps its own point, inverse-Hessian estimate, step length and verdict; one call of the
-objective advances all of them. A row that is done is frozen by masks and, at the next periodic
-look, dropped from the batch, so that the loop never waits for the device in between. A NaN stays
-in its row.
+Every row keeps its own point, curvature memory, step length and verdict; one call of the objective
+advances all of them. A row that is done is frozen by masks and, at the next periodic look, dropped
+from the batch, so that the loop never waits for the device in between. A NaN stays in its row.
 
-One iteration of one row, with x in the box [l, u], gradient g and inverse-Hessian estimate H:
+One iteration of one row, with x in the box [l, u] and gradient g:
 
     free      = not (at l with g > 0, or at u with g < 0)
-    direction = -H g on the free variables (steepest descent if that does not descend)
+    direction = -H g on the free variables; H from the last pairs (s, y) by the two-loop recursion
     trial     = project(x + t * direction);  accept by Armijo's rule, else shorten t
-    update    H by BFGS from s = x' - x and y = g' - g on the free variables
+    remember  s = x' - x and y = g' - g, if the curvature s.y is positive
 
-H is dense: problems here have tens of variables, where its D^2 numbers cost less than the many
-small operations of the limited-memory recursion; the update is BFGS's own. This module *minimises*.
+The scale of H is s.y / y.y of the newest pair. That is why the memory is limited even though these
+problems have few variables: a dense inverse Hessian keeps, in directions it has not explored, the
+scale of the cliff the run may have started on. This module *minimises*.
 
 Taught in part_2/tutorial_05.
 """
@@ -43,6 +43,7 @@ MESSAGES = (
 _ARMIJO = 1e-4
 _LOOK_EVERY = 4  # iterations between looks at who is done: each one synchronises with the device
 _MAX_HALVINGS = 20
+_MEMORY = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +86,13 @@ class _State:
     x: Tensor  # k D
     f: Tensor  # k
     g: Tensor  # k D
-    H: Tensor  # k D D
+    S: Tensor  # k memory D: accepted steps, newest last; zeros where there is none
+    Y: Tensor  # k memory D: changes of the gradient along them
     lower: Tensor  # k D
     upper: Tensor  # k D
     p: Tensor  # k D: search direction
-    free: Tensor  # k D: 1.0 for variables that may move, else 0.0
     t: Tensor  # k: step length
-    fresh: Tensor  # k: H is still a multiple of the identity
+    fresh: Tensor  # k: no pair in memory yet
     halvings: Tensor  # k: rejected steps since the last accepted one
     flat: Tensor  # k: accepted steps in a row with a decrease below ftol
     iterations: Tensor  # k
@@ -142,9 +143,9 @@ def minimize(
         >>> minimize(square, torch.zeros(3, 2, dtype=torch.float64), upper=torch.tensor(1.0)).x[0]
         tensor([0.5000, 1.0000], dtype=torch.float64)
 
-    Source: projected BFGS after Bertsekas, "Projected Newton methods for optimization problems
+    Source: projected quasi-Newton after Bertsekas, "Projected Newton methods for optimization problems
     with simple constraints", SIAM J. Control Optim. 20, 1982; Nocedal & Wright, "Numerical
-    optimization", 2006, algorithm 6.1 and section 3.1.
+    optimization", 2006, algorithms 7.4 and 3.1.
     """
     if x0.ndim != 2 or x0.shape[0] == 0 or x0.shape[1] == 0:
         raise ShapeError(f"x0: expected shape N D with N, D >= 1, got {tuple(x0.shape)}")
@@ -157,30 +158,28 @@ def minimize(
     f, g = fun(x, rows)
     evaluations, points = 1, N
     bad = ~(torch.isfinite(f) & torch.isfinite(g).all(-1))
+    g = torch.where(bad.unsqueeze(-1), 0.0, g)
+    memory = x.new_zeros(N, 1, D)
+    p = _direction(x, g, memory, memory, low, high, max_step)
     zero = torch.zeros_like(f)
+    flat = _projected_gradient(x, g, low, high) <= gtol
     state = _State(
         rows=rows,
         x=x,
         f=f,
-        g=torch.where(bad.unsqueeze(-1), 0.0, g),
-        H=torch.eye(D, dtype=x.dtype, device=x.device).repeat(N, 1, 1),
+        g=g,
+        S=memory,
+        Y=memory,
         lower=low,
         upper=high,
-        p=x,
-        free=x,
-        t=zero,
+        p=p,
+        t=_first_length(p, first_step),
         fresh=torch.ones_like(bad),
         halvings=zero,
         flat=zero,
         iterations=zero.long(),
-        status=torch.where(bad, BAD_START, RUNNING),
+        status=torch.where(bad, BAD_START, torch.where(flat, GRADIENT, RUNNING)),
     )
-    state.free, state.p = _direction(state.x, state.g, state.H, low, high, max_step)
-    state.t = _first_length(state.p, first_step)
-    state.status = torch.where(
-        (state.status == RUNNING) & (_projected_gradient(state) <= gtol), GRADIENT, state.status
-    )
-    final = state
     ended: list[_State] = []
     since_look = _LOOK_EVERY - 1
     while True:
@@ -203,7 +202,7 @@ def minimize(
     return Minimum(
         x=final.x,
         value=torch.where(final.status == BAD_START, torch.nan, final.f),
-        gradient=_projected_gradient(final),
+        gradient=_projected_gradient(final.x, final.g, final.lower, final.upper),
         status=final.status,
         iterations=final.iterations,
         evaluations=evaluations,
@@ -223,9 +222,9 @@ def _bound(bound: Tensor | None, default: float, x0: Tensor) -> Tensor:
         ) from None
 
 
-def _projected_gradient(s: _State) -> Tensor:
+def _projected_gradient(x: Tensor, g: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     """Largest entry of project(x - g) - x: zero exactly at a stationary point of the box."""
-    return (torch.clamp(s.x - s.g, s.lower, s.upper) - s.x).abs().amax(-1)
+    return (torch.clamp(x - g, lower, upper) - x).abs().amax(-1)
 
 
 def _first_length(p: Tensor, first_step: float) -> Tensor:
@@ -234,20 +233,57 @@ def _first_length(p: Tensor, first_step: float) -> Tensor:
 
 
 def _direction(
-    x: Tensor, g: Tensor, H: Tensor, lower: Tensor, upper: Tensor, max_step: float
-) -> tuple[Tensor, Tensor]:
-    """Which variables may move (1.0 or 0.0), and the quasi-Newton direction on them."""
-    at_lower, at_upper = x <= lower, x >= upper
-    free = (~((at_lower & (g > 0)) | (at_upper & (g < 0)))).to(x.dtype)
-    p = -torch.bmm(H, (g * free).unsqueeze(-1)).squeeze(-1)
-    # H may push a variable out of the box that the gradient alone would not: hold it, too.
-    free = free * (~((at_lower & (p < 0)) | (at_upper & (p > 0)))).to(x.dtype)
+    x: Tensor, g: Tensor, S: Tensor, Y: Tensor, lower: Tensor, upper: Tensor, max_step: float
+) -> Tensor:
+    """Quasi-Newton direction on the free variables, no entry longer than max_step."""
+    held = ((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0))
+    free = (~held).to(x.dtype)
     g_free = g * free
-    p = -torch.bmm(H, g_free.unsqueeze(-1)).squeeze(-1) * free
+    p = -_two_loops(g_free, S * free.unsqueeze(-2), Y * free.unsqueeze(-2))
+    # The memory may push a variable out of the box that the gradient alone would not: hold it.
+    outward = ((x <= lower) & (p < 0)) | ((x >= upper) & (p > 0))
+    p = torch.where(outward, 0.0, p)
     slope = (p * g_free).sum(-1, keepdim=True)
     size = (p.square().sum(-1, keepdim=True) * g_free.square().sum(-1, keepdim=True)).sqrt()
     p = torch.where(slope < -1e-10 * size, p, -g_free)
-    return free, p / (p.abs().amax(-1, keepdim=True) / max_step).clamp(min=1.0)
+    return p / (p.abs().amax(-1, keepdim=True) / max_step).clamp(min=1.0)
+
+
+def _two_loops(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
+    """H g by the limited-memory BFGS recursion; pairs without positive curvature count as absent.
+
+    Source: Nocedal & Wright 2006, algorithm 7.4.
+    """
+    sy, yy = torch.linalg.vecdot(S, Y), torch.linalg.vecdot(Y, Y)
+    usable = sy > 1e-9 * (torch.linalg.vecdot(S, S) * yy).sqrt()
+    rho = torch.where(usable, 1 / sy, 0.0).unsqueeze(-1)
+    pairs = list(zip(S.unbind(-2), Y.unbind(-2), rho.unbind(-2), strict=True))
+    q, alphas = g, []
+    for step, change, weight in reversed(pairs):
+        alpha = weight * torch.linalg.vecdot(step, q).unsqueeze(-1)
+        alphas.append(alpha)
+        q = torch.addcmul(q, alpha, change, value=-1)
+    r = q * _newest_scale(sy, yy, usable)
+    for (step, change, weight), alpha in zip(pairs, reversed(alphas), strict=True):
+        beta = weight * torch.linalg.vecdot(change, r).unsqueeze(-1)
+        r = torch.addcmul(r, alpha - beta, step)
+    return r
+
+
+def _push(memory: Tensor, new: Tensor, push: Tensor) -> Tensor:
+    """Append to the memory of the rows that ask for it; the memory grows up to its limit."""
+    old = memory
+    if memory.shape[1] < _MEMORY:
+        old = torch.cat([torch.zeros_like(memory[:, :1]), memory], dim=1)
+    return torch.where(push, torch.cat([old[:, 1:], new.unsqueeze(1)], dim=1), old)
+
+
+def _newest_scale(sy: Tensor, yy: Tensor, usable: Tensor) -> Tensor:
+    """s.y / y.y of the newest usable pair, ``k 1``; 1 where there is none."""
+    order = torch.arange(1, usable.shape[-1] + 1, device=usable.device)
+    newest = (usable * order).argmax(-1, keepdim=True)
+    ratio = sy.gather(-1, newest) / yy.gather(-1, newest)
+    return torch.where(usable.any(-1, keepdim=True), ratio, 1.0)
 
 
 def _advance(
@@ -260,7 +296,7 @@ def _advance(
     max_iter: int,
     max_step: float,
 ) -> _State:
-    """Judge the trial points, update H, choose the next direction and step of every row."""
+    """Judge the trial points, remember curvature, choose the next direction and step of all rows."""
     running = s.status == RUNNING
     step = trial - s.x
     slope = (s.g * step).sum(-1)
@@ -269,56 +305,53 @@ def _advance(
     accepted = accepted & torch.isfinite(g_trial).all(-1)
     took = accepted.unsqueeze(-1)
 
-    # BFGS on the free variables: H' = (I - rho s y^T) H (I - rho y s^T) + rho s s^T
-    y = torch.where(took, (g_trial - s.g) * s.free, 0.0)
+    y = g_trial - s.g
     sy = (step * y).sum(-1)
-    yy, ss = y.square().sum(-1), step.square().sum(-1)
-    curved = accepted & (sy > 1e-9 * (ss * yy).sqrt())
-    # The first pair sets the scale of H; a step without curvature says: go further next time.
-    rescale = torch.where(curved & s.fresh, sy / yy, 1.0)
-    rescale = torch.where(accepted & ~curved, 4.0, rescale)
-    H = s.H * rescale[:, None, None]
-    Hy = torch.bmm(H, y.unsqueeze(-1)).squeeze(-1)
-    rho = torch.where(curved, 1 / sy, 0.0)
-    weight = rho * (1 + rho * (y * Hy).sum(-1))
-    half = (0.5 * weight.unsqueeze(-1) * step - rho.unsqueeze(-1) * Hy).unsqueeze(-1)
-    half = half * torch.where(curved.unsqueeze(-1), step, 0.0).unsqueeze(-2)
-    H = H + half + half.mT
-    fresh = s.fresh & ~curved
+    curved = accepted & (sy > 1e-9 * (step.square().sum(-1) * y.square().sum(-1)).sqrt())
+    push = curved[:, None, None]
+    S, Y = _push(s.S, step, push), _push(s.Y, y, push)
 
     gain = s.f - f_trial
     small = gain <= ftol * torch.maximum(s.f.abs(), f_trial.abs()).clamp(min=1.0)
     flat = torch.where(accepted, torch.where(small, s.flat + 1, 0.0), s.flat)
-    # A rejected step: minimise the parabola through f, slope and the trial value.
-    shorter = (-slope / (2 * (f_trial - s.f - slope))).nan_to_num(0.1, 0.1, 0.1).clamp(0.1, 0.5)
-
     x, g = torch.where(took, trial, s.x), torch.where(took, g_trial, s.g)
     f = torch.where(accepted, f_trial, s.f)
-    halvings = torch.where(accepted, 0.0, s.halvings + 1)
+
+    # A rejected step: minimise the parabola through f, slope and the trial value.
+    shorter = (-slope / (2 * (f_trial - s.f - slope))).nan_to_num(0.1, 0.1, 0.1).clamp(0.1, 0.5)
     t = torch.where(accepted, 1.0, s.t * shorter)
-    # No step works: forget H and try steepest descent once before giving up.
-    stuck = running & ~accepted & ((halvings >= _MAX_HALVINGS) | (_longest(s.p) * t < 1e-14))
+    halvings = torch.where(accepted, 0.0, s.halvings + 1)
+    # No step works: forget the memory and try steepest descent once before giving up.
+    tiny = s.p.abs().amax(-1) * t < 1e-14
+    stuck = running & ~accepted & ((halvings >= _MAX_HALVINGS) | tiny)
     reset = stuck & ~s.fresh
-    eye = torch.eye(H.shape[-1], dtype=H.dtype, device=H.device)
-    H = torch.where(reset[:, None, None], eye, H)
-    fresh = fresh | reset
-    free, p = _direction(x, g, H, s.lower, s.upper, max_step)
+    forget = reset[:, None, None]
+    S, Y = torch.where(forget, 0.0, S), torch.where(forget, 0.0, Y)
+    p = _direction(x, g, S, Y, s.lower, s.upper, max_step)
+    p = torch.where((accepted | reset).unsqueeze(-1), p, s.p)
     t = torch.where(reset, _first_length(p, 1e-3 * max_step), t)
-    halvings = torch.where(reset, 0.0, halvings)
-    new = (accepted | reset).unsqueeze(-1)
-    free, p = torch.where(new, free, s.free), torch.where(new, p, s.p)
+    # Descent without curvature: nothing says that the step was long enough.
+    t = torch.where(accepted & ~curved, _first_length(p, max_step) , t)
 
     iterations = s.iterations + accepted
-    nxt = _State(
-        s.rows, x, f, g, H, s.lower, s.upper, p, free, t, fresh, halvings, flat, iterations,
-        s.status,
-    )  # fmt: skip
     status = torch.where(stuck & ~reset, STUCK, s.status)
     status = torch.where(running & (iterations >= max_iter), LIMIT, status)
     status = torch.where(running & (flat >= 2), DECREASE, status)
-    nxt.status = torch.where(running & (_projected_gradient(nxt) <= gtol), GRADIENT, status)
-    return nxt
-
-
-def _longest(p: Tensor) -> Tensor:
-    return p.abs().amax(-1)
+    done = _projected_gradient(x, g, s.lower, s.upper) <= gtol
+    return _State(
+        rows=s.rows,
+        x=x,
+        f=f,
+        g=g,
+        S=S,
+        Y=Y,
+        lower=s.lower,
+        upper=s.upper,
+        p=p,
+        t=t,
+        fresh=(s.fresh & ~curved) | reset,
+        halvings=torch.where(reset, 0.0, halvings),
+        flat=flat,
+        iterations=iterations,
+        status=torch.where(running & done, GRADIENT, status),
+    )

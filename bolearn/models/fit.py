@@ -1,0 +1,388 @@
+r"""Maximum a posteriori hyperparameters: every start of every replicate and output in one batch.
+
+The objective of a row (one start of one data set) is its log marginal likelihood plus the log
+densities of the hyperparameters' priors, per observation. For plain kernels its gradient comes in
+closed form. With r = y - c, a = K^-1 r, W = a a^T - K^-1 and M = W o H (H = -2 dk/dr^2, o =
+entrywise),
+
+    d/d log l_k = l_k^-2 [ (x_k o x_k)^T M 1 - x_k^T M x_k ],
+    d/d noise   = trace(W) / 2,     d/d c = 1^T a,     d/d log scale = <W, K> / 2,
+
+one (n, n) x (n, d) product instead of an n x n x d tensor. Other kernels go through autograd.
+
+Taught in part_3/tutorial_03 (the gradient) and part_4/tutorial_01 (priors, starts).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gpytorch.kernels import ScaleKernel
+from gpytorch.means import ConstantMean
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from .. import seeds
+from ..errors import DataError, FitError
+from ..linalg import correlation, gram, squared_distances
+from ..optim import lbfgs
+from . import priors
+from .exact import ExactGP, mask_covariance
+
+_RETRIES = 5
+_LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True, eq=False)
+class FitReport:
+    """What happened in a fit, for each replicate and output (``*r m``).
+
+    Attributes:
+        value: log posterior density of the hyperparameters per observation, at the end.
+        start: which start won; 0 is the given one if there was one, else the prior's mode.
+        spread: value of the winner minus the worst start's.
+        iterations: accepted steps of the winner.
+        converged: whether the winner met a convergence test.
+        evaluations: calls of the batched objective.
+        attempts: 1, or more when the first starts all failed and others were drawn.
+    """
+
+    value: Float[Tensor, "*r m"]
+    start: Int[Tensor, "*r m"]
+    spread: Float[Tensor, "*r m"]
+    iterations: Int[Tensor, "*r m"]
+    converged: Bool[Tensor, "*r m"]
+    evaluations: int
+    attempts: int
+
+    def __str__(self) -> str:
+        done, total = int(self.converged.sum()), self.converged.numel()
+        return (
+            f"fit: {done} of {total} data sets converged, {self.evaluations} batched evaluations, "
+            f"log posterior per observation {self.value.min().item():.4f} to "
+            f"{self.value.max().item():.4f}, attempts {self.attempts}"
+        )
+
+
+def fit_mll(
+    model: ExactGP, *, start: dict[str, Tensor] | None = None, seed: seeds.Seed = 0
+) -> ExactGP:
+    """Fit the hyperparameters of a model by maximum a posteriori, in place, from several starts.
+
+    The starts are fixed (the prior's mode, a smoother and a rougher function) and equal for all
+    replicates; only if all of them fail are others drawn from the priors.
+
+    Args:
+        model: the model; its hyperparameters are replaced by the best found.
+        start: `ExactGP.hyperparameters` of an earlier fit (a warm start): tried beside the prior's
+            mode instead of the other two.
+        seed: for the starts that are drawn when the fixed ones fail.
+
+    Returns:
+        The same model, with ``fit_report``.
+
+    Raises:
+        DataError: a start with unknown names.
+        FitError: no start of some replicate gave a finite value; the model is as it was.
+
+    Example:
+        >>> X = torch.linspace(0, 1, 8, dtype=torch.float64).unsqueeze(-1)
+        >>> box = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        >>> model = fit_mll(ExactGP(X, (6 * X).sin(), box))
+        >>> bool(model.fit_report.converged)
+        True
+
+    Source: Rasmussen & Williams 2006, equations 2.30 and 5.9.
+    """
+    if not isinstance(model, ExactGP):
+        raise DataError(
+            f"model: expected an ExactGP, got {type(model).__name__}; other surrogates fit "
+            "themselves"
+        )
+    seeds.check_seed(seed)
+    kernel = model.stationary()
+    closed_form = kernel is not None and type(model.mean) is ConstantMean
+    rows: _PlainRows | _AutogradRows
+    rows = _PlainRows(model) if closed_form else _AutogradRows(model)
+    theta, values, reports = _starts(rows, model, start), None, []
+    for attempt in range(_RETRIES + 1):
+        S = theta.shape[0]
+        flat = theta.reshape(S * rows.count, -1)
+        end = lbfgs.minimize(
+            rows.objective(S),
+            flat,
+            rows.lower,
+            rows.upper,
+            ftol=_FTOL,
+            gtol=_GTOL,
+            first_step=0.5,
+            max_step=2.0,
+        )
+        values = end.value.view(S, rows.count)
+        reports.append(end)
+        found = torch.isfinite(values).any(0)
+        if found.all():
+            break
+        theta = rows.draw(seeds.derive_each(seed, "fit", attempt))
+    else:
+        raise FitError(
+            f"fit_mll: no start gave a finite likelihood for {int((~found).sum())} of {rows.count} "
+            f"data sets after {_RETRIES + 1} attempts; the model is unchanged. Look for duplicated "
+            "inputs with different values and a tiny fixed noise_var, or pass a kernel with wider "
+            "constraints"
+        )
+    assert values is not None
+    end, shape = reports[-1], (*model.batch_shape, model.num_outputs)
+    score = torch.where(torch.isfinite(values), values, torch.inf)
+    best = score.argmin(0)
+    pick = best * rows.count + torch.arange(rows.count, device=best.device)
+    rows.write(end.x[pick])
+    worst = torch.where(torch.isfinite(values), values, -torch.inf).amax(0)
+    model.fit_report = FitReport(
+        value=-score.amin(0).view(shape),
+        start=best.view(shape),
+        spread=(worst - score.amin(0)).view(shape),
+        iterations=end.iterations[pick].view(shape),
+        converged=end.converged[pick].view(shape),
+        evaluations=sum(r.evaluations for r in reports),
+        attempts=len(reports),
+    )
+    return model
+
+
+# The tolerances of SciPy's L-BFGS-B, which BoTorch's fit uses.
+_GTOL, _FTOL = 1e-5, 2.220446049250313e-09
+
+
+def _starts(
+    rows: "_PlainRows | _AutogradRows", model: ExactGP, start: dict[str, Tensor] | None
+) -> Float[Tensor, "S b p"]:
+    fixed = rows.fixed_starts()
+    if start is None:
+        return fixed
+    warm = rows.read(model.with_hyperparameters(**start))
+    return torch.stack([warm, fixed[0]])
+
+
+class _PlainRows:
+    """Plain kernel, constant mean: closed-form gradient in (log l_1..d, log noise, c, log scale).
+
+    Rows b are replicates x outputs. The parameters of a row: d log lengthscales (one if the kernel
+    is isotropic), the mean in units of the outputs' spread, log noise if it is learned and log
+    output scale if there is one.
+    """
+
+    def __init__(self, model: ExactGP) -> None:
+        self.model = model
+        lead, n = (*model.batch_shape, model.num_outputs), model.X.shape[-2]
+        kernel = model.kernel
+        self.base: Any = kernel.base_kernel if type(kernel) is ScaleKernel else kernel
+        self.scaled = self.base is not kernel
+        plain = model.stationary()
+        assert plain is not None
+        self.kind = plain.kind
+        self.count = math.prod(lead)
+        d = model.X.shape[-1]
+        X = model.training_inputs().expand(*lead, n, d).reshape(self.count, n, d)
+        self.mask = model.observed.unsqueeze(-2).expand(*lead, n).reshape(self.count, n)
+        y = model.training_outputs().reshape(self.count, n)
+        weight = self.mask.to(y)
+        self.n = weight.sum(-1)
+        # The kernel does not move with its inputs: centring them keeps squares small.
+        self.X = (X - (X * weight[..., None]).sum(-2, keepdim=True) / self.n[:, None, None])
+        self.X = self.X * weight[..., None]
+        self.shift = (y * weight).sum(-1) / self.n
+        spread = ((y - self.shift[:, None]).square() * weight).sum(-1) / self.n
+        self.unit = torch.where(spread > 0, spread.sqrt(), 1.0)
+        self.y = torch.where(self.mask, y, 0.0)
+        self.all_observed = bool(self.mask.all())
+        self.fixed_noise = (
+            None if model.noise is None else model.noise.expand(*lead, n).reshape(self.count, n)
+        )
+        self.num_scales = self.base.lengthscale.shape[-1]
+        self.lower, self.upper = self._limits()
+
+    @property
+    def num_parameters(self) -> int:
+        return self.num_scales + 1 + (self.fixed_noise is None) + self.scaled
+
+    def _split(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        k = self.num_scales
+        noise = theta[..., k + 1] if self.fixed_noise is None else None
+        scale = theta[..., -1] if self.scaled else None
+        return theta[..., :k], theta[..., k], noise, scale
+
+    def _join(
+        self, log_l: Tensor, mean: Tensor, log_noise: Tensor | None, log_scale: Tensor | None
+    ) -> Tensor:
+        parts = [log_l, mean.unsqueeze(-1)]
+        parts += [p.unsqueeze(-1) for p in (log_noise, log_scale) if p is not None]
+        return torch.cat(parts, dim=-1)
+
+    def _limits(self) -> tuple[Tensor, Tensor]:
+        """Box in theta from the gpytorch constraints (a log scale needs a positive floor)."""
+        model, like = self.model, self.X
+
+        def logs(module: Any, name: str, size: int) -> tuple[Tensor, Tensor]:
+            constraint = module.constraint_for_parameter_name(name)
+            low = torch.as_tensor(constraint.lower_bound).to(like).clamp(min=1e-10)
+            high = torch.as_tensor(constraint.upper_bound).to(like).clamp(max=1e10)
+            return low.log().expand(size), high.log().expand(size)
+
+        free = torch.full((1,), torch.inf, dtype=like.dtype, device=like.device)
+        bounds = [logs(self.base, "raw_lengthscale", self.num_scales), (-free, free)]
+        if self.fixed_noise is None:
+            assert model.likelihood is not None
+            bounds.append(logs(model.likelihood.noise_covar, "raw_noise", 1))
+        if self.scaled:
+            bounds.append(logs(model.kernel, "raw_outputscale", 1))
+        low, high = (torch.cat(side) for side in zip(*bounds, strict=True))
+        return low, high
+
+    def read(self, model: ExactGP) -> Float[Tensor, "b p"]:
+        """The hyperparameters of a model as rows."""
+        values = model.hyperparameters()
+        log_l = values["lengthscale"][..., : self.num_scales].log()
+        log_l = log_l.reshape(self.count, self.num_scales)
+        mean = (values["mean"].reshape(self.count) - self.shift) / self.unit
+        noise = values["noise_var"].log().reshape(self.count) if "noise_var" in values else None
+        scale = values["outputscale"].log().reshape(self.count) if self.scaled else None
+        return self._join(log_l, mean, noise, scale)
+
+    def write(self, theta: Float[Tensor, "b p"]) -> None:
+        """Give the model the hyperparameters of some rows."""
+        shape = (*self.model.batch_shape, self.model.num_outputs)
+        log_l, mean, noise, scale = self._split(theta)
+        values: dict[str, Tensor | float] = {
+            "lengthscale": log_l.exp().view(*shape, self.num_scales),
+            "mean": (self.shift + self.unit * mean).view(shape),
+        }
+        if noise is not None:
+            values["noise_var"] = noise.exp().view(shape)
+        if scale is not None:
+            values["outputscale"] = scale.exp().view(shape)
+        self.model.set_hyperparameters(values)
+
+    def _prior_modes(self) -> tuple[float, float]:
+        """Typical lengthscale and noise variance to start from."""
+        prior = getattr(self.base, "lengthscale_prior", None)
+        scale = priors.mode(prior) if type(prior) is priors.LogNormalPrior else None
+        default = priors.mode(priors.lengthscale_prior(self.model.X.shape[-1]))
+        return default if scale is None else scale, priors.mode(priors.noise_prior())
+
+    def fixed_starts(self) -> Float[Tensor, "S b p"]:
+        """The prior's mode; a smoother function with little noise; a rougher one."""
+        ell, noise = self._prior_modes()
+        return torch.stack(
+            [self._start(ell * a, noise * b) for a, b in ((1, 1), (4, 0.1), (0.4, 0.1))]
+        )
+
+    def _start(self, ell: float, noise: float) -> Tensor:
+        def full(size: int, value: float) -> Tensor:
+            return torch.full((self.count, size), value, dtype=self.X.dtype, device=self.X.device)
+
+        log_noise = full(1, math.log(noise))[:, 0] if self.fixed_noise is None else None
+        log_scale = full(1, 0.0)[:, 0] if self.scaled else None
+        mean = -self.shift / self.unit if self.model.outcome is not None else self.shift * 0
+        mean = mean.clamp(-1, 1)
+        theta = self._join(full(self.num_scales, math.log(ell)), mean, log_noise, log_scale)
+        return torch.clamp(theta, self.lower, self.upper)
+
+    def draw(self, seed: seeds.Seed) -> Float[Tensor, "S b p"]:
+        """Four starts from log-normals around the prior's mode."""
+        r = self.model.batch_shape
+        m, p = self.model.num_outputs, self.num_parameters
+        z = seeds.normal(seeds.replicate_seeds(seed, r), (m, 4, p), self.X.device)
+        z = z.reshape(self.count, 4, p).transpose(0, 1)
+        return torch.clamp(self.fixed_starts()[0] + 1.5 * z, self.lower, self.upper)
+
+    def objective(self, S: int) -> lbfgs.Objective:
+        """Minus log posterior per observation and its gradient, for rows of ``S * b``."""
+
+        def fun(theta: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            return self.value_and_gradient(theta, rows % self.count)
+
+        return fun
+
+    def value_and_gradient(
+        self, theta: Float[Tensor, "k p"], b: Int[Tensor, "k"]
+    ) -> tuple[Float[Tensor, "k"], Float[Tensor, "k p"]]:
+        """The objective at parameters theta for the data sets b; NaN where K is not definite."""
+        log_l, mean, log_noise, log_scale = self._split(theta)
+        X, y, n = self.X[b], self.y[b], self.n[b]
+        ell = log_l.exp()
+        Z = X / ell.unsqueeze(-2)
+        z2 = Z.square().sum(-1)
+        r2 = torch.baddbmm(z2.unsqueeze(-1) + z2.unsqueeze(-2), Z, Z.mT, alpha=-2).clamp_(min=0)
+        r2.diagonal(dim1=-2, dim2=-1).zero_()
+        k, h = correlation(self.kind, r2)
+        if log_scale is not None:
+            scale = log_scale.exp()[:, None, None]
+            k, h = k * scale, h * scale
+        noise = self.fixed_noise[b] if log_noise is None else log_noise.exp().unsqueeze(-1)  # type: ignore[index]
+        mask, mu = self.mask[b], self.shift[b] + self.unit[b] * mean
+        if self.all_observed:
+            A, residual = k.clone(), y - mu.unsqueeze(-1)
+            A.diagonal(dim1=-2, dim2=-1).add_(noise)
+        else:
+            A = mask_covariance(k, noise.expand_as(y), mask)
+            residual = torch.where(mask, y - mu.unsqueeze(-1), 0.0)
+        L, info = torch.linalg.cholesky_ex(A)
+        L = torch.where((info > 0)[:, None, None], torch.nan, L) if info.any() else L
+        K_inv = torch.cholesky_inverse(L)
+        a = torch.bmm(K_inv, residual.unsqueeze(-1))
+        log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        value = -0.5 * ((residual.unsqueeze(-2) @ a)[:, 0, 0] + log_det + n * _LOG_2PI)
+        W = torch.baddbmm(K_inv, a, a.mT, beta=-1)  # W = a a^T - K^-1
+        if not self.all_observed:
+            W = W * (mask.unsqueeze(-1) & mask.unsqueeze(-2))
+        trace = W.diagonal(dim1=-2, dim2=-1).sum(-1)
+        g_scale = None if log_scale is None else 0.5 * (W * k).sum((-2, -1))
+        M = W.mul_(h)
+        # x_k^T diag(M 1) x_k - x_k^T M x_k, for every input k at once
+        g_l = (X * (M.sum(-1, keepdim=True) * X - torch.bmm(M, X))).sum(-2) / ell.square()
+        if self.num_scales == 1:
+            g_l = g_l.sum(-1, keepdim=True)
+        g_mean = a.squeeze(-1).sum(-1)
+        # priors, on the values and not on their logarithms
+        value, g_l = self._add_prior(self.base, "lengthscale_prior", ell, value, g_l)
+        g_noise = None
+        if log_noise is not None:
+            assert self.model.likelihood is not None
+            g_noise = 0.5 * trace * noise.squeeze(-1)
+            value, g = self._add_prior(
+                self.model.likelihood.noise_covar, "noise_prior", noise, value, g_noise[:, None]
+            )
+            g_noise = g[:, 0]
+        if g_scale is not None:
+            value, g = self._add_prior(
+                self.model.kernel, "outputscale_prior", scale[:, :, 0], value, g_scale[:, None]
+            )
+            g_scale = g[:, 0]
+        gradient = self._join(g_l, g_mean * self.unit[b], g_noise, g_scale)
+        return -value / n, -gradient / n.unsqueeze(-1)
+
+    @staticmethod
+    def _add_prior(
+        module: Any, name: str, x: Tensor, value: Tensor, gradient: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Add a log prior density in x to the value, and x d/dx of it to the log gradient."""
+        prior = getattr(module, name, None)
+        if prior is None:
+            return value, gradient
+        density, slope = priors.log_density_and_slope(prior, x)
+        return value + density.sum(-1), gradient + slope * x
+
+
+class _AutogradRows:
+    """Any kernel and mean: the same objective through autograd, all rows in every evaluation."""
+
+    def __init__(self, model: ExactGP) -> None:
+        raise NotImplementedError
+
+
+def _unused(*_: Sequence[Any] | nn.Module) -> None:
+    del _
+    gram, squared_distances  # noqa: B018
