@@ -11,6 +11,7 @@ Source:
     Okabe & Ito, "Color universal design" (2008), https://jfly.uni-koeln.de/color/.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
