@@ -32,6 +32,9 @@ def digest_of_code(text: str) -> str:
 
 
 def _fingerprint(node: object) -> str:
+    if isinstance(node, ast.JoinedStr):  # Python 3.12.1 ends nested format specifications in ""
+        parts = [v for v in node.values if not (isinstance(v, ast.Constant) and v.value == "")]
+        return f"JoinedStr({_fingerprint(parts)})"
     if isinstance(node, ast.AST):
         fields = (
             f"{name}={_fingerprint(value)}"

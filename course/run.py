@@ -60,13 +60,14 @@ async def run(
     *,
     jobs: int = 2,
     timeout: int = CELL_TIMEOUT,
-    stream: TextIO = sys.stdout,
+    stream: TextIO | None = None,
 ) -> int:
     """Executes the notebooks, ``jobs`` at a time; prints progress and a table.
 
     Returns:
         0 if all went well, 1 if anything failed, 130 if interrupted.
     """
+    stream = stream or sys.stdout
     todo = [
         Job(f"{t.name} ({variant})", t.notebook(variant)) for t in tutorials for variant in VARIANTS
     ]

@@ -148,7 +148,8 @@ def _metadata(cell: Any) -> dict[str, Any]:
 
 def _percent(cell: Any) -> str:
     """One cell as py:percent text, without the header that jupytext would put before it."""
-    fields = {"cell_type": cell.cell_type, "source": cell.source, "metadata": _metadata(cell)}
+    fields = {"id": "new", "cell_type": cell.cell_type, "source": cell.source}
+    fields["metadata"] = _metadata(cell)
     if cell.cell_type == "code":
         fields |= {"outputs": [], "execution_count": None}
     single = nbformat.v4.new_notebook(cells=[nbformat.from_dict(fields)])
