@@ -11,10 +11,146 @@ from torch.overrides import TorchFunctionMode
 
 from bolearn.teach import Case, Exercise, Fn, Rng, close, has_shape, require
 
-# --- e1: the broadcasting rule ----------------------------------------------------------------
+
+def _on_grid(rng: Rng, *shape: int) -> Tensor:
+    """Points in [-2, 2] on multiples of 1/64, so that moving them by 2**20 is exact."""
+    return (rng.uniform_in(-2.0, 2.0, *shape) * 64).round() / 64
+
+
+# --- e1: view or copy? ------------------------------------------------------------------------
 
 e1 = Exercise(
     id="p1.t1.e1",
+    title="View or copy?",
+    pure=True,
+    hints=(
+        "The question is not what the result looks like but where its numbers live. Which of "
+        "storage, shape and stride has to be the same for a view?",
+        "Two routes work: ask both tensors for their storage and compare where it begins; or "
+        "change x and see whether the result noticed (and put x back).",
+        "`t.untyped_storage().data_ptr()` is the address at which a tensor's storage begins. "
+        "Beware of `t.data_ptr()`: it is the address of the tensor's first element, which a slice "
+        "moves.",
+    ),
+)
+
+
+@e1.answer
+def is_view(op: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    """Whether op(x) shares memory with x, so that writing to one can change the other.
+
+    `op` is built from torch operations, and x has at least one element. Leave x as it was, and do
+    not use the attribute `_base`.
+    """
+    return op(x).untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+
+
+def _named(name: str, fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    fn.__name__ = name
+    return fn
+
+
+OPERATIONS = [
+    _named("x -> x", lambda x: x),
+    _named("x -> x.T", lambda x: x.T),
+    _named("x -> x.clone()", lambda x: x.clone()),
+    _named("x -> x[1:]", lambda x: x[1:]),
+    _named("x -> x[:, 1:]", lambda x: x[:, 1:]),
+    _named("x -> x[:, ::2]", lambda x: x[:, ::2]),
+    _named("x -> x[-1]", lambda x: x[-1]),
+    _named("x -> x[[0, 1]]", lambda x: x[[0, 1]]),
+    _named("x -> x[x == x]", lambda x: x[x == x]),
+    _named("x -> x + 0", lambda x: x + 0),
+    _named("x -> x.contiguous()", lambda x: x.contiguous()),
+    _named("x -> x.T.contiguous()", lambda x: x.T.contiguous()),
+    _named("x -> x.reshape(-1)", lambda x: x.reshape(-1)),
+    _named("x -> x.T.reshape(-1)", lambda x: x.T.reshape(-1)),
+    _named("x -> x[:1].expand(5, -1)", lambda x: x[:1].expand(5, -1)),
+    _named("x -> x.repeat(2, 1)", lambda x: x.repeat(2, 1)),
+    _named("x -> x.diagonal()", lambda x: x.diagonal()),
+    _named("x -> x.flip(0)", lambda x: x.flip(0)),
+    _named("x -> x.double()", lambda x: x.double()),
+    _named("x -> x.float()", lambda x: x.float()),
+    _named("x -> x.detach()", lambda x: x.detach()),
+]
+
+
+@e1.cases
+def operations_and_tensors(rng: Rng) -> Iterator[Case]:
+    for op in OPERATIONS:
+        yield Case(op, _on_grid(rng, 2, 3))
+    for op in OPERATIONS:
+        yield Case(op, torch.zeros(2, 2).double(), note="all zeros")
+        yield Case(op, _on_grid(rng, 3, 4).T, note="x is a transposed tensor itself")
+        yield Case(op, _on_grid(rng, 5, 4)[2:], note="x is a slice itself")
+        yield Case(op, torch.arange(6).reshape(3, 2), note="whole numbers")
+
+
+@e1.shape
+def _(fn: Fn, op: Fn, x: Tensor) -> None:
+    require(isinstance(fn(op, x), bool), "expected True or False")
+
+
+@e1.property("a clone of whatever op returns shares nothing with x")
+def _(fn: Fn, op: Fn, x: Tensor) -> None:
+    require(not fn(_named(f"{op.__name__}, cloned", lambda t: op(t).clone()), x), "called a view")
+
+
+@e1.property("a slice of whatever op returns shares memory exactly if op's result does")
+def _(fn: Fn, op: Fn, x: Tensor) -> None:
+    last = _named(f"{op.__name__}, last entry", lambda t: op(t)[-1:])
+    require(fn(last, x) == fn(op, x), "the verdict on a slice of the result differs")
+
+
+@e1.value("writing to x and watching the result")
+def _(fn: Fn, op: Fn, x: Tensor) -> None:
+    probe = x.clone(memory_format=torch.preserve_format)
+    result = op(probe)
+    before = result.clone()
+    probe += 1
+    noticed = not torch.equal(before, result)
+    require(fn(op, x) == noticed, f"you say {'copy' if noticed else 'view'}; writing disagrees")
+
+
+@e1.wrong("compares the addresses of the first elements, so that x[1:] counts as a copy")
+def _(op: Fn, x: Tensor) -> bool:
+    return bool(op(x).data_ptr() == x.data_ptr())
+
+
+@e1.wrong("takes a view to be what is not contiguous")
+def _(op: Fn, x: Tensor) -> bool:
+    return not op(x).is_contiguous()
+
+
+@e1.wrong("takes another stride or offset for the sign of a view")
+def _(op: Fn, x: Tensor) -> bool:
+    y = op(x)
+    return bool(y.stride() != x.stride() or y.storage_offset() != x.storage_offset())
+
+
+@e1.wrong("takes a view to be the same Python object")
+def _(op: Fn, x: Tensor) -> bool:
+    return op(x) is x
+
+
+@e1.wrong("writes one number into the result and looks at the first entry of x only")
+def _(op: Fn, x: Tensor) -> bool:
+    y, before = op(x), x.clone()
+    y[(0,) * y.ndim] += 1
+    changed = bool(x[0, 0] != before[0, 0])
+    x.copy_(before)
+    return changed
+
+
+@e1.wrong("compares the sizes of the storages")
+def _(op: Fn, x: Tensor) -> bool:
+    return bool(op(x).untyped_storage().nbytes() == x.untyped_storage().nbytes())
+
+
+# --- e2: the broadcasting rule ----------------------------------------------------------------
+
+e2 = Exercise(
+    id="p1.t1.e2",
     title="The broadcasting rule",
     hints=(
         "Work on one short case with pencil and paper first: (2, 1, 3) and (4, 1). Which end of "
@@ -27,7 +163,7 @@ e1 = Exercise(
 )
 
 
-@e1.answer
+@e2.answer
 def broadcast_shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a tensor of shape `a` plus a tensor of shape `b`.
 
@@ -69,7 +205,7 @@ def _shape_pair(rng: Rng) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return pair[0], pair[1]
 
 
-@e1.cases
+@e2.cases
 def shape_pairs(rng: Rng) -> Iterator[Case]:
     pairs: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
         ((), ()), ((3,), ()), ((1,), (3,)), ((1,), (0,)), ((0,), (0,)), ((2,), (0,)),
@@ -81,29 +217,29 @@ def shape_pairs(rng: Rng) -> Iterator[Case]:
         yield Case(a, b, raises=ValueError if _sum_shape(a, b) is None else None)
 
 
-@e1.shape
+@e2.shape
 def _(fn: Fn, a: tuple[int, ...], b: tuple[int, ...]) -> None:
     shape = fn(a, b)
     require(isinstance(shape, tuple), "expected a tuple")
     require(all(type(size) is int for size in shape), "expected a tuple of whole numbers")
 
 
-@e1.property("the order of the two shapes does not matter")
+@e2.property("the order of the two shapes does not matter")
 def _(fn: Fn, a: tuple[int, ...], b: tuple[int, ...]) -> None:
     require(fn(a, b) == fn(b, a), "swapping a and b changes the result")
 
 
-@e1.property("a single number, of shape (), fits everything and changes nothing")
+@e2.property("a single number, of shape (), fits everything and changes nothing")
 def _(fn: Fn, a: tuple[int, ...], b: tuple[int, ...]) -> None:
     require(fn(a, ()) == tuple(a), "adding shape () changed the first shape")
 
 
-@e1.value("torch, which adds two such tensors")
+@e2.value("torch, which adds two such tensors")
 def _(fn: Fn, a: tuple[int, ...], b: tuple[int, ...]) -> None:
     require(fn(a, b) == _sum_shape(a, b), "torch's sum has another shape than yours")
 
 
-@e1.wrong("lines the shapes up from the left, as one reads them")
+@e2.wrong("lines the shapes up from the left, as one reads them")
 def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     length = max(len(a), len(b))
     padded = [(*shape, *(1,) * (length - len(shape))) for shape in (a, b)]
@@ -112,7 +248,7 @@ def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(q if p == 1 else p for p, q in zip(*padded, strict=True))
 
 
-@e1.wrong("takes the larger size, which is wrong for 1 and 0")
+@e2.wrong("takes the larger size, which is wrong for 1 and 0")
 def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     length = max(len(a), len(b))
     padded = [(1,) * (length - len(shape)) + tuple(shape) for shape in (a, b)]
@@ -121,7 +257,7 @@ def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(max(p, q) for p, q in zip(*padded, strict=True))
 
 
-@e1.wrong("stops where the shorter shape ends")
+@e2.wrong("stops where the shorter shape ends")
 def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     shape = []
     for p, q in zip(reversed(a), reversed(b), strict=False):
@@ -131,7 +267,7 @@ def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(shape))
 
 
-@e1.wrong("repeats a size that divides the other one, as if (2,) fitted (4,)")
+@e2.wrong("repeats a size that divides the other one, as if (2,) fitted (4,)")
 def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     length = max(len(a), len(b))
     shape = []
@@ -145,313 +281,17 @@ def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-@e1.wrong("never refuses: the first shape's size wins over everything but 1")
+@e2.wrong("never refuses: the first shape's size wins over everything but 1")
 def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     length = max(len(a), len(b))
     padded = [(1,) * (length - len(shape)) + tuple(shape) for shape in (a, b)]
     return tuple(q if p == 1 else p for p, q in zip(*padded, strict=True))
 
 
-# --- e2: all squared distances at once --------------------------------------------------------
-
-e2 = Exercise(
-    id="p1.t1.e2",
-    title="All squared distances at once",
-    hints=(
-        "Say the result's shape aloud first: ... n m. Then ask which axes of length 1 the two "
-        "inputs need so that broadcasting makes every pair meet.",
-        "`unsqueeze` adds an axis of length 1, and negative positions count from the right, so "
-        "that batch axes on the left are left alone. Aim at ... n m d for the differences.",
-        "Give x the shape ... n 1 d and z the shape ... 1 m d. Subtract, square, and sum over the "
-        "coordinates. If you prefer a matrix product, first move both sets close to the origin: "
-        "distances do not notice.",
-    ),
-)
-
-
-@e2.answer
-def pairwise_sqdist(x: Tensor, z: Tensor) -> Tensor:
-    """Squared distances between all points of x and all points of z.
-
-    x has shape `... n d` and z has shape `... m d`: n and m points with d coordinates. Axes in
-    front, the dots, broadcast. The result has shape `... n m`: never negative, and accurate for
-    points far from the origin too. No Python loop over the points: the number of torch calls must
-    not grow with n.
-    """
-    difference = x.unsqueeze(-2) - z.unsqueeze(-3)  # ... n m d
-    return difference.square().sum(-1)
-
-
-def _on_grid(rng: Rng, *shape: int) -> Tensor:
-    """Points in [-2, 2] on multiples of 1/64, so that moving them by 2**20 is exact."""
-    return (rng.uniform_in(-2.0, 2.0, *shape) * 64).round() / 64
-
-
-@e2.cases
-def point_sets(rng: Rng) -> Iterator[Case]:
-    yield Case(torch.zeros(1, 1).double(), torch.full((1, 1), 3.0).double(), note="one pair")
-    yield Case(_on_grid(rng, 1, 3), _on_grid(rng, 1, 3))
-    same = _on_grid(rng, 3, 2)
-    yield Case(same, same.clone(), note="the same points twice")
-    yield Case(_on_grid(rng, 2, 1), _on_grid(rng, 3, 1), note="d = 1")
-    yield Case(_on_grid(rng, 2, 2), _on_grid(rng, 2, 2), note="n = m = d")
-    yield Case(_on_grid(rng, 1, 2).expand(4, 2), _on_grid(rng, 2, 2), note="four equal points")
-    yield Case(_on_grid(rng, 2, 3, 2), _on_grid(rng, 2, 4, 2), note="two problems at once")
-    yield Case(_on_grid(rng, 2, 2, 2), _on_grid(rng, 2, 2, 2), note="two problems, n = m = 2")
-    yield Case(_on_grid(rng, 3, 2), _on_grid(rng, 2, 4, 2), note="one x for two sets z")
-    yield Case(_on_grid(rng, 2, 1, 3, 2), _on_grid(rng, 3, 1, 2), note="broadcast batches")
-    for scale in (1e-6, 1e6):
-        yield Case(scale * _on_grid(rng, 3, 2), scale * _on_grid(rng, 2, 2), note=f"{scale:g}")
-    yield Case(_on_grid(rng, 30, 2), _on_grid(rng, 30, 2), note="thirty points")
-    for _ in range(12):
-        n, m, d = rng.randint(1, 5), rng.randint(1, 5), rng.randint(1, 4)
-        batch = rng.choice([(), (2,), (3, 1)])
-        yield Case(_on_grid(rng, *batch, n, d), _on_grid(rng, *batch, m, d))
-
-
-def _allowed(x: Tensor, z: Tensor) -> float:
-    """1e-9 of the squared spread of all points, and a hair for points that coincide."""
-    low, high = min(x.min(), z.min()), max(x.max(), z.max())
-    return float(1e-9 * (high - low) ** 2 + 1e-20 * max(abs(low), abs(high)) ** 2)
-
-
-@e2.shape
-def _(fn: Fn, x: Tensor, z: Tensor) -> None:
-    batch = torch.broadcast_shapes(x.shape[:-2], z.shape[:-2])
-    has_shape(fn(x, z), (*batch, x.shape[-2], z.shape[-2]), x.dtype)
-
-
-@e2.property("a squared distance is never negative")
-def _(fn: Fn, x: Tensor, z: Tensor) -> None:
-    require(fn(x, z) >= 0, "an entry is negative")
-    require(fn(x + 2.0**20, x + 2.0**20) >= 0, "an entry is negative for points near 2**20")
-
-
-@e2.property("from x to z is as far as from z to x")
-def _(fn: Fn, x: Tensor, z: Tensor) -> None:
-    close(fn(x, z), fn(z, x).transpose(-1, -2), _allowed(x, z))
-
-
-@e2.property("every point has distance zero to itself")
-def _(fn: Fn, x: Tensor, z: Tensor) -> None:
-    diagonal = fn(x, x).diagonal(dim1=-2, dim2=-1)
-    close(diagonal, torch.zeros_like(diagonal), _allowed(x, x))
-
-
-@e2.property("moving all points by the same 2**20 (exact on this grid) changes no distance")
-def _(fn: Fn, x: Tensor, z: Tensor) -> None:
-    scale = 2.0 ** round(math.log2(max(float(x.abs().max()), float(z.abs().max()), 1e-30)))
-    shift = 2.0**20 if 0.1 < scale < 10.0 else 0.0
-    close(fn(x + shift, z + shift), fn(x, z), _allowed(x, z))
-
-
-class _CountCalls(TorchFunctionMode):
-    """Counts torch calls, and refuses to hand the points to Python as a list."""
-
-    calls = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.calls += 1
-        require(func is not Tensor.tolist, "the points are turned into a Python list")
-        return func(*args, **(kwargs or {}))
-
-
-@e2.property("no Python loop over the points: three times as many take as many torch calls")
-def _(fn: Fn, x: Tensor, z: Tensor) -> None:
-    counts = []
-    for copies in (1, 3):
-        with _CountCalls() as counter:
-            fn(torch.cat([x] * copies, dim=-2), torch.cat([z] * copies, dim=-2))
-            counts.append(counter.calls)
-    more = counts[1] - counts[0]
-    require(more == 0, f"three times as many points took {more} more torch calls")
-
-
-@e2.value("Python's own arithmetic, one pair at a time")
-def _(fn: Fn, x: Tensor, z: Tensor) -> None:
-    batch = torch.broadcast_shapes(x.shape[:-2], z.shape[:-2])
-    expected = []
-    for a, b in zip(
-        x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:]).tolist(),
-        z.expand(*batch, *z.shape[-2:]).reshape(-1, *z.shape[-2:]).tolist(),
-        strict=True,
-    ):
-        expected.append([[math.dist(p, q) ** 2 for q in b] for p in a])
-    value = torch.tensor(expected, dtype=x.dtype).reshape(*batch, x.shape[-2], z.shape[-2])
-    close(fn(x, z), value, _allowed(x, z))
-
-
-@e2.wrong("|x|^2 + |z|^2 - 2xz as it stands: cancellation far from the origin")
-def _(x: Tensor, z: Tensor) -> Tensor:
-    squares = x.square().sum(-1).unsqueeze(-1) + z.square().sum(-1).unsqueeze(-2)
-    return (squares - 2 * x @ z.mT).clamp(min=0)
-
-
-@e2.wrong("subtracts without new axes: point i only meets point i")
-def _(x: Tensor, z: Tensor) -> Tensor:
-    return (x - z).square().sum(-1, keepdim=True) * torch.ones(z.shape[-2]).double()
-
-
-@e2.wrong("new axes counted from the left, which is right without batches only")
-def _(x: Tensor, z: Tensor) -> Tensor:
-    return (x[:, None] - z[None, :]).square().sum(-1)
-
-
-@e2.wrong("sums over the points instead of the coordinates")
-def _(x: Tensor, z: Tensor) -> Tensor:
-    return (x.unsqueeze(-2) - z.unsqueeze(-3)).square().sum(-2)
-
-
-@e2.wrong("distances, not squared ones")
-def _(x: Tensor, z: Tensor) -> Tensor:
-    return (x.unsqueeze(-2) - z.unsqueeze(-3)).square().sum(-1).sqrt()
-
-
-@e2.wrong("the square of cdist, which takes the expanded formula for more than 25 points")
-def _(x: Tensor, z: Tensor) -> Tensor:
-    return torch.cdist(x, z).square()
-
-
-@e2.wrong("right, but a Python loop over the points of x")
-def _(x: Tensor, z: Tensor) -> Tensor:
-    rows = [(x[..., i : i + 1, :] - z).square().sum(-1) for i in range(x.shape[-2])]
-    return torch.stack(rows, dim=-2)
-
-
-# --- e3: view or copy? ------------------------------------------------------------------------
+# --- e3: standardize and come back ------------------------------------------------------------
 
 e3 = Exercise(
     id="p1.t1.e3",
-    title="View or copy?",
-    pure=True,
-    hints=(
-        "The question is not what the result looks like but where its numbers live. Which of "
-        "storage, shape and stride has to be the same for a view?",
-        "Two routes work: ask both tensors for their storage and compare where it begins; or "
-        "change x and see whether the result noticed (and put x back).",
-        "`t.untyped_storage().data_ptr()` is the address at which a tensor's storage begins. "
-        "Beware of `t.data_ptr()`: it is the address of the tensor's first element, which a slice "
-        "moves.",
-    ),
-)
-
-
-@e3.answer
-def is_view(op: Callable[[Tensor], Tensor], x: Tensor) -> bool:
-    """Whether op(x) shares memory with x, so that writing to one can change the other.
-
-    `op` is built from torch operations, and x has at least one element. Leave x as it was, and do
-    not use the attribute `_base`.
-    """
-    return op(x).untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
-
-
-def _named(name: str, fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    fn.__name__ = name
-    return fn
-
-
-OPERATIONS = [
-    _named("x -> x", lambda x: x),
-    _named("x -> x.T", lambda x: x.T),
-    _named("x -> x.clone()", lambda x: x.clone()),
-    _named("x -> x[1:]", lambda x: x[1:]),
-    _named("x -> x[:, 1:]", lambda x: x[:, 1:]),
-    _named("x -> x[:, ::2]", lambda x: x[:, ::2]),
-    _named("x -> x[-1]", lambda x: x[-1]),
-    _named("x -> x[[0, 1]]", lambda x: x[[0, 1]]),
-    _named("x -> x[x == x]", lambda x: x[x == x]),
-    _named("x -> x + 0", lambda x: x + 0),
-    _named("x -> x.contiguous()", lambda x: x.contiguous()),
-    _named("x -> x.T.contiguous()", lambda x: x.T.contiguous()),
-    _named("x -> x.reshape(-1)", lambda x: x.reshape(-1)),
-    _named("x -> x.T.reshape(-1)", lambda x: x.T.reshape(-1)),
-    _named("x -> x[:1].expand(5, -1)", lambda x: x[:1].expand(5, -1)),
-    _named("x -> x.repeat(2, 1)", lambda x: x.repeat(2, 1)),
-    _named("x -> x.diagonal()", lambda x: x.diagonal()),
-    _named("x -> x.flip(0)", lambda x: x.flip(0)),
-    _named("x -> x.double()", lambda x: x.double()),
-    _named("x -> x.float()", lambda x: x.float()),
-    _named("x -> x.detach()", lambda x: x.detach()),
-]
-
-
-@e3.cases
-def operations_and_tensors(rng: Rng) -> Iterator[Case]:
-    for op in OPERATIONS:
-        yield Case(op, _on_grid(rng, 2, 3))
-    for op in OPERATIONS:
-        yield Case(op, torch.zeros(2, 2).double(), note="all zeros")
-        yield Case(op, _on_grid(rng, 3, 4).T, note="x is a transposed tensor itself")
-        yield Case(op, _on_grid(rng, 5, 4)[2:], note="x is a slice itself")
-        yield Case(op, torch.arange(6).reshape(3, 2), note="whole numbers")
-
-
-@e3.shape
-def _(fn: Fn, op: Fn, x: Tensor) -> None:
-    require(isinstance(fn(op, x), bool), "expected True or False")
-
-
-@e3.property("a clone of whatever op returns shares nothing with x")
-def _(fn: Fn, op: Fn, x: Tensor) -> None:
-    require(not fn(_named(f"{op.__name__}, cloned", lambda t: op(t).clone()), x), "called a view")
-
-
-@e3.property("a slice of whatever op returns shares memory exactly if op's result does")
-def _(fn: Fn, op: Fn, x: Tensor) -> None:
-    last = _named(f"{op.__name__}, last entry", lambda t: op(t)[-1:])
-    require(fn(last, x) == fn(op, x), "the verdict on a slice of the result differs")
-
-
-@e3.value("writing to x and watching the result")
-def _(fn: Fn, op: Fn, x: Tensor) -> None:
-    probe = x.clone(memory_format=torch.preserve_format)
-    result = op(probe)
-    before = result.clone()
-    probe += 1
-    noticed = not torch.equal(before, result)
-    require(fn(op, x) == noticed, f"you say {'copy' if noticed else 'view'}; writing disagrees")
-
-
-@e3.wrong("compares the addresses of the first elements, so that x[1:] counts as a copy")
-def _(op: Fn, x: Tensor) -> bool:
-    return bool(op(x).data_ptr() == x.data_ptr())
-
-
-@e3.wrong("takes a view to be what is not contiguous")
-def _(op: Fn, x: Tensor) -> bool:
-    return not op(x).is_contiguous()
-
-
-@e3.wrong("takes another stride or offset for the sign of a view")
-def _(op: Fn, x: Tensor) -> bool:
-    y = op(x)
-    return bool(y.stride() != x.stride() or y.storage_offset() != x.storage_offset())
-
-
-@e3.wrong("takes a view to be the same Python object")
-def _(op: Fn, x: Tensor) -> bool:
-    return op(x) is x
-
-
-@e3.wrong("writes one number into the result and looks at the first entry of x only")
-def _(op: Fn, x: Tensor) -> bool:
-    y, before = op(x), x.clone()
-    y[(0,) * y.ndim] += 1
-    changed = bool(x[0, 0] != before[0, 0])
-    x.copy_(before)
-    return changed
-
-
-@e3.wrong("compares the sizes of the storages")
-def _(op: Fn, x: Tensor) -> bool:
-    return bool(op(x).untyped_storage().nbytes() == x.untyped_storage().nbytes())
-
-
-# --- e4: standardize and come back ------------------------------------------------------------
-
-e4 = Exercise(
-    id="p1.t1.e4",
     title="Standardize, and come back",
     pure=True,
     hints=(
@@ -466,7 +306,7 @@ e4 = Exercise(
 )
 
 
-@e4.answer
+@e3.answer
 def standardize(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
     """Columns of mean 0 and standard deviation 1, and what it takes to come back.
 
@@ -482,7 +322,7 @@ def standardize(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
     return (X - mean) / std, mean, std
 
 
-@e4.cases
+@e3.cases
 def tables(rng: Rng) -> Iterator[Case]:
     yield Case(torch.tensor([[1.0], [3.0]]).double())
     yield Case(torch.tensor([[5.0]]).double(), note="a single point")
@@ -510,7 +350,7 @@ def _is_constant(X: Tensor) -> Tensor:
     return spread <= 1e-12 * X.abs().amax(dim=-2, keepdim=True)
 
 
-@e4.shape
+@e3.shape
 def _(fn: Fn, X: Tensor) -> None:
     result = fn(X)
     require(isinstance(result, (tuple, list)) and len(result) == 3, "expected (Z, mean, std)")
@@ -519,20 +359,20 @@ def _(fn: Fn, X: Tensor) -> None:
         has_shape(entry, shape, X.dtype)
 
 
-@e4.property("Z * std + mean brings X back")
+@e3.property("Z * std + mean brings X back")
 def _(fn: Fn, X: Tensor) -> None:
     Z, mean, std = fn(X)
     scale = X.abs().amax(dim=-2, keepdim=True).clamp(min=1e-300)
     close((Z * std + mean) / scale, X / scale, 1e-12)
 
 
-@e4.property("every column of Z has mean zero")
+@e3.property("every column of Z has mean zero")
 def _(fn: Fn, X: Tensor) -> None:
     means = fn(X)[0].mean(dim=-2)
     close(means, torch.zeros_like(means), 1e-9)
 
 
-@e4.property("a constant column is divided by 1, and nothing else is")
+@e3.property("a constant column is divided by 1, and nothing else is")
 def _(fn: Fn, X: Tensor) -> None:
     std, constant = fn(X)[2], _is_constant(X)
     require(std[constant] == 1, "a constant column has a std other than 1")
@@ -540,7 +380,7 @@ def _(fn: Fn, X: Tensor) -> None:
     require(torch.isfinite(Z), "Z is not finite")
 
 
-@e4.property("every column of Z that is not constant has variance 1, over n - 1")
+@e3.property("every column of Z that is not constant has variance 1, over n - 1")
 def _(fn: Fn, X: Tensor) -> None:
     varying = fn(X)[0].transpose(-1, -2)[~_is_constant(X).squeeze(-2)]
     if len(varying):
@@ -548,13 +388,13 @@ def _(fn: Fn, X: Tensor) -> None:
         close(variances, torch.ones_like(variances), 1e-9)
 
 
-@e4.property("other units for X leave Z alone")
+@e3.property("other units for X leave Z alone")
 def _(fn: Fn, X: Tensor) -> None:
     varying = ~_is_constant(X)
     close(torch.where(varying, fn(1024.0 * X)[0] - fn(X)[0], 0.0), torch.zeros_like(X), 1e-9)
 
 
-@e4.value("Python's statistics module, column by column")
+@e3.value("Python's statistics module, column by column")
 def _(fn: Fn, X: Tensor) -> None:
     _, mean, std = fn(X)
     columns = X.transpose(-1, -2).reshape(-1, X.shape[-2]).tolist()
@@ -571,14 +411,14 @@ def _(fn: Fn, X: Tensor) -> None:
     close(std / expected_std, torch.ones_like(std), 1e-9)
 
 
-@e4.wrong("one mean and one spread for the whole table")
+@e3.wrong("one mean and one spread for the whole table")
 def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
     row = (*X.shape[:-2], 1, X.shape[-1])
     mean, std = X.mean().expand(row), X.std(correction=0).clamp(min=eps).expand(row)
     return (X - mean) / std, mean, std
 
 
-@e4.wrong("averages over axis 0, which is the batch as soon as there is one")
+@e3.wrong("averages over axis 0, which is the batch as soon as there is one")
 def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
     mean = X.mean(dim=0, keepdim=True)
     std = X.std(dim=0, keepdim=True, correction=min(1, len(X) - 1))
@@ -586,21 +426,21 @@ def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
     return (X - mean) / std, mean, std
 
 
-@e4.wrong("no care for constant columns")
+@e3.wrong("no care for constant columns")
 def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
     mean = X.mean(dim=-2, keepdim=True)
     std = X.std(dim=-2, keepdim=True, correction=min(1, X.shape[-2] - 1))
     return (X - mean) / std, mean, std
 
 
-@e4.wrong("adds eps to the spread: a constant column is divided by eps")
+@e3.wrong("adds eps to the spread: a constant column is divided by eps")
 def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
     mean = X.mean(dim=-2, keepdim=True)
     std = X.std(dim=-2, keepdim=True, correction=min(1, X.shape[-2] - 1)) + eps
     return (X - mean) / std, mean, std
 
 
-@e4.wrong("asks for a spread of exactly zero, and takes rounding for information")
+@e3.wrong("asks for a spread of exactly zero, and takes rounding for information")
 def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
     mean = X.mean(dim=-2, keepdim=True)
     std = X.std(dim=-2, keepdim=True, correction=min(1, X.shape[-2] - 1))
@@ -608,9 +448,170 @@ def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
     return (X - mean) / std, mean, std
 
 
-@e4.wrong("divides by n instead of n - 1")
+@e3.wrong("divides by n instead of n - 1")
 def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
     mean = X.mean(dim=-2, keepdim=True)
     std = X.std(dim=-2, keepdim=True, correction=0)
     std = torch.where(std <= eps * X.abs().amax(dim=-2, keepdim=True), 1.0, std)
     return (X - mean) / std, mean, std
+
+
+# --- e4: all squared distances at once --------------------------------------------------------
+
+e4 = Exercise(
+    id="p1.t1.e4",
+    title="All squared distances at once",
+    hints=(
+        "Say the result's shape aloud first: ... n m. Then ask which axes of length 1 the two "
+        "inputs need so that broadcasting makes every pair meet.",
+        "`unsqueeze` adds an axis of length 1, and negative positions count from the right, so "
+        "that batch axes on the left are left alone. Aim at ... n m d for the differences.",
+        "Give x the shape ... n 1 d and z the shape ... 1 m d. Subtract, square, and sum over the "
+        "coordinates. If you prefer a matrix product, first move both sets close to the origin: "
+        "distances do not notice.",
+    ),
+)
+
+
+@e4.answer
+def pairwise_sqdist(x: Tensor, z: Tensor) -> Tensor:
+    """Squared distances between all points of x and all points of z.
+
+    x has shape `... n d` and z has shape `... m d`: n and m points with d coordinates. Axes in
+    front, the dots, broadcast. The result has shape `... n m`: never negative, and accurate for
+    points far from the origin too. No Python loop over the points: the number of torch calls must
+    not grow with n.
+    """
+    difference = x.unsqueeze(-2) - z.unsqueeze(-3)  # ... n m d
+    return difference.square().sum(-1)
+
+
+@e4.cases
+def point_sets(rng: Rng) -> Iterator[Case]:
+    yield Case(torch.zeros(1, 1).double(), torch.full((1, 1), 3.0).double(), note="one pair")
+    yield Case(_on_grid(rng, 1, 3), _on_grid(rng, 1, 3))
+    same = _on_grid(rng, 3, 2)
+    yield Case(same, same.clone(), note="the same points twice")
+    yield Case(_on_grid(rng, 2, 1), _on_grid(rng, 3, 1), note="d = 1")
+    yield Case(_on_grid(rng, 2, 2), _on_grid(rng, 2, 2), note="n = m = d")
+    yield Case(_on_grid(rng, 1, 2).expand(4, 2), _on_grid(rng, 2, 2), note="four equal points")
+    yield Case(_on_grid(rng, 2, 3, 2), _on_grid(rng, 2, 4, 2), note="two problems at once")
+    yield Case(_on_grid(rng, 2, 2, 2), _on_grid(rng, 2, 2, 2), note="two problems, n = m = 2")
+    yield Case(_on_grid(rng, 3, 2), _on_grid(rng, 2, 4, 2), note="one x for two sets z")
+    yield Case(_on_grid(rng, 2, 1, 3, 2), _on_grid(rng, 3, 1, 2), note="broadcast batches")
+    for scale in (1e-6, 1e6):
+        yield Case(scale * _on_grid(rng, 3, 2), scale * _on_grid(rng, 2, 2), note=f"{scale:g}")
+    yield Case(_on_grid(rng, 30, 2), _on_grid(rng, 30, 2), note="thirty points")
+    for _ in range(12):
+        n, m, d = rng.randint(1, 5), rng.randint(1, 5), rng.randint(1, 4)
+        batch = rng.choice([(), (2,), (3, 1)])
+        yield Case(_on_grid(rng, *batch, n, d), _on_grid(rng, *batch, m, d))
+
+
+def _allowed(x: Tensor, z: Tensor) -> float:
+    """1e-9 of the squared spread of all points, and a hair for points that coincide."""
+    low, high = min(x.min(), z.min()), max(x.max(), z.max())
+    return float(1e-9 * (high - low) ** 2 + 1e-20 * max(abs(low), abs(high)) ** 2)
+
+
+@e4.shape
+def _(fn: Fn, x: Tensor, z: Tensor) -> None:
+    batch = torch.broadcast_shapes(x.shape[:-2], z.shape[:-2])
+    has_shape(fn(x, z), (*batch, x.shape[-2], z.shape[-2]), x.dtype)
+
+
+@e4.property("a squared distance is never negative")
+def _(fn: Fn, x: Tensor, z: Tensor) -> None:
+    require(fn(x, z) >= 0, "an entry is negative")
+    require(fn(x + 2.0**20, x + 2.0**20) >= 0, "an entry is negative for points near 2**20")
+
+
+@e4.property("from x to z is as far as from z to x")
+def _(fn: Fn, x: Tensor, z: Tensor) -> None:
+    close(fn(x, z), fn(z, x).transpose(-1, -2), _allowed(x, z))
+
+
+@e4.property("every point has distance zero to itself")
+def _(fn: Fn, x: Tensor, z: Tensor) -> None:
+    diagonal = fn(x, x).diagonal(dim1=-2, dim2=-1)
+    close(diagonal, torch.zeros_like(diagonal), _allowed(x, x))
+
+
+@e4.property("moving all points by the same 2**20 (exact on this grid) changes no distance")
+def _(fn: Fn, x: Tensor, z: Tensor) -> None:
+    scale = 2.0 ** round(math.log2(max(float(x.abs().max()), float(z.abs().max()), 1e-30)))
+    shift = 2.0**20 if 0.1 < scale < 10.0 else 0.0
+    close(fn(x + shift, z + shift), fn(x, z), _allowed(x, z))
+
+
+class _CountCalls(TorchFunctionMode):
+    """Counts torch calls, and refuses to hand the points to Python as a list."""
+
+    calls = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        require(func is not Tensor.tolist, "the points are turned into a Python list")
+        return func(*args, **(kwargs or {}))
+
+
+@e4.property("no Python loop over the points: three times as many take as many torch calls")
+def _(fn: Fn, x: Tensor, z: Tensor) -> None:
+    counts = []
+    for copies in (1, 3):
+        with _CountCalls() as counter:
+            fn(torch.cat([x] * copies, dim=-2), torch.cat([z] * copies, dim=-2))
+            counts.append(counter.calls)
+    more = counts[1] - counts[0]
+    require(more == 0, f"three times as many points took {more} more torch calls")
+
+
+@e4.value("Python's own arithmetic, one pair at a time")
+def _(fn: Fn, x: Tensor, z: Tensor) -> None:
+    batch = torch.broadcast_shapes(x.shape[:-2], z.shape[:-2])
+    expected = []
+    for a, b in zip(
+        x.expand(*batch, *x.shape[-2:]).reshape(-1, *x.shape[-2:]).tolist(),
+        z.expand(*batch, *z.shape[-2:]).reshape(-1, *z.shape[-2:]).tolist(),
+        strict=True,
+    ):
+        expected.append([[math.dist(p, q) ** 2 for q in b] for p in a])
+    value = torch.tensor(expected, dtype=x.dtype).reshape(*batch, x.shape[-2], z.shape[-2])
+    close(fn(x, z), value, _allowed(x, z))
+
+
+@e4.wrong("|x|^2 + |z|^2 - 2xz as it stands: cancellation far from the origin")
+def _(x: Tensor, z: Tensor) -> Tensor:
+    squares = x.square().sum(-1).unsqueeze(-1) + z.square().sum(-1).unsqueeze(-2)
+    return (squares - 2 * x @ z.mT).clamp(min=0)
+
+
+@e4.wrong("subtracts without new axes: point i only meets point i")
+def _(x: Tensor, z: Tensor) -> Tensor:
+    return (x - z).square().sum(-1, keepdim=True) * torch.ones(z.shape[-2]).double()
+
+
+@e4.wrong("new axes counted from the left, which is right without batches only")
+def _(x: Tensor, z: Tensor) -> Tensor:
+    return (x[:, None] - z[None, :]).square().sum(-1)
+
+
+@e4.wrong("sums over the points instead of the coordinates")
+def _(x: Tensor, z: Tensor) -> Tensor:
+    return (x.unsqueeze(-2) - z.unsqueeze(-3)).square().sum(-2)
+
+
+@e4.wrong("distances, not squared ones")
+def _(x: Tensor, z: Tensor) -> Tensor:
+    return (x.unsqueeze(-2) - z.unsqueeze(-3)).square().sum(-1).sqrt()
+
+
+@e4.wrong("the square of cdist, which takes the expanded formula for more than 25 points")
+def _(x: Tensor, z: Tensor) -> Tensor:
+    return torch.cdist(x, z).square()
+
+
+@e4.wrong("right, but a Python loop over the points of x")
+def _(x: Tensor, z: Tensor) -> Tensor:
+    rows = [(x[..., i : i + 1, :] - z).square().sum(-1) for i in range(x.shape[-2])]
+    return torch.stack(rows, dim=-2)
