@@ -60,7 +60,7 @@ def test_a_failure_gives_exit_code_1_with_the_cell_and_its_error(
     replace(tutorial.fresh, "raise NotImplementedError", "return x + x")
     assert main(["--root", str(tutorial.root), "run", "p1.t1", "-j", "2"]) == 1
     printed = capsys.readouterr().out
-    assert "(worked) failed in cell 5:" in printed
+    assert "(worked) failed in cell 6:" in printed
     assert "bl.double(2) == 5" in printed and "AssertionError: doubling doubles" in printed
     assert "1 failed" in printed and "WRONG ANSWER" in printed
     assert "2 of 2 notebooks executed, 2 failed" in printed
