@@ -1,8 +1,8 @@
 """The checking engine, on a small exercise made for each test."""
 
-import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +11,8 @@ import torch
 from bolearn import teach
 from bolearn.teach import Case, Exercise, Rng, Violation, close, has_shape, require
 from bolearn.teach.describe import describe
+
+ROOT = Path(__file__).parents[1]
 
 
 def make(**options) -> Exercise:
@@ -257,23 +259,32 @@ def test_prints_are_kept_back(capsys):
     assert "lines by your code, not shown" in str(result)
 
 
-def test_global_random_state_is_neither_read_nor_left_changed():
-    def draws(x):
-        random.random()
-        np.random.rand()
-        return 2 * x + 0 * torch.rand(x.shape)
+DRAWS = """
+import random, sys, numpy as np, torch
+sys.path.insert(0, "docs/examples")
+from my_exercises import e1
+from bolearn import teach
 
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-    first = evaluate(guarded(lambda x: torch.rand(x.shape, dtype=torch.float64)))
-    evaluate(guarded(draws))
-    torch.rand(3)  # moves the global state, which must not matter
-    again = evaluate(guarded(lambda x: torch.rand(x.shape, dtype=torch.float64)))
-    assert str(first) == str(again)
-    torch.set_rng_state(before[2])
-    evaluate(guarded(draws))
-    assert random.getstate() == before[0]
-    assert np.random.get_state()[1].tolist() == before[1]
-    assert torch.equal(torch.get_rng_state(), before[2])
+def state():
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+def draws(y):
+    return torch.rand(y.shape, dtype=y.dtype) + random.random() + np.random.rand()
+
+random.seed(1), np.random.seed(1), torch.manual_seed(1)
+before = state()
+first = str(teach.evaluate(e1, draws))
+assert state() == before, "left changed"
+random.seed(2), np.random.seed(2), torch.manual_seed(2)
+assert str(teach.evaluate(e1, draws)) == first, "read"
+assert "failed" in first
+"""
+
+
+def test_global_random_state_is_neither_read_nor_left_changed():
+    # in a process of its own: the run-time type checks of this suite draw random numbers too
+    run = subprocess.run([sys.executable, "-c", DRAWS], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_seeds_change_the_cases_and_repeat_them():
@@ -288,10 +299,9 @@ def test_text_is_the_same_in_another_process():
         "from bolearn import teach; from my_exercises import e1\n"
         "[print(teach.evaluate(e1, w.fn)) for w in e1.wrongs]"
     )
-    root = __file__.rsplit("/tests/", 1)[0]
     runs = [
         subprocess.run(
-            [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout
         for _ in range(2)
     ]

@@ -52,9 +52,10 @@ def find(exercise: object) -> Exercise:
             if isinstance(found, Exercise) and found.id == exercise:
                 return found
     known = [known_id for file in files() for known_id in exercise_ids(file)]
-    closest = difflib.get_close_matches(str(exercise), known, n=3, cutoff=0.0)
-    listed = f"the closest are {', '.join(closest)}" if closest else "the course has none yet"
-    raise ExerciseError(f"there is no exercise {exercise!r}; {listed}")
+    tutorial = str(exercise).rpartition(".")[0] + "."
+    close = [known_id for known_id in known if known_id.startswith(tutorial)]
+    close = close or difflib.get_close_matches(str(exercise), known, n=3, cutoff=0.0)
+    raise ExerciseError(f"there is no exercise {exercise!r}; the closest are {', '.join(close)}")
 
 
 def load(path: str | Path) -> list[Exercise]:
