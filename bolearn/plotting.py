@@ -427,13 +427,15 @@ def memory_layout(base: Tensor, derived: Mapping[str, Tensor]) -> "matplotlib.fi
     )
     places = base.untyped_storage().nbytes() // base.element_size()
     strip = figure.add_subplot(grid[0, :])
-    _memory_cells(strip, base.as_strided((1, places), (places, 1), 0), places)
+    _memory_cells(strip, base.as_strided((1, places), (places, 1), 0), places, (1, places))
     strip.set_title("the storage: large the value, small its place", size=14)
     address = base.untyped_storage().data_ptr()
+    tables = [x if x.ndim == 2 else x.unsqueeze(0) for x in derived.values()]
+    room = (max(x.shape[0] for x in tables), max(x.shape[1] for x in tables))
     for index, (label, x) in enumerate(derived.items()):
         panel = figure.add_subplot(grid[1 + index // columns, index % columns])
         own = x.untyped_storage().data_ptr() != address
-        _memory_cells(panel, x, places, framed=own)
+        _memory_cells(panel, tables[index], places, room, framed=own)
         where = "a storage of its own" if own else f"offset {x.storage_offset()}"
         panel.set_title(
             f"{label}\nshape {tuple(x.shape)}, stride {tuple(x.stride())}\n{where}", size=13
@@ -516,28 +518,30 @@ def success_heatmap(
     return figure
 
 
-def _memory_cells(panel: Any, x: Tensor, places: int, *, framed: bool = False) -> None:
-    """One square for each element of a tensor, found by the address rule alone."""
+def _memory_cells(
+    panel: Any, x: Tensor, places: int, room: tuple[int, int], *, framed: bool = False
+) -> None:
+    """One square for each element of a table, found by the address rule alone."""
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
-    grid = x if x.ndim == 2 else x.unsqueeze(0)
-    rows, columns = grid.shape
+    rows, columns = x.shape
     for i in range(rows):
         for j in range(columns):
-            place = grid.storage_offset() + i * grid.stride(0) + j * grid.stride(1)
+            place = x.storage_offset() + i * x.stride(0) + j * x.stride(1)
             shade = place / max(places - 1, 1)
             color = colormaps["cividis"](shade)
             panel.add_patch(Rectangle((j, i), 1, 1, facecolor=color, edgecolor="white", lw=2))
             style = {"color": _ink(shade), "ha": "center", "va": "center"}
-            panel.text(j + 0.5, i + 0.38, f"{float(grid[i, j]):g}", size=16, **style)
-            panel.text(j + 0.5, i + 0.78, f"@{place}", size=11, **style)
+            panel.text(j + 0.5, i + 0.36, f"{float(x[i, j]):g}", size=15, **style)
+            panel.text(j + 0.5, i + 0.77, f"@{place}", size=11, **style)
     if framed:
         frame = Rectangle((-0.3, -0.3), columns + 0.6, rows + 0.6, fill=False, zorder=0)
         frame.set(edgecolor=OKABE_ITO["vermillion"], hatch="////")
         panel.add_patch(frame)
-    panel.set_xlim(-0.35, columns + 0.35)
-    panel.set_ylim(rows + 0.35, -0.35)
+    spare = (room[1] - columns) / 2  # the same room in every panel: cells of one size
+    panel.set_xlim(-0.35 - spare, columns + spare + 0.35)
+    panel.set_ylim(room[0] + 0.35, -0.35)
     panel.set_aspect("equal", anchor="N")
     panel.axis("off")
 
@@ -562,10 +566,10 @@ def _ink(shade: float) -> str:
 
 
 def _short(value: float) -> str:
-    """100 as 100, 1e-07 as 1e-7.
+    """100 as 100, 0.0001 as 1e-4.
 
     Example:
-        >>> _short(1e-7), _short(200)
-        ('1e-7', '200')
+        >>> _short(1e-4), _short(200)
+        ('1e-4', '200')
     """
-    return f"{value:g}".replace("e-0", "e-")
+    return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 1e-2 else f"{value:g}"
