@@ -12,6 +12,7 @@ int for each replicate and is already specific to the round. Three optional attr
 Taught in part_4/tutorial_03.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
@@ -19,9 +20,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from .acquisition.analytic import LogExpectedImprovement, UpperConfidenceBound, incumbent
+from .acquisition.monte_carlo import qLogExpectedImprovement
 from .errors import UnsupportedError
-from .sampling import sobol_points
-from .seeds import Seed, derive, replicate_seeds, uniform
+from .models.exact import ExactGP
+from .models.fit import fit_mll
+from .optim.multi_start import optimize_acqf
+from .protocols import Acquisition
+from .sampling import Sampler, sobol_points
+from .seeds import Seed, derive, derive_each, replicate_seeds, uniform
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +92,100 @@ def sobol(
     replicates = data.X.shape[0] if data.X.ndim == 3 else None
     points = sobol_points(bounds, drawn + q, seed=start, replicates=replicates)
     return points[..., drawn:, :], (start, drawn + q)
+
+
+BuildModel = Callable[[Tensor, Tensor, Tensor, Tensor | None], ExactGP]
+"""Maps X, Y, bounds and observed to a model that is not yet fitted."""
+
+BuildAcquisition = Callable[[ExactGP, Tensor, Seed], Acquisition]
+"""Maps the fitted model, the best posterior mean so far (``*r``) and a seed to an acquisition."""
+
+
+def _exact_gp(X: Tensor, Y: Tensor, bounds: Tensor, observed: Tensor | None) -> ExactGP:
+    return ExactGP(X, Y, bounds, observed=observed)
+
+
+@dataclass(frozen=True)
+class ModelBased:
+    """The loop of Bayesian optimisation as a strategy: fit, build an acquisition, maximise it.
+
+    Fits are warm-started: the hyper-parameters of the last round are the state, and join the usual
+    starts. The recommendation is the evaluated point with the best posterior mean.
+
+    Args:
+        acquisition: ``(model, best_f, seed) -> acquisition``.
+        model: ``(X, Y, bounds, observed) -> model``; default: `ExactGP` with its defaults.
+        num_restarts, raw_samples, sequential: as in `optimize_acqf`.
+
+    Example:
+        >>> import bolearn as bl
+        >>> greedy = ModelBased(lambda model, best_f, seed: bl.UpperConfidenceBound(model, 0.0))
+        >>> greedy.num_restarts
+        16
+    """
+
+    acquisition: BuildAcquisition
+    model: BuildModel = _exact_gp
+    num_restarts: int = 16
+    raw_samples: int = 512
+    sequential: bool = False
+    batched: ClassVar[bool] = True
+
+    def __call__(
+        self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
+    ) -> tuple[Float[Tensor, "*r q d"], object]:
+        """Fit, maximise the acquisition, return its best points and the hyper-parameters."""
+        model = self._model(data)
+        model = fit_mll(model, start=cast("dict[str, Tensor] | None", data.state))
+        best_f = incumbent(model, data.X).value
+        x, _ = optimize_acqf(
+            self.acquisition(model, best_f, derive_each(seed, "acquisition")),
+            bounds,
+            q,
+            num_restarts=self.num_restarts,
+            raw_samples=self.raw_samples,
+            sequential=self.sequential and q > 1,
+            seed=derive_each(seed, "optimize"),
+        )
+        return x, model.hyperparameters()
+
+    def recommend(self, data: StudyData) -> Float[Tensor, "*r d"]:
+        """The evaluated point with the best posterior mean, under the last fit."""
+        model = self._model(data)
+        if data.state is None:
+            model = fit_mll(model)
+        else:
+            model = model.with_hyperparameters(**cast("dict[str, Tensor]", data.state))
+        return incumbent(model, data.X).x
+
+    def _model(self, data: StudyData) -> ExactGP:
+        observed = None if bool(data.observed.all()) else data.observed
+        return self.model(data.X, data.Y, data.bounds, observed)
+
+
+def _log_ei(model: ExactGP, best_f: Tensor, seed: Seed) -> Acquisition:
+    return LogExpectedImprovement(model, best_f=best_f)
+
+
+def _q_log_ei(model: ExactGP, best_f: Tensor, seed: Seed) -> Acquisition:
+    return qLogExpectedImprovement(model, best_f=best_f, sampler=Sampler(128, seed=seed))
+
+
+log_ei = ModelBased(_log_ei)
+"""Log expected improvement over the best posterior mean, one point at a time (q = 1)."""
+
+q_log_ei = ModelBased(_q_log_ei, sequential=True)
+"""Monte-Carlo log expected improvement for batches (q >= 1), chosen one after the other."""
+
+
+def ucb(beta: float = 4.0) -> ModelBased:
+    """Upper confidence bound mean + sqrt(beta) * std, one point at a time (q = 1).
+
+    Source:
+        Srinivas et al., "Gaussian process optimization in the bandit setting", ICML 2010,
+        arXiv:0912.3995.
+    """
+    return ModelBased(lambda model, best_f, seed: UpperConfidenceBound(model, beta))
 
 
 class _Ask(Exception):
