@@ -423,7 +423,7 @@ error_expanded = (expanded(far) - D).abs().max().item()
 error_direct = (direct - D).abs().max().item()
 print(f"worst error: expanded {error_expanded:.1f}, subtracting first {error_direct:.4f}")
 print("negative squared distances:", bool((expanded(far) < 0).any()))
-teach.reveal("p1.t1.q9", "0.2", because=f"float32's gap near 1000² is {gap(1e6, torch.float32)}")
+teach.reveal("p1.t1.q9", f"{error_expanded:.1f}", because=f"float32's gap near 1000² is {gap(1e6, torch.float32)}")
 
 # %%
 as_stored = far.double()
@@ -544,9 +544,9 @@ mine, yours = torch.zeros(2), torch.zeros(2)
 add_new(mine)
 add_in_place(yours)
 print("mine:", mine.tolist(), " yours:", yours.tolist())
-teach.reveal("p1.t1.q11", "only t += 1", because="+= writes into the storage it was handed")
 teach.claim("+= in a function changes the caller's tensor, = does not",
             bool((mine == 0).all() and (yours == 1).all()))
+teach.reveal("p1.t1.q11", "only t += 1", because="+= writes into the storage it was handed")
 row = torch.arange(5.0)
 teach.claim("torch refuses an in-place sum whose input and target overlap",
             refuses(lambda: row[1:].add_(row[:-1])))
