@@ -196,15 +196,18 @@ def minimize(
         f_trial, g_trial = fun(trial, state.rows)
         evaluations, points = evaluations + 1, points + len(state.rows)
         state = _advance(state, trial, f_trial, g_trial, gtol, ftol, max_iter, max_step)
-    final = _State(
-        *(torch.cat([getattr(part, field.name) for part in ended]) for field in fields(_State))
-    ).take(torch.cat([part.rows for part in ended]).argsort())
+    order = torch.cat([part.rows for part in ended]).argsort()
+
+    def gather(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in ended])[order]
+
+    x, g, status = gather("x"), gather("g"), gather("status")
     return Minimum(
-        x=final.x,
-        value=torch.where(final.status == BAD_START, torch.nan, final.f),
-        gradient=_projected_gradient(final.x, final.g, final.lower, final.upper),
-        status=final.status,
-        iterations=final.iterations,
+        x=x,
+        value=torch.where(status == BAD_START, torch.nan, gather("f")),
+        gradient=_projected_gradient(x, g, low, high),
+        status=status,
+        iterations=gather("iterations"),
         evaluations=evaluations,
         points=points,
     )
