@@ -1,7 +1,7 @@
 """Cross-validated accuracy of an RBF support vector machine on handwritten digits.
 
 ``python -m bolearn.data.digits_svm`` recomputes the table ``digits_svm.json`` beside this file
-(1,681 cross-validations, roughly ten minutes of one core). The digits ship with scikit-learn:
+(1,681 cross-validations, ten to twenty minutes of one core). The digits ship with scikit-learn:
 1,797 images of 8 x 8 pixels (Alpaydin & Kaynak, "Optical recognition of handwritten digits", UCI
 Machine Learning Repository, 1998); nothing is downloaded.
 
@@ -101,10 +101,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TABLE, help="where to write the table")
     path = parser.parse_args().out
     table = compute()
-    head = {key: value for key, value in table.items() if key != "correct"}
-    lines = ",\n  ".join(json.dumps(row) for row in table["correct"])
-    text = json.dumps(head, indent=1)[:-2] + f',\n "correct": [\n  {lines}\n ]\n}}\n'
-    path.write_text(text, encoding="utf-8")
+    counts = ",\n  ".join(json.dumps(row) for row in table.pop("correct"))
+    entries = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in table.items()]
+    entries.append(f'"correct": [\n  {counts}\n ]')
+    path.write_text("{\n " + ",\n ".join(entries) + "\n}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
