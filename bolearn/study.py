@@ -588,7 +588,7 @@ class _Record:
     def begin(cls, start: _Batch, total: int, recommendations: int) -> "_Record":
         r = len(start.X)
 
-        def room(x: Tensor, count: int, fill: float) -> Tensor:
+        def room(x: Tensor, count: int, fill: float | bool) -> Tensor:
             return torch.full((r, count, *x.shape[2:]), fill, dtype=x.dtype, device=x.device)
 
         record = cls(

@@ -1,0 +1,679 @@
+"""Studies: paired by construction, reproducible, honest about failures and about batching."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import config
+from torch import Tensor
+
+from bolearn import strategies
+from bolearn.errors import (
+    BolearnError,
+    DataError,
+    OptimizationError,
+    ShapeError,
+    StorageError,
+    UnsupportedError,
+)
+from bolearn.problems import Branin, Hartmann6, Problem
+from bolearn.seeds import Seed, derive
+from bolearn.strategies import NelderMead, StudyData, nelder_mead, random, sobol
+from bolearn.study import StudyResult, study
+
+BASELINES = {"random": random, "Sobol": sobol, "simplex": nelder_mead}
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """As users run it: without the shape checks of the test suite, which would speak first."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module")
+def noisy() -> StudyResult:
+    return study(Branin(noise_std=2.0), BASELINES, n_init=5, n_iter=8, replicates=6, seed=3)
+
+
+def center(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+    """A strategy that does nothing clever: the mean of all points of the replicate."""
+    return data.X.mean(-2, keepdim=True).expand(*data.X.shape[:-2], q, -1)
+
+
+# --- pairing ----------------------------------------------------------------------------------
+
+
+def test_all_arms_share_the_initial_design_and_its_values(noisy: StudyResult) -> None:
+    first = noisy.X["random"][:, :5]
+    for name in noisy.names:
+        assert torch.equal(noisy.X[name][:, :5], first)
+        assert torch.equal(noisy.Y[name][:, :5], noisy.Y["random"][:, :5])
+    assert len(first.flatten(1).unique(dim=0)) == 6  # yet each replicate has its own
+
+
+def test_noise_belongs_to_replicate_and_evaluation_not_to_the_arm(noisy: StudyResult) -> None:
+    noise = {name: noisy.Y[name][..., 0] - noisy.values[name] for name in noisy.names}
+    for name in noisy.names:
+        torch.testing.assert_close(noise[name], noise["random"], rtol=0, atol=1e-9)
+    spread = noise["random"]
+    assert len(spread.flatten().unique()) == spread.numel()
+    assert 1.2 < spread.std() < 2.8  # 78 draws of a normal with standard deviation 2
+
+
+def test_noise_does_not_depend_on_how_evaluations_are_grouped() -> None:
+    problem = Branin(noise_std=1.0)
+    one = study(problem, {"a": random}, n_init=4, n_iter=4, q=1, replicates=3)
+    two = study(problem, {"a": random}, n_init=4, n_iter=2, q=2, replicates=3)
+    noise = [r.Y["a"][..., 0] - r.values["a"] for r in (one, two)]
+    torch.testing.assert_close(noise[0], noise[1], rtol=0, atol=1e-9)
+
+
+def test_the_same_strategy_under_two_names_does_the_same() -> None:
+    result = study(Branin(1.0), {"a": random, "b": random}, n_init=3, n_iter=4, replicates=7)
+    assert torch.equal(result.X["a"], result.X["b"])
+    comparison = result.compare("a", "b")
+    assert comparison.ties == 7 and comparison.verdict == "undecided"
+
+
+def test_other_arms_make_no_difference(noisy: StudyResult) -> None:
+    alone = study(Branin(noise_std=2.0), {"Sobol": sobol}, n_init=5, n_iter=8, replicates=6, seed=3)
+    assert torch.equal(alone.X["Sobol"], noisy.X["Sobol"])
+    assert torch.equal(alone.Y["Sobol"], noisy.Y["Sobol"])
+
+
+# --- seeds and replicates ----------------------------------------------------------------------
+
+
+def test_one_seed_twice_gives_the_same_and_another_seed_another(noisy: StudyResult) -> None:
+    again = study(Branin(noise_std=2.0), BASELINES, n_init=5, n_iter=8, replicates=6, seed=3)
+    other = study(Branin(noise_std=2.0), BASELINES, n_init=5, n_iter=8, replicates=6, seed=4)
+    for name in noisy.names:
+        assert torch.equal(noisy.X[name], again.X[name])
+        assert torch.equal(noisy.Y[name], again.Y[name])
+        assert not torch.equal(noisy.X[name], other.X[name])
+
+
+@pytest.mark.parametrize("i", [0, 3, 5])
+def test_a_replicate_of_a_batch_equals_its_study_alone(noisy: StudyResult, i: int) -> None:
+    assert noisy.seeds[i] == derive(3, i)
+    alone = study(
+        Branin(noise_std=2.0), BASELINES, n_init=5, n_iter=8, replicates=1, seed=[noisy.seeds[i]]
+    )
+    for name in noisy.names:
+        assert torch.equal(alone.X[name][0], noisy.X[name][i])
+        assert torch.equal(alone.Y[name][0], noisy.Y[name][i])
+
+
+def test_more_replicates_leave_the_first_ones_as_they_were() -> None:
+    few, many = (study(Branin(1.0), BASELINES, 4, 3, replicates=r) for r in (2, 5))
+    for name in few.names:
+        assert torch.equal(few.Y[name], many.Y[name][:2])
+
+
+def test_global_random_state_is_neither_read_nor_written() -> None:
+    arms = {**BASELINES, "center": center}
+    torch.manual_seed(0)
+    np.random.seed(0)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first = study(Branin(noise_std=1.0), arms, n_init=4, n_iter=3, replicates=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (np.random.get_state()[1] == numpy_before).all()
+    torch.manual_seed(1)
+    second = study(Branin(noise_std=1.0), arms, n_init=4, n_iter=3, replicates=3)
+    assert torch.equal(first.Y["random"], second.Y["random"])
+
+
+def test_sobol_continues_one_sequence_over_the_rounds() -> None:
+    slow = study(Branin(), {"Sobol": sobol}, n_init=2, n_iter=8, replicates=2)
+    fast = study(Branin(), {"Sobol": sobol}, n_init=2, n_iter=2, q=4, replicates=2)
+    assert torch.equal(slow.X["Sobol"], fast.X["Sobol"])
+    points = (slow.X["Sobol"][:, 2:] - slow.bounds[0]) / (slow.bounds[1] - slow.bounds[0])
+    # eight consecutive points of a scrambled sequence: one in each eighth of each axis
+    bins = (points * 8).floor().sort(dim=1).values
+    assert torch.equal(bins, torch.arange(8.0).double().reshape(1, 8, 1).expand_as(bins))
+
+
+def test_strategies_cannot_write_into_the_record() -> None:
+    def vandal(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        data.X.zero_()
+        data.Y.fill_(1e9)
+        return random(data, bounds, q, seed)
+
+    result = study(Branin(), {"vandal": vandal, "random": random}, 3, 4, replicates=4)
+    assert torch.equal(result.X["vandal"], result.X["random"])
+    assert torch.equal(result.Y["vandal"], result.Y["random"])
+
+
+# --- what a strategy sees ----------------------------------------------------------------------
+
+
+def test_data_grows_by_q_and_the_state_comes_back() -> None:
+    seen = []
+
+    @dataclass(frozen=True)
+    class Watching:
+        batched: ClassVar[bool] = True
+
+        def __call__(
+            self, data: StudyData, bounds: Tensor, q: int, seed: Seed
+        ) -> tuple[Tensor, object]:
+            seen.append((data, seed))
+            return random(data, bounds, q, seed), [data.round]
+
+    study(Branin(), {"watching": Watching()}, n_init=3, n_iter=3, q=2, replicates=4)
+    for t, (data, seed) in enumerate(seen):
+        assert data.round == t and data.n_init == 3 and data.X_pending is None
+        assert data.X.shape == (4, 3 + 2 * t, 2) and data.Y.shape == (4, 3 + 2 * t, 1)
+        assert data.state == (None if t == 0 else [t - 1])
+        assert isinstance(seed, tuple) and len(set(seed)) == 4
+        torch.testing.assert_close(data.Y, Branin()(data.X))
+    assert len({seed for _, seed in seen}) == 3
+
+
+# --- regret ------------------------------------------------------------------------------------
+
+
+def test_regret_never_rises_and_never_goes_below_zero(noisy: StudyResult) -> None:
+    for name in noisy.names:
+        regret = noisy.regret(name)
+        assert regret.shape == (6, 13)
+        assert (regret.diff(dim=-1) <= 0).all() and (regret >= 0).all()
+        best = Branin().noiseless(noisy.X[name])[..., 0].max(-1).values
+        torch.testing.assert_close(regret[:, -1], Branin().optimal_value - best)
+
+
+def test_regret_at_the_optimum_is_zero() -> None:
+    problem = Branin()
+
+    def knowing(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        return problem.optimal_points[:1].expand(*data.X.shape[:-2], q, -1)
+
+    result = study(problem, {"knowing": knowing}, n_init=2, n_iter=1, replicates=3)
+    torch.testing.assert_close(result.regret("knowing")[:, -1], torch.zeros(3).double())
+    assert result.compare("knowing", "knowing").ties == 3
+
+
+def test_a_false_optimum_is_noticed() -> None:
+    box = Branin().bounds
+    problem = Problem(lambda X: -(X**2).sum(-1), box, optimal_value=-1e6)
+    result = study(problem, {"random": random}, n_init=2, n_iter=1, replicates=2)
+    with pytest.raises(DataError, match="better than optimal_value"):
+        result.regret("random")
+
+
+def test_without_a_known_optimum_there_is_best_but_no_regret() -> None:
+    problem = Problem(lambda X: -(X**2).sum(-1), Branin().bounds)
+    result = study(problem, {"random": random, "Sobol": sobol}, n_init=2, n_iter=9, replicates=8)
+    with pytest.raises(DataError, match=r"result\.best"):
+        result.regret("random")
+    assert (result.best("random").diff(dim=-1) >= 0).all()
+    table = result.table()
+    best = result.best("Sobol")[:, -1]
+    assert table.loc["Sobol", "median"] == best.quantile(0.5)
+    assert table.loc["Sobol", "wins"] == (best > result.best("random")[:, -1]).sum()
+
+
+@pytest.mark.parametrize("q", [1, 3])
+def test_inference_regret_follows_the_recommendation(q: int) -> None:
+    @dataclass(frozen=True)
+    class LastPoint:
+        def __call__(self, data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+            return random(data, bounds, q, seed)
+
+        def recommend(self, data: StudyData) -> Tensor:
+            return data.X[..., -1, :]
+
+    problem = Branin(noise_std=1.0)
+    result = study(problem, {"last": LastPoint(), "random": random}, 4, 3, q, replicates=5)
+    regret = result.regret("last", kind="inference")
+    assert regret.shape == (5, 4 + 3 * q)
+    assert regret[:, :3].isnan().all() and regret[:, 3:].isfinite().all()
+    assert result.recommended["last"].shape == (5, 4, 2)
+    for t in range(4):
+        index = 3 + t * q
+        last = problem.noiseless(result.X["last"][:, index : index + 1])[:, 0, 0]
+        held = regret[:, index : index + q]
+        expected = (problem.optimal_value - last).unsqueeze(-1).expand_as(held)
+        torch.testing.assert_close(held, expected)
+    with pytest.raises(DataError, match="recommends nothing"):
+        result.regret("random", kind="inference")
+
+
+# --- batching ----------------------------------------------------------------------------------
+
+
+def test_a_strategy_that_silently_flattens_the_replicates_is_found_out() -> None:
+    def pooling(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        # treats the points of all replicates as one data set
+        center = data.X.reshape(-1, data.X.shape[-1]).mean(0)
+        return center.expand(len(data.X), q, -1)
+
+    def first_only(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        return data.X[:1].mean(1, keepdim=True).expand(len(data.X), q, -1)
+
+    for replicates in (2, 3, 8):
+        arms = {"pooling": pooling, "first": first_only, "center": center}
+        result = study(Branin(), arms, n_init=4, n_iter=3, replicates=replicates)
+        assert result.batched == {"pooling": False, "first": False, "center": True}
+        assert "alone" in result.notes["pooling"] and "center" not in result.notes
+        torch.testing.assert_close(result.X["pooling"], result.X["center"])
+        torch.testing.assert_close(result.X["first"], result.X["center"])
+
+
+def test_a_strategy_for_one_replicate_runs_and_the_result_says_so() -> None:
+    def single(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> tuple[Tensor, object]:
+        _, d = data.X.shape  # fails with a replicate axis
+        assert isinstance(seed, int)
+        count = 0 if data.state is None else data.state
+        assert count == data.round
+        return data.X.mean(0).expand(q, d), count + 1
+
+    def wrong_shape(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        return data.X.reshape(-1, data.X.shape[-1]).mean(0).expand(q, -1)
+
+    arms = {"single": single, "wrong shape": wrong_shape, "center": center}
+    result = study(Branin(), arms, n_init=4, n_iter=3, replicates=5)
+    assert result.batched == {"single": False, "wrong shape": False, "center": True}
+    assert "too many values to unpack" in result.notes["single"]
+    for name in arms:
+        torch.testing.assert_close(result.X[name], result.X["center"])
+    assert list(result.table()["batched"]) == [False, False, True]
+
+
+def test_unbatched_strategies_with_a_replicate_axis_of_one_keep_their_states() -> None:
+    def counting(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> tuple[Tensor, object]:
+        total = data.X.sum() + (0.0 if data.state is None else data.state)  # over replicates too
+        lower, width = bounds[0], bounds[1] - bounds[0]
+        return lower + width * total.sin() ** 2 * torch.ones(len(data.X), q, 2).double(), total
+
+    batch = study(Branin(), {"counting": counting}, n_init=2, n_iter=4, replicates=3)
+    assert not batch.batched["counting"]
+    for i in range(3):
+        alone = study(Branin(), {"counting": counting}, 2, 4, replicates=1, seed=[batch.seeds[i]])
+        assert torch.equal(alone.X["counting"][0], batch.X["counting"][i])
+
+
+def test_a_strategy_that_raises_shows_its_own_error() -> None:
+    def broken(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        raise KeyError("my own mistake")
+
+    with pytest.raises(OptimizationError, match=r"'mine', round 0.*my own mistake") as caught:
+        study(Branin(), {"mine": broken}, n_init=2, n_iter=1, replicates=3)
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_strategy_that_fails_in_two_ways_shows_both() -> None:
+    def broken(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        raise ValueError(f"{data.X.ndim} axes")
+
+    with pytest.raises(OptimizationError, match=r"3 axes.*2 axes") as caught:
+        study(Branin(), {"mine": broken}, n_init=2, n_iter=1, replicates=3)
+    assert isinstance(caught.value.__cause__, ExceptionGroup)
+
+
+def test_a_strategy_that_raises_late_says_when() -> None:
+    def late(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        if data.round == 2:
+            raise ZeroDivisionError("late")
+        return random(data, bounds, q, seed)
+
+    with pytest.raises(OptimizationError, match="round 2") as caught:
+        study(Branin(), {"late": late}, n_init=2, n_iter=4, replicates=3)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+# --- bad proposals -----------------------------------------------------------------------------
+
+
+def moved(X: Tensor, bounds: Tensor) -> Tensor:
+    X = X.clone()
+    X[1, 0, 0] = bounds[1, 0] + 1.0
+    return X
+
+
+def undefined(X: Tensor, bounds: Tensor) -> Tensor:
+    X = X.clone()
+    X[1, 0, 0] = math.nan
+    return X
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (moved, "replicate 1.*bounds"),
+        (undefined, "replicate 1.*nan"),
+        (lambda X, bounds: X.float(), "float32"),
+    ],
+)
+def test_bad_proposals_are_errors_that_name_strategy_round_and_replicate(
+    spoil: object, words: str
+) -> None:
+    @dataclass(frozen=True)
+    class Spoilt:
+        batched: ClassVar[bool] = True
+
+        def __call__(self, data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+            X = random(data, bounds, q, seed)
+            return spoil(X, bounds) if data.round == 1 else X  # type: ignore[operator]
+
+    with pytest.raises(DataError, match=f"strategy 'spoilt', round 1.*{words}"):
+        study(Branin(), {"spoilt": Spoilt()}, n_init=2, n_iter=3, replicates=3)
+
+
+def test_rounding_outside_the_bounds_is_forgiven_and_mended() -> None:
+    def edge(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        return (bounds[1] + 1e-12).expand(*data.X.shape[:-2], q, -1)
+
+    result = study(Branin(), {"edge": edge}, n_init=2, n_iter=1, replicates=2)
+    assert torch.equal(result.X["edge"][0, -1], Branin().bounds[1])
+
+
+def test_a_declared_batch_strategy_of_the_wrong_shape_is_an_error() -> None:
+    @dataclass(frozen=True)
+    class Wrong:
+        batched: ClassVar[bool] = True
+
+        def __call__(self, data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+            return bounds[:1]
+
+    with pytest.raises(ShapeError, match=r"expected a tensor of shape \(3, 1, 2\)"):
+        study(Branin(), {"wrong": Wrong()}, n_init=2, n_iter=1, replicates=3)
+
+
+# --- failed evaluations ------------------------------------------------------------------------
+
+
+def fragile(X: Tensor) -> Tensor:
+    """-|x|^2 on [-1, 1]^2; NaN in one corner."""
+    value = -(X**2).sum(-1)
+    return torch.where((X > 0.3).all(-1), math.nan, value)
+
+
+def raising(x: Tensor) -> float:
+    """The same for one point; raises in that corner."""
+    if (x > 0.3).all():
+        raise RuntimeError("the flask broke")
+    return float(-(x**2).sum())
+
+
+SQUARE = torch.tensor([[-1.0, -1.0], [1.0, 1.0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 0.1])
+def test_failed_evaluations_are_masked_and_reported_and_never_averaged(noise_std: float) -> None:
+    with_nan = Problem(fragile, SQUARE, optimal_value=0.0, noise_std=noise_std)
+    with_error = Problem(raising, SQUARE, optimal_value=0.0, noise_std=noise_std, vectorized=False)
+    results = [study(p, BASELINES, 6, 10, replicates=8) for p in (with_nan, with_error)]
+    for result in results:
+        for name in result.names:
+            corner = (result.X[name] > 0.3).all(-1)
+            assert torch.equal(result.observed[name], ~corner)
+            assert torch.equal(result.Y[name].isnan()[..., 0], corner)
+            assert len(result.failures[name]) == corner.sum()
+            assert result.regret(name)[:, -1].isfinite().all()
+            assert (result.regret(name) >= 0).all()
+        table = result.table()
+        assert table.loc["random", "failures"] == (~result.observed["random"]).sum() > 0
+        assert np.isfinite(table[["median", "q10", "q90"]].to_numpy(dtype=float)).all()
+    for name in results[0].names:
+        assert torch.equal(results[0].X[name], results[1].X[name])
+        torch.testing.assert_close(results[0].Y[name], results[1].Y[name], equal_nan=True)
+    reason = results[1].failures["random"][0].reason
+    assert "the flask broke" in reason
+    assert results[0].failures["random"][0].reason == "not a finite number"
+
+
+def test_a_failure_before_the_first_success_is_infinite_regret_not_an_average() -> None:
+    problem = Problem(
+        lambda X: torch.where(X[..., 0] > 0, math.nan, X[..., 0]), SQUARE, optimal_value=0.0
+    )
+    result = study(problem, {"random": random}, n_init=8, n_iter=1, replicates=16)
+    regret = result.regret("random")
+    assert regret[:, 0].isinf().any() and regret[:, -1].isfinite().all()
+    assert result.table(at=1).loc["random", "q90"] == math.inf
+
+
+def test_a_problem_that_always_fails_is_an_error_with_its_cause() -> None:
+    def broken(X: Tensor) -> Tensor:
+        raise RuntimeError("no gas")
+
+    with pytest.raises(DataError, match="none of the n_init=3") as caught:
+        study(Problem(broken, SQUARE), {"random": random}, n_init=3, n_iter=1, replicates=2)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+# --- bad settings ------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"n_init": 0}, "n_init: expected an integer >= 1"),
+        ({"n_iter": 0}, "n_iter"),
+        ({"q": 0}, "q: expected"),
+        ({"q": 1.5}, "q: expected"),
+        ({"replicates": 0}, "replicates"),
+        ({"seed": -1}, "seed"),
+        ({"seed": [1, 2, 3]}, "seed: expected 2 seeds"),
+        ({"strategies": {}}, "without entries"),
+        ({"strategies": random}, "expected a dictionary"),
+        ({"strategies": {"a": 3}}, "expected names and functions"),
+        ({"strategies": {"a": NelderMead}}, "give an instance"),
+        ({"problem": fragile}, r"Problem\(f, bounds\)"),
+    ],
+)
+def test_bad_settings_say_what_to_do(change: dict[str, object], words: str) -> None:
+    good: dict[str, object] = {
+        "problem": Branin(),
+        "strategies": {"random": random},
+        "n_init": 2,
+        "n_iter": 1,
+        "replicates": 2,
+    }
+    with pytest.raises(BolearnError, match=words):
+        study(**(good | change))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_bad_questions_to_a_result_say_what_to_do(noisy: StudyResult) -> None:
+    with pytest.raises(DataError, match=r"expected one of the strategies \['random'"):
+        noisy.regret("LogEI")
+    with pytest.raises(DataError, match="13 evaluations, got at=14"):
+        noisy.table(at=14)
+    with pytest.raises(DataError, match="at: expected an integer >= 1"):
+        noisy.compare("random", "Sobol", at=0)
+    with pytest.raises(DataError, match="simple"):
+        noisy.regret("random", kind="cumulative")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="strategies"):
+        noisy.table(reference="nothing")
+
+
+# --- tables and files --------------------------------------------------------------------------
+
+
+def test_the_table_says_what_the_regrets_say(noisy: StudyResult) -> None:
+    table = noisy.table(reference="Sobol", at=10)
+    assert list(table.index) == list(noisy.names)
+    final = noisy.regret("simplex")[:, 9]
+    np.testing.assert_allclose(
+        table.loc["simplex", ["q10", "q25", "median", "q75", "q90"]].to_numpy(dtype=float),
+        np.quantile(final.numpy(), [0.1, 0.25, 0.5, 0.75, 0.9]),
+    )
+    paired = final.log10() - noisy.regret("Sobol")[:, 9].log10()
+    np.testing.assert_allclose(table.loc["simplex", "log10 difference"], np.median(paired.numpy()))
+    assert table.loc["simplex", "wins"] == (paired < 0).sum()
+    assert table.loc["Sobol", "verdict"] == "reference"
+    assert noisy.compare("simplex", "Sobol", at=10).verdict == table.loc["simplex", "verdict"]
+
+
+def test_json_reads_back_exactly(tmp_path: Path) -> None:
+    problem = Problem(fragile, SQUARE, optimal_value=0.0, noise_std=0.1)
+    result = study(problem, BASELINES, 6, 5, replicates=4)
+    path = tmp_path / "study.json"
+    result.to_json(path)
+    back = StudyResult.from_json(path)
+    for key in ("X", "Y", "observed", "values", "recommended", "recommended_values"):
+        ours, theirs = getattr(result, key), getattr(back, key)
+        assert list(ours) == list(theirs)
+        for name in ours:
+            torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0, equal_nan=True)
+            assert ours[name].dtype == theirs[name].dtype
+    same = ("problem", "output", "optimal_value", "noise_std", "n_init", "n_iter", "q", "seeds")
+    same += ("seconds", "batched", "notes", "failures", "versions", "names")
+    for key in same:
+        assert getattr(result, key) == getattr(back, key), key
+    assert torch.equal(result.bounds, back.bounds)
+    assert result.versions["torch"] == torch.__version__
+    assert json.loads(path.read_text())["format"] == "bolearn.study/1"
+    columns = [c for c in result.table().columns if c != "seconds"]
+    assert result.table()[columns].equals(back.table()[columns])
+
+
+def test_json_without_points_keeps_values_and_is_smaller(tmp_path: Path) -> None:
+    result = study(Hartmann6(), BASELINES, 6, 5, replicates=4)
+    result.to_json(tmp_path / "all.json")
+    result.to_json(tmp_path / "small.json", points=False)
+    sizes = [(tmp_path / name).stat().st_size for name in ("all.json", "small.json")]
+    assert sizes[1] < sizes[0] / 3
+    back = StudyResult.from_json(tmp_path / "small.json")
+    assert torch.equal(back.regret("Sobol"), result.regret("Sobol"))
+    assert back.X["Sobol"].shape == result.X["Sobol"].shape and back.X["Sobol"].isnan().all()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "something else"}'])
+def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(content)
+    with pytest.raises(StorageError, match="expected"):
+        StudyResult.from_json(path)
+
+
+# --- stopping and going on ---------------------------------------------------------------------
+
+
+@dataclass
+class Fuse:
+    """A problem that is interrupted at one of its evaluations."""
+
+    problem: Problem
+    left: int
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.problem, name)
+
+    def __call__(self, X: Tensor, seed: Seed | None = None) -> Tensor:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return self.problem(X, seed)
+
+
+@pytest.mark.parametrize("evaluations", [8, 14, 21])
+def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, evaluations: int) -> None:
+    problem = Branin(noise_std=1.0)
+    whole = study(problem, BASELINES, 4, 6, replicates=3)
+    path = tmp_path / "study.pt"
+    with pytest.raises(KeyboardInterrupt):
+        study(Fuse(problem, evaluations), BASELINES, 4, 6, replicates=3, checkpoint=path)  # type: ignore[arg-type]
+    rest = Fuse(problem, 1_000)
+    resumed = study(rest, BASELINES, 4, 6, replicates=3, checkpoint=path)  # type: ignore[arg-type]
+    for name in whole.names:
+        assert torch.equal(whole.X[name], resumed.X[name])
+        assert torch.equal(whole.Y[name], resumed.Y[name])
+        assert whole.batched[name] == resumed.batched[name]
+    assert 1_000 - rest.left < 4 + 3 * 6  # it did not start anew
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_of_another_study_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.pt"
+    study(Branin(), {"random": random}, 3, 2, replicates=2, checkpoint=path)
+    with pytest.raises(StorageError, match="n_iter is 2 there and 3 here"):
+        study(Branin(), {"random": random}, 3, 3, replicates=2, checkpoint=path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(StorageError, match="move it away"):
+        study(Branin(), {"random": random}, 3, 2, replicates=2, checkpoint=path)
+
+
+def test_a_state_that_cannot_be_saved_is_refused_at_once(tmp_path: Path) -> None:
+    def odd(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> tuple[Tensor, object]:
+        return random(data, bounds, q, seed), object()
+
+    with pytest.raises(StorageError, match="a state made of tensors"):
+        study(Branin(), {"odd": odd}, 3, 2, replicates=2, checkpoint=tmp_path / "study.pt")
+
+
+# --- the baselines -----------------------------------------------------------------------------
+
+
+def test_random_search_is_uniform_in_the_box() -> None:
+    bounds = torch.tensor([[-3.0, 10.0], [1.0, 11.0]], dtype=torch.float64)
+    X = torch.zeros(50, 1, 2, dtype=torch.float64)
+    data = StudyData(X, X[..., :1], X[..., 0] == 0, bounds, None, round=0, n_init=1)
+    u = (random(data, bounds, 40, tuple(range(50))) - bounds[0]) / (bounds[1] - bounds[0])
+    assert u.shape == (50, 40, 2) and (u > 0).all() and (u < 1).all()
+    # 2000 uniforms: the Kolmogorov distance exceeds 0.044 once in a thousand samples
+    for k in range(2):
+        ordered = u[..., k].flatten().sort().values
+        distance = (ordered - torch.linspace(0, 1, 2000).double()).abs().max()
+        assert distance < 0.044
+
+
+def test_nelder_mead_follows_scipy_step_by_step() -> None:
+    from scipy.optimize import minimize
+
+    result = study(Branin(), {"simplex": NelderMead()}, n_init=6, n_iter=25, replicates=2)
+    lower, width = Branin().bounds[0], Branin().bounds[1] - Branin().bounds[0]
+    for i in range(2):
+        asked: list[Tensor] = []
+
+        def loss(u: np.ndarray, asked: list[Tensor] = asked) -> float:
+            asked.append(lower + width * torch.from_numpy(u.copy()))
+            return -Branin()(asked[-1].unsqueeze(0)).item()
+
+        design = result.X["simplex"][i, :6]
+        start = ((design[Branin()(design)[:, 0].argmax()] - lower) / width).numpy()
+        simplex = np.vstack([start, start + np.diag(np.where(start > 0.5, -0.2, 0.2))])
+        options = {"initial_simplex": simplex, "adaptive": True, "maxfev": 25, "xatol": 0.0}
+        minimize(loss, start, method="Nelder-Mead", bounds=[(0, 1)] * 2, options=options)
+        torch.testing.assert_close(result.X["simplex"][i, 6:], torch.stack(asked[:25]))
+
+
+def test_nelder_mead_restarts_when_the_simplex_has_shrunk() -> None:
+    impatient = NelderMead(tolerance=0.2)
+    result = study(Branin(), {"impatient": impatient}, n_init=3, n_iter=40, replicates=2)
+    jumps = result.X["impatient"][:, 3:].diff(dim=1).norm(dim=-1)
+    assert (jumps > 5.0).any(-1).all()
+
+
+def test_nelder_mead_proposes_one_point_at_a_time() -> None:
+    with pytest.raises(OptimizationError, match="q=2") as caught:
+        study(Branin(), {"simplex": nelder_mead}, n_init=2, n_iter=1, q=2, replicates=2)
+    assert isinstance(caught.value.__cause__, UnsupportedError)
+
+
+def test_the_simplex_beats_random_search_on_a_bowl() -> None:
+    bowl = Problem(lambda X: -((X - 0.3) ** 2).sum(-1), SQUARE, optimal_value=0.0)
+    arms = {"simplex": strategies.nelder_mead, "random": random}
+    result = study(bowl, arms, n_init=4, n_iter=40, replicates=16)
+    assert result.compare("simplex", "random").verdict == "better"
+
+
+def test_progress_is_written_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    study(Branin(), {"random": random}, n_init=2, n_iter=3, replicates=2, progress=True)
+    captured = capsys.readouterr()
+    assert captured.out == "" and "random: 3/3 rounds" in captured.err
+
+
+def test_memory_is_that_of_the_record() -> None:
+    result = study(Branin(), {"random": random}, n_init=2, n_iter=3, replicates=100)
+    assert result.X["random"].untyped_storage().nbytes() == 100 * 5 * 2 * 8
