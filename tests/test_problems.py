@@ -144,7 +144,7 @@ def test_values_agree_with_40_digits(make):
     with mp.workdps(40):
         exact = [float(IN_40_DIGITS[make](*map(mp.mpf, row))) for row in X.tolist()]
     torch.testing.assert_close(
-        problem(X)[:, 0], torch.tensor(exact).double(), rtol=1e-12, atol=1e-12
+        problem(X)[:, 0], torch.tensor(exact, dtype=torch.float64), rtol=1e-12, atol=1e-12
     )
 
 
