@@ -61,10 +61,14 @@ class Shown(ABC):
     def __str__(self) -> str:
         return self.text()
 
+    def forms(self) -> dict[str, str]:
+        """Every form, by media type."""
+        return {"text/plain": self.text(), "text/html": self._repr_html_()}
+
     def show(self) -> None:
-        """Publish both forms now."""
+        """Publish all forms now."""
         self.mark_shown()
-        publish({"text/plain": self.text(), "text/html": self._repr_html_()})
+        publish(self.forms())
 
     def mark_shown(self) -> None:
         """Note that the running cell has shown this already."""

@@ -12,6 +12,7 @@ import contextlib
 import dis
 import inspect
 import io
+import itertools
 import linecache
 import os
 import random
@@ -115,8 +116,13 @@ def hint(exercise: object, level: int = 1) -> None:
     Card(f"{found.id} {found.name}: hint {level} of 3", rows).show()
 
 
-def evaluate(exercise: Exercise, fn: object, *, seed: int = 0) -> CheckResult:
-    """Check a function without showing or recording anything."""
+def evaluate(
+    exercise: Exercise, fn: object, *, seed: int = 0, smallest: bool = True
+) -> CheckResult:
+    """Check a function without showing or recording anything.
+
+    Without `smallest` the first failing case ends the check: enough to know that one fails.
+    """
     if (problem := _not_usable(exercise, fn)) is not None:
         return _result(exercise, "error", seed, message=problem)
     assert callable(fn)
@@ -126,8 +132,7 @@ def evaluate(exercise: Exercise, fn: object, *, seed: int = 0) -> CheckResult:
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
     ):
-        run = _Run(exercise, fn, seed)
-        result = run.result()
+        result = _Run(exercise, fn, seed).result(smallest)
     lines = len(printed.getvalue().splitlines())
     if lines and result.status in ("failed", "error"):
         note = f"{lines} line{'s' * (lines > 1)} by your code, not shown"
@@ -167,7 +172,8 @@ def selftest(exercise: Exercise, seeds: Sequence[int] = (0, 1, 2)) -> list[str]:
         if right.status != "passed":
             problems.append(f"the model answer is not accepted with seed {seed}:\n{right}")
         for wrong in exercise.wrongs:
-            if evaluate(exercise, wrong.fn, seed=seed).status not in ("failed", "error"):
+            tried = evaluate(exercise, wrong.fn, seed=seed, smallest=False)
+            if tried.status not in ("failed", "error"):
                 problems.append(
                     f"the wrong answer {wrong.fn.__name__} ({wrong.why}) is accepted, seed {seed}"
                 )
@@ -213,30 +219,33 @@ class _Run:
         self.guarded: Fn = fn if self.is_class else _Guard(fn, exercise)
         self.cases = exercise.make_cases(seed)
 
-    def result(self) -> CheckResult:
+    def result(self, smallest: bool) -> CheckResult:
+        if not self.is_class and _is_empty(self.fn):
+            return _result(self.exercise, "not attempted", self.seed)
         failures: list[_Failure] = []
-        if not self.is_class:
-            if _is_empty(self.fn):
-                return _result(self.exercise, "not attempted", self.seed)
-            failures = [f for case in self.cases if (f := self._runs(case)) is not None]
-        for layer in LAYERS:
+        for layer in self._layers():
+            failures = list(layer) if smallest else list(itertools.islice(layer, 1))
             if failures:
                 break
-            checks = [check for check in self.exercise.checks if check.layer == layer]
-            failures = [
-                f
-                for case in self.cases
-                if case.raises is None
-                for check in checks
-                if (f := self._holds(check, case)) is not None
-            ]
         if not failures:
             return _result(self.exercise, "passed", self.seed, cases=len(self.cases))
         if failures[0].status == "not attempted":
             return _result(self.exercise, "not attempted", self.seed)
-        smallest = min(failures, key=lambda f: self.exercise.case_size(f.case))
-        failing = len({id(f.case) for f in failures})
-        return self._failed(smallest, failing)
+        chosen = min(failures, key=lambda f: self.exercise.case_size(f.case))
+        return self._failed(chosen, failing=len({id(f.case) for f in failures}))
+
+    def _layers(self) -> Iterator[Iterator[_Failure]]:
+        """The failures of each layer, found as they are asked for."""
+        if not self.is_class:
+            yield (f for case in self.cases if (f := self._runs(case)) is not None)
+        for layer in LAYERS:
+            yield (
+                f
+                for case in self.cases
+                if case.raises is None
+                for check in self.exercise.checks
+                if check.layer == layer and (f := self._holds(check, case)) is not None
+            )
 
     def _runs(self, case: Case) -> _Failure | None:
         """Layer 0: the call returns, or raises the error that the case asks for."""

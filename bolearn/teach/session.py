@@ -138,7 +138,9 @@ def predict(
         Card(f"● {question_id}: guess recorded", rows).show()
 
 
-def reveal(question_id: str, answer: object, *, because: str = "", tolerance: float | int = 0.1) -> None:
+def reveal(
+    question_id: str, answer: object, *, because: str = "", tolerance: float | int = 0.1
+) -> None:
     """Show the answer beside the reader's guess.
 
     Args:
@@ -309,6 +311,9 @@ class ClaimsTable(Shown):
 
     def _repr_html_(self) -> str:
         return f'<div style="{BOX}">{table_html(self.caption, self.HEADER, self.rows())}</div>'
+
+    def forms(self) -> dict[str, str]:
+        return {**super().forms(), "text/markdown": self._repr_markdown_()}
 
     def _repr_markdown_(self) -> str:
         lines = [self.HEADER, ["---"] * len(self.HEADER), *self.rows()]
