@@ -289,6 +289,13 @@ def _newest_scale(sy: Tensor, yy: Tensor, usable: Tensor) -> Tensor:
     return torch.where(usable.any(-1, keepdim=True), ratio, 1.0)
 
 
+def _hit(s: _State) -> Tensor:
+    """Step length at which the first variable of each row reaches a bound, ``k``."""
+    wall = torch.where(s.p > 0, s.upper, s.lower)
+    moving = (s.p != 0) & (wall != s.x)
+    return torch.where(moving, (wall - s.x) / s.p, torch.inf).amin(-1)
+
+
 def _advance(
     s: _State,
     trial: Tensor,
@@ -322,7 +329,11 @@ def _advance(
 
     # A rejected step: minimise the parabola through f, slope and the trial value.
     shorter = (-slope / (2 * (f_trial - s.f - slope))).nan_to_num(0.1, 0.1, 0.1).clamp(0.1, 0.5)
-    t = torch.where(accepted, 1.0, s.t * shorter)
+    shorter = s.t * shorter
+    # Projecting may have turned descent into ascent: then step just onto the first bound instead,
+    # where the next direction holds that variable.
+    shorter = torch.where(slope >= 0, torch.minimum(shorter.new_tensor(0.5) * s.t, _hit(s)), shorter)
+    t = torch.where(accepted, 1.0, shorter)
     halvings = torch.where(accepted, 0.0, s.halvings + 1)
     # No step works: forget the memory and try steepest descent once before giving up.
     tiny = s.p.abs().amax(-1) * t < 1e-14
@@ -333,8 +344,10 @@ def _advance(
     p = _direction(x, g, S, Y, s.lower, s.upper, max_step)
     p = torch.where((accepted | reset).unsqueeze(-1), p, s.p)
     t = torch.where(reset, _first_length(p, 1e-3 * max_step), t)
-    # Descent without curvature: nothing says that the step was long enough.
-    t = torch.where(accepted & ~curved, _first_length(p, max_step) , t)
+    # Descent without curvature: nothing says that the step was long enough, so take longer ones.
+    longest = max_step / p.abs().amax(-1).clamp(min=torch.finfo(p.dtype).tiny)
+    longer = torch.minimum(4 * s.t.clamp(min=1.0), longest)
+    t = torch.where(accepted & ~curved, longer, t)
 
     iterations = s.iterations + accepted
     status = torch.where(stuck & ~reset, STUCK, s.status)
