@@ -17,6 +17,7 @@
 # **What exactly is a tensor, and why can two tensors that print the same behave differently?**
 #
 # > **Before you start:** Python; matrices and their product.
+# >
 # > **Time:** 45 minutes of reading, about as much again for the exercises.
 # >
 # > **You will be able to**
@@ -136,26 +137,28 @@ teach.claim("offset and strides find every entry of all six tensors", misses == 
 teach.predict("p1.t1.q3", "Does reshape copy?", ["always", "never", "it depends"], guess=None)
 
 # %%
-views = ["x[1]", "x[:, ::2]", "x.T", "x.reshape(4, 3)", "x[:1].expand(3, 4)", "x.contiguous()"]
-copies = ["x[[0, 2]]", "x[x > 3]", "x.T.contiguous()", "x.T.reshape(12)", "x.clone()", "x + 0"]
+expressions = [
+    "x[1]", "x[[0, 2]]", "x[:, ::2]", "x[x > 3]", "x.T", "x.T.contiguous()", "x.contiguous()",
+    "x.reshape(4, 3)", "x.T.reshape(12)", "x[:1].expand(3, 4)", "x.clone()", "x + 0",
+]
 
 
 def notices(expression):
     x = torch.arange(12.0).reshape(3, 4)
-    y = eval(expression)
+    y = eval(expression)  # the expression's value for this x
     before = y.clone()
-    x += 100
+    x += 100  # writes into x's storage
     return not torch.equal(y, before)
 
 
-found = {expression: notices(expression) for expression in views + copies}
+found = {expression: notices(expression) for expression in expressions}
 for expression, noticed in found.items():
     print(f"{expression:20}{'view' if noticed else 'copy'}")
 
 # %%
-expected = dict.fromkeys(views, True) | dict.fromkeys(copies, False)
-teach.claim("writing to x sorts twelve operations into these six views and six copies",
-            found == expected)
+views = {"x[1]", "x[:, ::2]", "x.T", "x.contiguous()", "x.reshape(4, 3)", "x[:1].expand(3, 4)"}
+teach.claim("of twelve expressions, writing to x reaches exactly these six views",
+            {expression for expression, noticed in found.items() if noticed} == views)
 teach.reveal("p1.t1.q3", "it depends", because="only some new shapes have strides in the old row")
 
 # %% [markdown]
@@ -264,14 +267,17 @@ def fits(a, b):
     return all(p == q or 1 in (p, q) for p, q in zip(a[::-1], b[::-1], strict=False))
 
 
+def torch_adds(a, b):
+    return not refuses(lambda: torch.empty(a) + torch.empty(b))
+
+
 rng = np.random.default_rng(0)
 shapes = [tuple(rng.integers(0, 4, size=rng.integers(0, 4)).tolist()) for _ in range(1000)]
 pairs = list(zip(shapes[:500], shapes[500:], strict=True))
-rule = [fits(a, b) for a, b in pairs]
-torch_adds = [not refuses(lambda a=a, b=b: torch.empty(a) + torch.empty(b)) for a, b in pairs]
-print(f"500 pairs of shapes: {sum(torch_adds)} fit, {500 - sum(torch_adds)} do not")
+fitting = sum(fits(a, b) for a, b in pairs)
+print(f"500 pairs of shapes: {fitting} fit, {500 - fitting} do not")
 teach.claim("torch adds two shapes exactly when the rule allows it, 500 random pairs",
-            rule == torch_adds)
+            all(fits(a, b) == torch_adds(a, b) for a, b in pairs))
 
 # %% [markdown]
 # **Exercise 2.** The rule says whether two shapes fit. Which shape comes out?
@@ -310,7 +316,7 @@ teach.reveal("p1.t1.q7", int((A * A)[0, 0]), because="* multiplies entry by entr
 # with $d$ coordinates each and returns all their inner products.
 
 # %%
-g = torch.Generator().manual_seed(0)
+g = torch.Generator().manual_seed(0)  # random numbers, the same in every run
 U = torch.randn(5, 3, generator=g, dtype=torch.float64)
 V = torch.randn(4, 3, generator=g, dtype=torch.float64)
 loop = torch.zeros(5, 4, dtype=torch.float64)
@@ -321,7 +327,8 @@ for n in range(5):
 named = torch.einsum("nd,md->nm", U, V)
 teach.claim("einsum is three loops, written in one line", error=(named - loop).abs(),
             tolerance=1e-14)
-teach.claim("and it is the matrix product U Vᵀ", error=(U @ V.T - loop).abs(), tolerance=1e-14)
+teach.claim("einsum of nd,md->nm is the matrix product U Vᵀ", error=(U @ V.T - named).abs(),
+            tolerance=1e-14)
 
 # %% [markdown]
 # For a *stack* of matrices `.T` is the wrong tool: it stands for reversing all axes. `.mT`
@@ -375,12 +382,13 @@ teach.claim("float32 plus float64 becomes float64, float32 plus a Python number 
             mixed.dtype == torch.float64 and (torch.ones(2) + 0.1).dtype == torch.float32)
 
 # %% [markdown]
-# A `uint8` has 256 values and wraps around in silence. And promotion cannot bring back digits
-# that float32 has dropped.
+# A `uint8` has 256 values and wraps around in silence. When two formats meet, the wider one wins
+# (**promotion**), but it cannot bring back digits that float32 has dropped.
 #
 # **Exercise 3.** Columns of very different size are brought to a common scale before almost every
-# computation in this course. It takes broadcasting, a kept axis, and a decision: when is a column
-# constant, if numbers come rounded?
+# computation in this course. Tools: `mean`, `std` and `amax` take `dim=-2`, the last axis but
+# one, and `keepdim=True`, which keeps that axis with length 1. A decision is up to you: numbers
+# come rounded, so when is a column constant?
 
 # %%
 # exercise: p1.t1.e3
@@ -395,7 +403,7 @@ teach.claim("float32 plus float64 becomes float64, float32 plus a Python number 
 # %%
 X = torch.rand(200, 1, generator=g, dtype=torch.float64)  # 200 points between 0 and 1
 difference = X[:, None, :] - X[None, :, :]  # n n d
-D = difference.square().sum(-1)  # n n
+D = difference.square().sum(-1)  # n n: summed over the last axis
 print(tuple(difference.shape), "->", tuple(D.shape))
 teach.claim("by hand is what bolearn.linalg.squared_distances returns",
             error=(D - linalg.squared_distances(X, X)).abs(), tolerance=1e-12)
@@ -423,23 +431,25 @@ error_expanded = (expanded(far) - D).abs().max().item()
 error_direct = (direct - D).abs().max().item()
 print(f"worst error: expanded {error_expanded:.1f}, subtracting first {error_direct:.4f}")
 print("negative squared distances:", bool((expanded(far) < 0).any()))
-teach.reveal("p1.t1.q9", f"{error_expanded:.1f}", because=f"float32's gap near 1000² is {gap(1e6, torch.float32)}")
+coarse = gap(1e6, torch.float32)
+teach.reveal("p1.t1.q9", f"{error_expanded:.1f}", because=f"float32's gap near 1000² is {coarse}")
 
 # %%
 as_stored = far.double()
 exact = (as_stored[:, None, :] - as_stored[None, :, :]).square().sum(-1)
-teach.claim("in float32 near 1000 the expanded formula is over 100 times worse than subtracting",
-            error_expanded > 100 * error_direct)
-teach.claim("it makes some squared distances negative", bool((expanded(far) < 0).any()))
-teach.claim("subtracting first errs by rounding the points, hardly by the arithmetic",
+teach.claim("near 1000 in float32 the expanded formula errs over 100 times as much",
+            error_expanded > 100 * error_direct, kind="theorem")
+teach.claim("there the expanded formula makes some squared distances negative",
+            bool((expanded(far) < 0).any()), kind="theorem")
+teach.claim("subtracting first is accurate for the points as they are stored",
             error=(direct - exact).abs(), tolerance=1e-6)
-teach.claim("squared_distances moves the points to their centre first, which mends the formula",
+teach.claim("squared_distances centres the points first, and is accurate",
             error=(linalg.squared_distances(far, far) - exact).abs(), tolerance=1e-5)
 
 # %% [markdown]
 # The formula subtracts two numbers near two million whose last digits are already rounded; the
 # small answer that is left consists of those roundings. This is **cancellation**. The mathematics
-# was right and the order of operations was not.
+# was right and the order of operations was not: moved to their centre, the same points are safe.
 #
 # **Exercise 4.** Your own version, for any number of problems at once.
 
@@ -456,30 +466,34 @@ teach.claim("squared_distances moves the points to their centre first, which men
 # $L L^\top = K$, its **Cholesky factor**. From Part 3 on, every prediction goes through it.
 
 # %%
+def kernel_matrix(points, lengthscale=0.2):
+    difference = points[..., :, None] - points[..., None, :]  # the dots: any axes in front
+    return torch.exp(-0.5 * (difference / lengthscale).square())
+
+
+def factorises(K, jitter=0.0):
+    """Whether the computer finds L for K + jitter * identity, for one matrix or for a stack."""
+    added = jitter * torch.eye(K.shape[-1], dtype=K.dtype)
+    return torch.linalg.cholesky_ex(K + added).info == 0
+
+
+# %%
 teach.predict(
     "p1.t1.q10", "50 equally spaced points on [0, 1], ℓ = 0.2: which format can factorise K?",
     ["both", "only float64", "neither"], guess=None,
 )
 
 # %%
-def kernel_matrix(points, lengthscale=0.2):
-    return torch.exp(-0.5 * (points[..., :, None] - points[..., None, :]).square() / lengthscale**2)
-
-
-def factorises(K, jitter=0.0):
-    """Whether L exists, for one matrix or for each of a stack."""
-    added = jitter * torch.eye(K.shape[-1], dtype=K.dtype)
-    return torch.linalg.cholesky_ex(K + added).info == 0
-
-
-bare = {dtype: bool(factorises(kernel_matrix(torch.linspace(0, 1, 50, dtype=dtype))))
-        for dtype in (torch.float32, torch.float64)}
-print(bare)
-K = kernel_matrix(torch.linspace(0, 1, 50, dtype=torch.float64))
-smallest = torch.linalg.eigvalsh(K)[0].abs()
-teach.claim("K's smallest eigenvalue is zero, as far as float64 can tell", error=smallest,
+works = {}
+for dtype in (torch.float32, torch.float64):
+    K = kernel_matrix(torch.linspace(0, 1, 50, dtype=dtype))
+    works[dtype] = bool(factorises(K))
+print(works)
+teach.claim("the Cholesky factorisation of K for 50 points fails, in float32 and in float64",
+            not any(works.values()), kind="theorem")
+smallest = torch.linalg.eigvalsh(K)[0].abs()  # of the last K, in float64
+teach.claim("K's smallest eigenvalue is zero as far as float64 can tell", error=smallest,
             tolerance=1e-13)
-teach.claim("K of 50 points has no Cholesky factor, in float32 or float64", not any(bare.values()))
 teach.reveal("p1.t1.q10", "neither", because="rounding has made K's smallest eigenvalues negative")
 
 # %% [markdown]
@@ -510,9 +524,11 @@ teach.show(
 at_50 = {dtype: dict(zip(jitters, table[sizes.index(50)].tolist(), strict=True))
          for dtype, table in success.items()}
 teach.claim("float32, 50 points: a jitter of 1e-7 fails in all orders, 1e-5 works in all",
-            at_50["torch.float32"][1e-7] == 0 and at_50["torch.float32"][1e-5] == 1)
+            at_50["torch.float32"][1e-7] == 0 and at_50["torch.float32"][1e-5] == 1,
+            kind="theorem")
 teach.claim("float64, 50 points: no jitter fails in all orders, 1e-10 works in all",
-            at_50["torch.float64"][0] == 0 and at_50["torch.float64"][1e-10] == 1)
+            at_50["torch.float64"][0] == 0 and at_50["torch.float64"][1e-10] == 1,
+            kind="theorem")
 
 # %% [markdown]
 # The jitter must outweigh the format's rounding. Part 3 will read it as measurement noise of that
@@ -552,8 +568,10 @@ teach.claim("torch refuses an in-place sum whose input and target overlap",
             refuses(lambda: row[1:].add_(row[:-1])))
 
 # %% [markdown]
-# Methods with a trailing underscore (`add_`, `fill_`) write in place as well. Do it only to
-# tensors that you have made yourself, and that nobody else is looking at through a view.
+# The last claim is the same danger within one tensor: adding `row[:-1]` to `row[1:]` would read
+# numbers it has just overwritten. Methods with a trailing underscore (`add_`, `fill_`) write in
+# place as well. Do it only to tensors that you have made yourself, and that nobody else is looking
+# at through a view.
 #
 # ## 11. Where a tensor lives
 #
