@@ -2,8 +2,9 @@
 
 Stored outputs go stale when the package changes, and comparing cells does not see it. So a worked
 notebook records a digest of every bolearn module that its code reaches: the modules that define
-the names it uses, and what those import, followed statically. A digest is taken of the syntax
-tree without docstrings; comments, docstrings and layout therefore never make a notebook stale.
+the names it uses, and what those import, followed statically (imports that serve annotations only
+apart). A digest is taken of the syntax tree without docstrings; comments, docstrings and layout
+therefore never make a notebook stale.
 
 A package's ``__init__.py`` that merely re-exports a name is looked through, otherwise everything
 would depend on everything. Exercise files count only for the tutorial that shows them.
@@ -19,7 +20,9 @@ from pathlib import Path
 PACKAGE = "bolearn"
 EXERCISES = f"{PACKAGE}.teach.exercises"
 
-# A name in the reader's code: the module it starts from and the attributes taken after it.
+# A name as it is written, with the attributes taken from it: bl.problems.Branin.
+Chain = tuple[str, tuple[str, ...]]
+# What it stands for: a module, and the names to look up from there.
 Target = tuple[str, tuple[str, ...]]
 
 
@@ -109,10 +112,16 @@ class ModuleGraph:
     def _used(self, tree: ast.Module, module: str | None) -> set[str]:
         """The modules that define the package's names that occur in the tree."""
         imported = self._imported(tree, module)
-        targets = {target for _, target in imported}
-        for base, attributes in _name_chains(tree):
-            if attributes:
-                targets |= {(m, path + attributes) for name, (m, path) in imported if name == base}
+        everywhere = {name for name, _ in _name_chains(tree)}
+        chains = set(_name_chains(tree, annotations=False))
+        at_work = {name for name, _ in chains}
+        # What occurs in annotations only computes nothing; what occurs nowhere is re-exported.
+        targets = {target for name, target in imported if name in at_work or name not in everywhere}
+        for base, attributes in chains:
+            targets |= {(m, path + attributes) for name, (m, path) in imported if name == base}
+        for node in ast.walk(tree):  # importlib.import_module("bolearn.plotting")
+            if isinstance(node, ast.Constant) and node.value in self._files:
+                targets.add((str(node.value), ()))
         used = set()
         for target in targets:
             found, rest = self._locate(*target)
@@ -177,7 +186,7 @@ def _imports(nodes: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
             yield from _imports(ast.iter_child_nodes(node))
 
 
-def _name_chains(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _name_chains(tree: ast.AST, *, annotations: bool = True) -> Iterator[Chain]:
     """Every maximal ``name.attribute.attribute`` in the tree, and every bare name."""
     todo: list[ast.AST] = [tree]
     while todo:
@@ -189,5 +198,8 @@ def _name_chains(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
             inner = inner.value
         if isinstance(inner, ast.Name):
             yield inner.id, tuple(reversed(chain))
-        else:
-            todo.extend(ast.iter_child_nodes(inner))
+            continue
+        for field, value in ast.iter_fields(inner):
+            if annotations or field not in ("annotation", "returns"):
+                items = value if isinstance(value, list) else [value]
+                todo += [item for item in items if isinstance(item, ast.AST)]

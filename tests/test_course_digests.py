@@ -114,6 +114,23 @@ def test_imports_for_the_type_checker_do_not_count(tmp_path: Path) -> None:
     assert "unused.py" not in digests(tmp_path, "from bolearn import double")
 
 
+def test_imports_that_serve_annotations_only_do_not_count(tmp_path: Path) -> None:
+    make(tmp_path)
+    path = tmp_path / "bolearn" / "products.py"
+    path.write_text(
+        "from bolearn.unused import halve\n\n\ndef product(a: halve, b) -> halve: ...\n"
+    )
+    assert "unused.py" not in digests(tmp_path, "from bolearn import double")
+    replace(path, "...", "return halve(a)")
+    assert "unused.py" in digests(tmp_path, "from bolearn import double")
+
+
+def test_modules_imported_by_their_name_as_a_string_count(tmp_path: Path) -> None:
+    make(tmp_path)
+    code = 'import importlib\nimportlib.import_module("bolearn.doubling")'
+    assert digests(tmp_path, code) == {"doubling.py", "products.py"}
+
+
 def test_cycles_end(tmp_path: Path) -> None:
     make(tmp_path)
     replace(
