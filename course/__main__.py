@@ -42,6 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("course", "bolearn"):
+            raise
+        print(
+            f"error: {error.name} is not installed for {sys.executable}; activate the course's "
+            f"environment, or make one: python -m pip install -r requirements.txt",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

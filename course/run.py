@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -32,6 +33,11 @@ class Job:
     started: float | None = None
     cell: int = 0
     cells: int = 0
+
+    @property
+    def short(self) -> str:
+        """The name without the tutorial's title: two of them fit on a line."""
+        return re.sub(r"(tutorial_\d+)\w*", r"\1", self.name)
 
     @property
     def failed(self) -> bool:
@@ -135,7 +141,7 @@ def print_table(jobs: list[Job], stream: TextIO) -> None:
 class Progress:
     """A bar that names the notebooks at work; where nothing can be redrawn, a line for each."""
 
-    WIDTH = 20
+    WIDTH = 10
 
     def __init__(self, jobs: list[Job], stream: TextIO) -> None:
         self.jobs, self.stream, self.start = jobs, stream, time.perf_counter()
@@ -175,10 +181,7 @@ class Progress:
         part = sum(job.cell / job.cells for job in working if job.cells)
         full = int(self.WIDTH * (len(done) + part) / max(len(self.jobs), 1))
         minutes, seconds = divmod(int(now - self.start), 60)
-        at_work = ", ".join(
-            f"{job.name} cell {job.cell + 1}/{job.cells or '?'} {now - (job.started or now):.0f} s"
-            for job in working
-        )
+        at_work = ", ".join(f"{job.short} {now - (job.started or now):.0f} s" for job in working)
         failed = sum(job.failed for job in done)
         text = f"[{'#' * full}{'.' * (self.WIDTH - full)}] {len(done)}/{len(self.jobs)}"
         text += f" {minutes}:{seconds:02d}" + (f" {failed} failed" if failed else "")
