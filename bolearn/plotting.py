@@ -134,6 +134,7 @@ def regret_bands(
         panel.set_yscale("log")
     _shade_design(panel, result.n_init)
     panel.set_xlim(1, x[-1])
+    panel.xaxis.get_major_locator().set_params(integer=True)
     panel.set_xlabel("evaluations")
     what = f"{kind} regret" if known else "best value" if kind == "simple" else "value recommended"
     note = "\n(at the lower end: zero)" if hit else ""
@@ -151,6 +152,8 @@ def paired_differences(
     at: int | None = None,
     kind: Kind = "simple",
     ax: "matplotlib.axes.Axes | None" = None,
+    *,
+    floor: float = 1e-12,
 ) -> "matplotlib.figure.Figure":
     """Sorted differences of log10 regret (or of best values), a minus b, one for each replicate.
 
@@ -163,12 +166,13 @@ def paired_differences(
         at: after how many evaluations; default: all.
         kind: "simple" or "inference" regret.
         ax: where to draw; default: a new figure.
+        floor: smaller regrets count as this one.
 
     Raises:
         DataError: unknown strategies or a budget outside the study.
     """
-    comparison = result.compare(a, b, at=at, kind=kind)
-    first, second = (result.scores(name, at=at, kind=kind) for name in (a, b))
+    comparison = result.compare(a, b, at=at, kind=kind, floor=floor)
+    first, second = (result.scores(n, at=at, kind=kind, floor=floor) for n in (a, b))
     known = result.optimal_value is not None
     difference = (first - second).sort().values
     gain = -difference if known else difference
@@ -186,6 +190,7 @@ def paired_differences(
         if where.any():
             style = {"ls": "", "marker": marker, "color": OKABE_ITO[color]}
             panel.plot(x[where].tolist(), difference[where].tolist(), label=label, **style)
+    panel.xaxis.get_major_locator().set_params(integer=True)
     panel.set_xlabel("replicates, sorted by difference")
     score = f"log10 {kind} regret" if known else "best value"
     panel.set_ylabel(f"{score}{_output(result)}\n{a} minus {b}")
@@ -336,6 +341,11 @@ def posterior_1d(
         with torch.no_grad():
             value = acquisition(grid.to(model.X.device)).cpu().tolist()
         bottom.plot(x, value, color=OKABE_ITO["green"], ls="-")
+        # log acquisitions dive at the data; show the part in which the maximum is decided
+        high_value, usual = stats.quantiles(torch.tensor(value).double(), [1.0, 0.25]).tolist()
+        if min(value) < usual - (high_value - usual):
+            margin = 0.1 * (high_value - usual)
+            bottom.set_ylim(usual - (high_value - usual), high_value + margin)
         bottom.set_ylabel("acquisition")
     if x_next is not None:
         for k, position in enumerate(x_next.flatten().tolist()):
@@ -345,7 +355,7 @@ def posterior_1d(
                 lower_panel.axvline(position, **style)
     bottom.set_xlabel("x" if problem is None else problem.inputs[0])
     panel.set_xlim(low, high)
-    panel.legend()
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     return figure
 
 
@@ -377,11 +387,10 @@ def _log_floor(curves: Sequence[Tensor]) -> float:
 
 
 def _output(result: StudyResult) -> str:
-    """What was measured, as the end of an axis label; a long name gets lines of its own."""
+    """What was measured, as further lines of an axis label."""
     if result.output == "value":
         return ""
-    lines = textwrap.wrap(result.output, 36)
-    return f" of {lines[0]}" if len(lines) == 1 else " of\n" + "\n".join(lines)
+    return "".join("\n" + line for line in textwrap.wrap(result.output, 36))
 
 
 def _shade_design(ax: Any, n_init: int) -> None:
@@ -411,12 +420,18 @@ def memory_layout(base: Tensor, derived: Mapping[str, Tensor]) -> "matplotlib.fi
         derived: tensors of one or two axes by their label. One that shares `base`'s storage is
             drawn plain; one with a storage of its own gets a hatched frame.
 
+    Raises:
+        ShapeError: a tensor of no or of more than two axes.
+
     Example:
         >>> x = torch.arange(6.0).reshape(2, 3)
         >>> figure = memory_layout(x, {"x": x, "x.T": x.T})
     """
     from matplotlib import pyplot
 
+    for label, x in derived.items():
+        if x.ndim not in (1, 2):
+            raise ShapeError(f"{label}: expected one or two axes, got shape {tuple(x.shape)}")
     columns = 3
     rows = -(-len(derived) // columns)
     figure = pyplot.figure(figsize=(9.0, 1.6 + 3.3 * rows), layout="none")
@@ -448,11 +463,17 @@ def broadcast_diagram(
 ) -> "matplotlib.figure.Figure":
     """a + b for pairs of shapes of at most two axes; stretched axes appear as hatched ghosts.
 
+    Raises:
+        ShapeError: a shape of more than two axes.
+
     Example:
         >>> figure = broadcast_diagram([((3, 4), (4,)), ((3, 1), (4,))])
     """
     from matplotlib import pyplot
 
+    for shape in (shape for pair in pairs for shape in pair):
+        if len(shape) > 2:
+            raise ShapeError(f"expected shapes of at most two axes, got {tuple(shape)}")
     size = (9.0, 2.4 * len(pairs))
     figure, panels = pyplot.subplots(len(pairs), 1, figsize=size, squeeze=False)
     for panel, (a, b) in zip(panels[:, 0], pairs, strict=True):
@@ -490,6 +511,9 @@ def success_heatmap(
         row_label: what the rows are.
         column_label: what the columns are.
 
+    Raises:
+        ShapeError: a table of another size than the rows and columns say.
+
     Example:
         >>> table = torch.eye(2, dtype=torch.float64)
         >>> labels = {"row_label": "points", "column_label": "jitter"}
@@ -497,6 +521,12 @@ def success_heatmap(
     """
     from matplotlib import pyplot
 
+    for title, values in fractions.items():
+        if tuple(values.shape) != (len(rows), len(columns)):
+            raise ShapeError(
+                f"{title}: expected a table of {len(rows)} by {len(columns)}, "
+                f"got shape {tuple(values.shape)}"
+            )
     size = (9.0, 0.7 + 2.8 * len(fractions))
     figure, panels = pyplot.subplots(
         len(fractions), 1, figsize=size, squeeze=False, sharex=True, layout="constrained"

@@ -23,9 +23,6 @@ from .shapes import check_count, check_tensor
 Statistic = Literal["median", "mean"]
 Verdict = Literal["better", "worse", "undecided"]
 
-LEAST_PAIRS = 6
-"""Fewer pairs than this are never a verdict: five coins show the same side one time in sixteen."""
-
 _BLOCK = 1 << 20  # entries drawn at a time, so that memory does not grow with the resamples
 
 
@@ -45,8 +42,9 @@ class Interval:
 class PairedComparison:
     """What the paired differences a - b of two methods say.
 
-    `median_difference`, `low` and `high` are in the unit of the scores; `wins` counts the pairs in
-    which a is better. `mean_difference` and `standard_error` give the classical paired test.
+    `median_difference` and its interval [`low`, `high`] are in the unit of the scores; they say how
+    much. `wins` counts the pairs in which a is better; `p_value` and `verdict` are those of the
+    sign test and say whether. `mean_difference` and `standard_error` give the classical t test.
     """
 
     pairs: int
@@ -61,6 +59,7 @@ class PairedComparison:
     wins: int
     losses: int
     ties: int
+    p_value: float
     verdict: Verdict
 
     def __str__(self) -> str:
@@ -173,16 +172,17 @@ def compare_paired(
 ) -> PairedComparison:
     """Compare the scores of two methods over the same replicates.
 
-    The verdict is about a: "better" or "worse" if the bootstrap interval of the median difference
-    a - b lies on one side of zero, "undecided" otherwise and whenever there are fewer than six
-    pairs. One comparison in twenty of two equal methods gets a verdict at 95 % confidence: more
-    comparisons need a higher confidence.
+    The verdict is about a: "better" or "worse" if the sign test rejects "a wins as often as b" at
+    the given confidence, "undecided" otherwise. The test is exact for any distribution, ties
+    included, so that fewer than six pairs never give a verdict. Of two equal methods one comparison
+    in twenty gets a verdict at 95 % confidence: many comparisons need a higher confidence. The
+    bootstrap interval of the median difference says how large the difference is.
 
     Args:
         a, b: scores, entry i of both from replicate i.
         better: whether a low score (regret) or a high one (value found) is good.
         tie: differences of at most this size count as ties.
-        confidence: of the interval and so of the verdict.
+        confidence: of the interval and of the verdict.
         resamples, seed: of the bootstrap.
 
     Raises:
@@ -208,9 +208,11 @@ def compare_paired(
     difference, n = a - b, a.shape[0]
     interval = paired_bootstrap(difference, confidence=confidence, resamples=resamples, seed=seed)
     gain = -difference if better == "lower" else difference
+    wins, losses = int((gain > tie).sum()), int((gain < -tie).sum())
+    p_value = sign_test(wins, losses)
     verdict: Verdict = "undecided"
-    if n >= LEAST_PAIRS and (interval.low > tie or interval.high < -tie):
-        verdict = "better" if (interval.high < 0.0) == (better == "lower") else "worse"
+    if p_value < 1.0 - confidence:
+        verdict = "better" if wins > losses else "worse"
     spread = difference.std().item() if n > 1 else math.nan
     return PairedComparison(
         pairs=n,
@@ -222,11 +224,35 @@ def compare_paired(
         confidence=confidence,
         mean_difference=difference.mean().item(),
         standard_error=spread / math.sqrt(n),
-        wins=int((gain > tie).sum()),
-        losses=int((gain < -tie).sum()),
-        ties=int((gain.abs() <= tie).sum()),
+        wins=wins,
+        losses=losses,
+        ties=n - wins - losses,
+        p_value=p_value,
         verdict=verdict,
     )
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Probability of a count at least as lopsided if wins and losses were equally likely.
+
+    Ties are left out. Two-sided and exact: twice the binomial tail, at most 1.
+
+    Raises:
+        DataError: counts that are no counts.
+
+    Example:
+        >>> sign_test(6, 0), sign_test(5, 0)
+        (0.03125, 0.0625)
+
+    Source:
+        Dixon & Mood, "The statistical sign test", JASA 41 (1946),
+        https://doi.org/10.1080/01621459.1946.10501898.
+    """
+    check_count("wins", wins, least=0)
+    check_count("losses", losses, least=0)
+    n, fewer = wins + losses, min(wins, losses)
+    tail = sum(math.comb(n, k) for k in range(fewer + 1))
+    return min(1.0, 2 * tail / 2**n)
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:

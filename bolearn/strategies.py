@@ -145,6 +145,7 @@ class ModelBased:
             num_restarts=self.num_restarts,
             raw_samples=self.raw_samples,
             sequential=self.sequential and q > 1,
+            batch_shape=model.batch_shape,
             seed=derive_each(seed, "optimize"),
         )
         return x, model.hyperparameters()

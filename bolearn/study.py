@@ -240,8 +240,8 @@ class StudyResult:
 
         Columns: median and 10, 25, 75, 90 % quantiles of the regret (of the best value, where the
         optimum is not known); median paired difference of log10 regret to the reference with its
-        95 % bootstrap interval, wins, losses, ties and verdict; failed evaluations, seconds spent
-        in the strategy, and whether it ran batched.
+        95 % bootstrap interval; wins, losses, ties and the verdict of the sign test; failed
+        evaluations, seconds spent in the strategy, and whether it ran batched.
 
         Args:
             at: after how many evaluations; default: all.

@@ -19,6 +19,7 @@ from bolearn.stats import (
     compare_paired,
     paired_bootstrap,
     quantiles,
+    sign_test,
     wilson_interval,
 )
 
@@ -140,6 +141,22 @@ def test_standard_error_and_mean_are_those_of_the_paired_t_test() -> None:
     reference = scipy.stats.ttest_rel(a.numpy(), b.numpy())
     statistic = result.mean_difference / result.standard_error
     np.testing.assert_allclose(statistic, reference.statistic, rtol=1e-12)
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_sign_test_is_scipys_binomial_test(wins: int, losses: int) -> None:
+    theirs = scipy.stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    np.testing.assert_allclose(sign_test(wins, losses), theirs, rtol=1e-9)
+
+
+def test_ties_neither_help_nor_hinder_a_verdict() -> None:
+    a = torch.zeros(30, dtype=torch.float64)
+    b = a.clone()
+    b[:12] = 1.0
+    b[12] = -1.0
+    result = compare_paired(a, b)
+    assert (result.wins, result.losses, result.ties) == (12, 1, 17)
+    assert result.median_difference == 0.0 and result.verdict == "better"
 
 
 @given(st.integers(1, 200), st.data())

@@ -23,6 +23,7 @@ from bolearn.errors import (
     UnsupportedError,
 )
 from bolearn.problems import Branin, Hartmann6, Problem
+from bolearn.protocols import Acquisition, Surrogate
 from bolearn.seeds import Seed, derive
 from bolearn.strategies import NelderMead, StudyData, nelder_mead, random, sobol
 from bolearn.study import StudyResult, study
@@ -677,3 +678,81 @@ def test_progress_is_written_to_standard_error(capsys: pytest.CaptureFixture[str
 def test_memory_is_that_of_the_record() -> None:
     result = study(Branin(), {"random": random}, n_init=2, n_iter=3, replicates=100)
     assert result.X["random"].untyped_storage().nbytes() == 100 * 5 * 2 * 8
+
+
+# --- strategies with a model -------------------------------------------------------------------
+
+
+def test_one_model_based_step_in_a_batch_equals_that_step_alone() -> None:
+    arms = {"LogEI": strategies.log_ei, "UCB": strategies.ucb(beta=4.0)}
+    batch = study(Branin(noise_std=1.0), arms, n_init=8, n_iter=1, replicates=4, seed=1)
+    assert batch.batched == {"LogEI": True, "UCB": True}
+    width = batch.bounds[1] - batch.bounds[0]
+    for i in range(4):
+        alone = study(Branin(1.0), arms, 8, 1, replicates=1, seed=[batch.seeds[i]])
+        for name in arms:
+            moved = (alone.X[name][0, -1] - batch.X[name][i, -1]) / width
+            assert moved.abs().max() < 1e-4
+
+
+def test_log_ei_beats_random_search_on_branin() -> None:
+    arms = {"LogEI": strategies.log_ei, "random": random}
+    result = study(Branin(), arms, n_init=6, n_iter=14, replicates=16)
+    assert result.compare("LogEI", "random").verdict == "better"
+    assert set(result.recommended) == {"LogEI"}
+    # without noise the recommended point is one that was evaluated
+    same = (result.recommended["LogEI"].unsqueeze(2) == result.X["LogEI"].unsqueeze(1)).all(-1)
+    assert same.any(-1).all()
+    regret = result.regret("LogEI", kind="inference")
+    assert (regret[:, 5:] >= result.regret("LogEI")[:, 5:]).all()
+
+
+def test_a_larger_beta_goes_where_less_is_known() -> None:
+    arms = {"bold": strategies.ucb(beta=100.0), "timid": strategies.ucb(beta=0.0)}
+    result = study(Branin(), arms, n_init=8, n_iter=1, replicates=8)
+    design = result.X["bold"][:, :8]
+    width = result.bounds[1] - result.bounds[0]
+    nearest = {
+        name: torch.cdist((result.X[name][:, 8:]) / width, design / width).min(-1).values
+        for name in arms
+    }
+    assert (nearest["bold"] > nearest["timid"]).all()
+
+
+def test_batches_of_q_log_ei_are_points_apart() -> None:
+    result = study(Branin(), {"qLogEI": strategies.q_log_ei}, 6, 2, q=3, replicates=3)
+    proposed = result.X["qLogEI"][:, 6:9]
+    distance = torch.cdist(proposed, proposed) + 1e9 * torch.eye(3).double()
+    assert distance.min() > 0.1
+    assert result.batched["qLogEI"]
+
+
+def test_failed_evaluations_do_not_reach_the_model() -> None:
+    problem = Problem(fragile, SQUARE, optimal_value=0.0)
+    result = study(problem, {"LogEI": strategies.log_ei}, 6, 6, replicates=6)
+    assert (~result.observed["LogEI"]).any()
+    assert result.regret("LogEI")[:, -1].median() < 0.05
+
+
+def test_an_acquisition_of_ones_own_is_a_strategy_in_one_line() -> None:
+    def distance(model: Surrogate, best_f: Tensor, seed: Seed) -> Acquisition:
+        return lambda X: model.posterior(X).variance.flatten(-2).sum(-1)
+
+    result = study(Branin(), {"variance": strategies.ModelBased(distance)}, 4, 3, replicates=2)
+    assert result.X["variance"].shape == (2, 7, 2)
+
+
+def test_log_ei_for_batches_points_to_another_strategy() -> None:
+    with pytest.raises(OptimizationError, match="'LogEI', round 0"):
+        study(Branin(), {"LogEI": strategies.log_ei}, 4, 1, q=2, replicates=2)
+
+
+def test_a_study_with_a_model_can_be_interrupted_too(tmp_path: Path) -> None:
+    arms = {"LogEI": strategies.log_ei}
+    path = tmp_path / "study.pt"
+    whole = study(Branin(), arms, 4, 3, replicates=2)
+    with pytest.raises(KeyboardInterrupt):
+        study(Fuse(Branin(), 6), arms, 4, 3, replicates=2, checkpoint=path)  # type: ignore[arg-type]
+    resumed = study(Branin(), arms, 4, 3, replicates=2, checkpoint=path)
+    assert torch.equal(whole.X["LogEI"], resumed.X["LogEI"])
+    assert torch.equal(whole.recommended["LogEI"], resumed.recommended["LogEI"])
