@@ -13,7 +13,10 @@ NAMES = "ids (p1.t1), paths or pieces of names (part_1, tensor); all tutorials b
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != "lab":
+        parser.error(f"unknown arguments: {' '.join(rest)}")
     project = Project(options.root.resolve())
     # Each command imports what it needs: `check` stays quick, and sync needs no kernel.
     try:
@@ -24,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "lab":
             from course.lab import lab
 
-            return lab(project.root, options.arguments)
+            return lab(project.root, rest)
         tutorials = project.select(options.names)
         if options.command == "check":
             from course.check import check
@@ -82,8 +85,11 @@ def _parser() -> argparse.ArgumentParser:
     sync = commands.add_parser("sync", help="write what was edited in Jupyter back to the source")
     sync.add_argument("notebook", type=Path, help="a fresh or worked notebook of the course")
 
-    lab = commands.add_parser("lab", help="open JupyterLab at the table of contents")
-    lab.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to JupyterLab")
+    commands.add_parser(
+        "lab",
+        help="open JupyterLab at the table of contents",
+        epilog="other options, such as --port 9999, are passed on to JupyterLab",
+    )
     return parser
 
 
