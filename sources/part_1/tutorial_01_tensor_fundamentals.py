@@ -52,8 +52,8 @@ print(a)
 print("equal:", torch.equal(a, b))
 
 # %% [markdown]
-# We are about to write one number into the corner of each. Commit to a guess first: put
-# `guess=...` into the call below and run it. Being wrong now is the quickest way to learn it.
+# Now one number is written into the corner of each. Commit to a guess first: put `guess=...` into
+# the call below and run it. Being wrong now is the quickest way to learn it.
 
 # %%
 teach.predict("p1.t1.q1", "After a[0, 0] = 9, how many entries of a are 9?", [1, 3, 9], guess=None)
@@ -387,8 +387,8 @@ teach.claim("float32 plus float64 becomes float64, float32 plus a Python number 
 #
 # **Exercise 3.** Columns of very different size are brought to a common scale before almost every
 # computation in this course. Tools: `mean`, `std` and `amax` take `dim=-2`, the last axis but
-# one, and `keepdim=True`, which keeps that axis with length 1. A decision is up to you: numbers
-# come rounded, so when is a column constant?
+# one, and `keepdim=True`, which keeps that axis with length 1. Mind the columns that are constant
+# but for rounding.
 
 # %%
 # exercise: p1.t1.e3
@@ -396,8 +396,8 @@ teach.claim("float32 plus float64 becomes float64, float32 plus a Python number 
 # %% [markdown]
 # ## 8. All squared distances at once
 #
-# Every model in this course starts from one question: how far are these points from each other?
-# For $n$ points with $d$ coordinates, indexing with `None` adds an axis of length 1, and
+# Most models in this course start from one question: how far are these points from each other? For
+# $n$ points with $d$ coordinates, indexing with `None` adds an axis of length 1, and
 # broadcasting does the rest.
 
 # %%
@@ -463,7 +463,7 @@ teach.claim("squared_distances centres the points first, and is accurate",
 # for equal points, nearly 0 when they are several $\ell$ apart. The table $K$ of all similarities
 # is a **kernel matrix**. For distinct points it is positive definite: $v^\top K v > 0$ for every
 # vector $v \neq 0$. Such a matrix has a "square root", a lower triangular $L$ with
-# $L L^\top = K$, its **Cholesky factor**. From Part 3 on, every prediction goes through it.
+# $L L^\top = K$, its **Cholesky factor**. The predictions of Part 3 all go through it.
 
 # %%
 def kernel_matrix(points, lengthscale=0.2):
@@ -534,8 +534,8 @@ teach.claim("float64, 50 points: no jitter fails in all orders, 1e-10 works in a
 # The jitter must outweigh the format's rounding. Part 3 will read it as measurement noise of that
 # variance: 1e-10 means a standard deviation of 0.00001, and 1e-5 one of 0.003, which good
 # measurements beat. Where exactly the border runs depends on the points, on $\ell$ and on the
-# machine's libraries; that float32's lies many powers of ten higher does not. Hence this course
-# computes in **float64** throughout.
+# machine's libraries; that it lies many powers of ten higher in float32 does not. Hence this
+# course computes in **float64** throughout.
 #
 # ## 10. Writing in place
 
