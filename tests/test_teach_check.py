@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from bolearn import teach
 from bolearn.teach import Case, Exercise, Rng, Violation, close, has_shape, require
 from bolearn.teach.describe import describe
+from bolearn.teach.sources import exercise_ids
 
 ROOT = Path(__file__).parents[1]
 
@@ -299,13 +302,10 @@ def test_text_is_the_same_in_another_process():
         "from bolearn import teach; from my_exercises import e1\n"
         "[print(teach.evaluate(e1, w.fn)) for w in e1.wrongs]"
     )
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
-        for _ in range(2)
-    ]
-    assert runs[0] == runs[1] and "✗" in runs[0]
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    (e1,) = teach.load(ROOT / "docs" / "examples" / "my_exercises.py")
+    here = "".join(f"{teach.evaluate(e1, wrong.fn)}\n" for wrong in e1.wrongs)
+    assert run.stdout == here and "✗" in here, run.stderr
 
 
 def test_check_shows_itself_records_and_takes_own_exercises(capsys):
@@ -322,6 +322,61 @@ def test_an_unknown_id_names_the_closest():
     assert "closest" in str(caught.value)
     with pytest.raises(teach.ExerciseError, match="no exercise 5"):
         teach.check(5, double)
+
+
+@settings(max_examples=25)
+@given(st.one_of(st.text(), st.none(), st.integers(), st.from_regex(r"p\d+\.t\d+\.e\d+")))
+def test_no_id_does_anything_but_name_the_closest(exercise):
+    known = [i for file in teach.exercises.files() for i in exercise_ids(file)]
+    assume(exercise not in [*known, "test.e1", "test.e3", "homework.e1"])
+    with pytest.raises(teach.ExerciseError, match="there is no exercise"):
+        teach.check(exercise, double)
+
+
+@given(st.one_of(st.none(), st.integers(), st.text(), st.floats(), st.lists(st.integers())))
+def test_whatever_is_no_function_is_said_to_be_none(thing):
+    result = evaluate(thing)
+    assert result.status == "error" and "needs the function double itself" in result.message
+
+
+@given(
+    st.one_of(
+        st.none(), st.integers(), st.text(), st.floats(), st.lists(st.floats()), st.booleans()
+    )
+)
+def test_whatever_a_function_returns_is_judged(thing):
+    result = evaluate(guarded(lambda x: thing))
+    assert result.status == "failed"
+    assert str(result) and result._repr_html_()
+
+
+def test_an_exercise_of_ones_own_is_known_by_its_id_once_checked(capsys):
+    e = make()
+    e.id = "own.e1"
+    with pytest.raises(teach.ExerciseError, match="no exercise"):
+        teach.hint("own.e1", 1)
+    teach.check(e, stub)
+    teach.hint("own.e1", 1)
+    assert "hint 1 of 3" in capsys.readouterr().out
+
+
+def test_a_check_may_return_a_message_or_bools():
+    for verdict, status in (
+        (None, "passed"),
+        (True, "passed"),
+        (np.bool_(True), "passed"),
+        ("", "passed"),
+        (torch.tensor([True, True]), "passed"),
+        (torch.tensor([True, False]), "failed"),
+        (False, "failed"),
+        ("the sum is 3, not 4", "failed"),
+        (object(), "failed"),
+    ):
+        e = make()
+        e.property("p")(lambda fn, x, verdict=verdict: verdict)
+        result = evaluate(double, e)
+        assert result.status == status, verdict
+        assert not isinstance(verdict, str) or result.message == verdict
 
 
 def test_hints(capsys):

@@ -74,7 +74,7 @@ def test_a_question_is_shown(cells):
 def test_the_closing_table(cells):
     stream, table = cells[6].outputs
     assert stream.text == "claim 1 holds: it holds\n"
-    assert "<caption>What p1.t1 proved</caption>" in table.data["text/html"]
+    assert "What p1.t1 proved</caption>" in table.data["text/html"]
     assert "| 1 | it holds |" in table.data["text/markdown"]
     assert table.data["text/plain"].startswith("What p1.t1 proved\n")
 

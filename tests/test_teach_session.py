@@ -125,8 +125,8 @@ def test_the_table_has_all_forms_and_says_undecided_in_words(capsys):
     assert lines[4].split()[-3:] == ["1e-08", "✓", "holds"]
     assert lines[5].endswith("? undecided")
     page = table._repr_html_()
-    assert "x &lt; y &amp; z | w" in page and page.count('<th scope="col">') == 5
-    assert "<caption>" in page and page.count('<th scope="row">') == 3
+    assert "x &lt; y &amp; z | w" in page and page.count('<th scope="col"') == 5
+    assert "<caption" in page and page.count('<th scope="row"') == 3
     assert "x < y & z \\| w" in table._repr_markdown_()
 
 

@@ -26,8 +26,8 @@ from typing import Any
 
 from bolearn.errors import BolearnError
 from bolearn.teach import exercises
-from bolearn.teach.display import table_text
-from bolearn.teach.engine import SYMBOL, CheckResult, evaluate, selftest
+from bolearn.teach.display import card_text, table_text
+from bolearn.teach.engine import HINT, SYMBOL, CheckResult, evaluate, selftest
 from bolearn.teach.errors import ExerciseError
 from bolearn.teach.exercise import Exercise
 from bolearn.teach.sources import SourceError, answer_name, exercise_ids
@@ -184,7 +184,9 @@ def _match(
 def _table(results: Sequence[CheckResult], unmatched: Sequence[str], seed: int) -> str:
     rows = [[r.id, r.name, f"{SYMBOL[r.status]} {r.status}", str(r.cases or "")] for r in results]
     parts = [table_text(["exercise", "function", "result", "cases"], rows)]
-    parts += [str(result) for result in results if result.status in ("failed", "error")]
+    for result in results:
+        if result.status in ("failed", "error"):
+            parts.append(card_text(result.headline, [r for r in result.rows if r.label != HINT]))
     if unmatched:
         parts.append(f"not an exercise's name: {', '.join(unmatched)}")
     passed = sum(result.status == "passed" for result in results)

@@ -20,6 +20,8 @@ BOX = (
     "padding:0.5em 0.9em;margin:0.4em 0;max-width:60em;color:inherit;background:none"
 )
 PRE = "color:inherit;background:none;white-space:pre-wrap;margin:0;font-family:monospace"
+LIST = "display:grid;grid-template-columns:max-content 1fr;gap:0.2em 1em;margin:0.4em 0 0"
+CELL = "text-align:left;vertical-align:top;padding:0.1em 1em 0.1em 0"
 
 
 def shell() -> Any | None:
@@ -117,9 +119,9 @@ def card_html(headline: str, rows: Sequence[Row]) -> str:
         shown = f'<pre style="{PRE}">{value}</pre>' if row.code else value
         cells.append(
             f'<dt style="font-weight:bold">{html.escape(row.label)}</dt>'
-            f'<dd style="margin:0 0 0.3em 1.5em">{shown}</dd>'
+            f'<dd style="margin:0">{shown}</dd>'
         )
-    listed = f'<dl style="margin:0.3em 0 0">{"".join(cells)}</dl>' if rows else ""
+    listed = f'<dl style="{LIST}">{"".join(cells)}</dl>' if rows else ""
     title = f"<strong>{html.escape(headline)}</strong>"
     return f'<div role="status" style="{BOX}">{title}{listed}</div>'
 
@@ -158,14 +160,15 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def table_html(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table with a caption and header cells; everything else is inherited from the page."""
-    head = "".join(f'<th scope="col">{html.escape(entry)}</th>' for entry in header)
+    head = "".join(f'<th scope="col" style="{CELL}">{html.escape(entry)}</th>' for entry in header)
     body = "".join(
-        f'<tr><th scope="row">{html.escape(row[0])}</th>'
-        + "".join(f'<td style="text-align:left">{html.escape(entry)}</td>' for entry in row[1:])
+        f'<tr><th scope="row" style="{CELL}">{html.escape(row[0])}</th>'
+        + "".join(f'<td style="{CELL}">{html.escape(entry)}</td>' for entry in row[1:])
         + "</tr>"
         for row in rows
     )
     return (
-        f'<table style="color:inherit;background:none"><caption>{html.escape(caption)}</caption>'
+        f'<table style="color:inherit;background:none"><caption style="text-align:left">'
+        f"{html.escape(caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )

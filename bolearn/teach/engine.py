@@ -38,6 +38,7 @@ from bolearn.teach.sources import exercise_ids, outside_names
 Status = Literal["not attempted", "passed", "failed", "error"]
 SYMBOL: dict[Status, str] = {"not attempted": "○", "passed": "✓", "failed": "✗", "error": "⚠"}
 MIN_CASES, MIN_WRONG = 20, 3
+HINT = "stuck?"
 
 
 @dataclass
@@ -263,8 +264,7 @@ class _Run:
                 return None
             return self._raised(case, error, statement)
         if case.raises is not None:
-            text = describe(returned)
-            return _Failure(case, "failed", statement, "it raised nothing", returned=text)
+            return _Failure(case, "failed", statement, "it raised nothing")
         if returned is Ellipsis:
             return _Failure(case, "not attempted", statement, "")
         if returned is None and not self.exercise.none_ok:
@@ -277,6 +277,8 @@ class _Run:
         statement = check.statement + (f" ({case.note})" if case.note else "")
         try:
             verdict = check.fn(self.guarded, *case.args, **case.kwargs)
+            if verdict is not None and not isinstance(verdict, str):
+                verdict = None if bool(torch.as_tensor(verdict).all()) else False
         except AssertionError as error:
             if not isinstance(error, Violation) and self._learner_frames(error, check):
                 return self._raised(case, error, statement, check)
@@ -286,11 +288,9 @@ class _Run:
                 return self._raised(case, error, statement, check)
             why = f"your result could not be used: {type(error).__name__}: {_brief(error)}"
             return self._violated(check, case, statement, why)
-        if verdict is None or isinstance(verdict, str):
-            return self._violated(check, case, statement, verdict) if verdict else None
-        if bool(verdict):
+        if verdict is None or verdict == "":
             return None
-        return self._violated(check, case, statement, "")
+        return self._violated(check, case, statement, verdict or "")
 
     def _violated(self, check: Check, case: Case, statement: str, message: str) -> _Failure:
         returned = ""
@@ -344,7 +344,7 @@ class _Run:
             rows.append(Row("returned", failure.returned, code=True))
         smallest = ", the smallest shown" if failing > 1 else ""
         rows.append(Row("cases", f"{failing} of {total} fail{smallest}; seed {self.seed}"))
-        rows.append(Row("stuck?", f'teach.hint("{self.exercise.id}", 1)'))
+        rows.append(Row(HINT, f'teach.hint("{self.exercise.id}", 1)'))
         return _result(
             self.exercise,
             failure.status,
@@ -367,11 +367,11 @@ def _result(exercise: Exercise, status: Status, seed: int, **fields: Any) -> Che
         statements = dict.fromkeys(check.statement for check in exercise.checks)
         result.rows = [
             Row("cases", f"{result.cases}, seed {seed}"),
-            Row("true", "; ".join(statements)),
+            Row("checked", "; ".join(statements)),
         ]
     elif status == "not attempted":
         todo = f"write {exercise.name}, then run this cell again"
-        result.rows = [Row("to do", todo), Row("stuck?", f'teach.hint("{exercise.id}", 1)')]
+        result.rows = [Row("to do", todo), Row(HINT, f'teach.hint("{exercise.id}", 1)')]
     else:
         result.rows = [Row("because", result.message)]
     return result

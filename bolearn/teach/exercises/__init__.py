@@ -17,6 +17,7 @@ from bolearn.teach.exercise import Exercise
 from bolearn.teach.sources import SourceError, exercise_ids
 
 FOLDER = Path(__file__).parent
+_own: dict[str, Exercise] = {}  # exercises from elsewhere that were checked or loaded, by id
 
 
 def files() -> list[Path]:
@@ -31,20 +32,23 @@ def path_of(exercise_id: str) -> Path | None:
         >>> path_of("p1.t2.e3").name
         'part_1_tutorial_02.py'
     """
-    parts = re.fullmatch(r"p(\d+)\.t(\d+)\.e\d+", exercise_id)
+    parts = re.fullmatch(r"p([0-9]{1,2})\.t([0-9]{1,2})\.e[0-9]{1,2}", exercise_id)
     if parts is None:
         return None
     return FOLDER / f"part_{parts[1]}_tutorial_{int(parts[2]):02d}.py"
 
 
 def find(exercise: object) -> Exercise:
-    """The exercise with an id; an `Exercise` is passed through.
+    """The exercise with an id; an `Exercise` is passed through, and found by its id from then on.
 
     Raises:
         ExerciseError: there is no such exercise; the message names the closest ids.
     """
     if isinstance(exercise, Exercise):
+        _own[exercise.id] = exercise
         return exercise
+    if isinstance(exercise, str) and exercise in _own:
+        return _own[exercise]
     path = path_of(exercise) if isinstance(exercise, str) else None
     if path is not None and path.is_file():
         module = importlib.import_module(f"{__name__}.{path.stem}")
@@ -85,4 +89,5 @@ def load(path: str | Path) -> list[Exercise]:
     found = {e.id: e for e in vars(module).values() if isinstance(e, Exercise)}
     if not found:
         raise ExerciseError(f"{path.name} holds no exercise; write e1 = Exercise(id=...)")
+    _own.update(found)
     return [found[exercise_id] for exercise_id in order if exercise_id in found]
