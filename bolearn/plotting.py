@@ -603,3 +603,86 @@ def _short(value: float) -> str:
         ('1e-4', '200')
     """
     return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 1e-2 else f"{value:g}"
+
+
+# ---------------------------------------------------------------- part_4/tutorial_03
+
+
+def regret_curves(
+    result: StudyResult,
+    names: Sequence[str] | None = None,
+    quantiles: tuple[float, float] = (0.25, 0.75),
+) -> "matplotlib.figure.Figure":
+    """Every run as a thin line, with the median and a band: one panel for each strategy.
+
+    Args:
+        result: of a study on a problem with a known optimum.
+        names: which strategies; default: all.
+        quantiles: where the band begins and ends.
+
+    Raises:
+        DataError: unknown strategies, or an optimum that is not known.
+    """
+    from matplotlib import pyplot
+
+    shown = list(result.names if names is None else names)
+    regrets = {name: result.regret(name) for name in shown}
+    floor = _log_floor(list(regrets.values()))
+    size = (4.6 * len(shown) + 0.6, 4.4)
+    figure, panels = pyplot.subplots(1, len(shown), figsize=size, sharey=True, squeeze=False)
+    x = result.evaluations.tolist()
+    for panel, name in zip(panels[0], shown, strict=True):
+        style = _line(list(result.names).index(name))
+        y = regrets[name].clamp(min=floor)
+        low, middle, high = stats.quantiles(y.T, [quantiles[0], 0.5, quantiles[1]]).tolist()
+        for row in y.tolist():
+            panel.plot(x, row, color=GREY, lw=0.8, ls="-", alpha=0.7)
+        panel.fill_between(x, low, high, color=style["color"], alpha=0.25, lw=0)
+        style |= {"ls": "-", "lw": 3.0, "markevery": max(1, len(x) // 8)}
+        panel.plot(x, middle, label="median", **style)
+        _shade_design(panel, result.n_init)
+        panel.set_yscale("log")
+        panel.set_xlim(1, x[-1])
+        panel.set_xlabel("evaluations")
+        panel.set_title(f"{name}: {result.replicates} runs")
+        panel.legend(loc="lower left")
+    panels[0, 0].set_ylabel("simple regret" + _output(result))
+    return figure
+
+
+def traced_bound(
+    bound: Float[Tensor, "r n"],
+    regret: Float[Tensor, "r n"],
+    evaluations: Sequence[int],
+    lower: Sequence[bool],
+) -> "matplotlib.figure.Figure":
+    """What a model promises about the regret, and the truth, run by run.
+
+    Args:
+        bound: the promised bound after each number of evaluations.
+        regret: the true regret.
+        evaluations: the horizontal axis.
+        lower: for each run, whether to draw it in the right panel.
+    """
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 2, figsize=(10, 4.4), sharey=True)
+    titles = ("runs on the higher hill", "runs on the lower hill")
+    for panel, title, wanted in zip(panels, titles, (False, True), strict=True):
+        rows = [i for i, flag in enumerate(lower) if flag == wanted]
+        for k, i in enumerate(rows):
+            kinds = (
+                (bound, "blue", "-", "the model's bound"),
+                (regret, "vermillion", "--", "truth"),
+            )
+            for values, color, ls, label in kinds:
+                style = {"color": OKABE_ITO[color], "ls": ls, "lw": 1.2, "alpha": 0.8}
+                y = values[i].clamp(min=1e-4).tolist()
+                panel.plot(evaluations, y, label="" if k else label, **style)
+        panel.set_yscale("log")
+        panel.set_xlabel("evaluations")
+        panel.set_title(f"{title} ({len(rows)})")
+        if rows:
+            panel.legend(loc="lower left")
+    panels[0].set_ylabel("regret (1e-4 and below at the lower end)")
+    return figure
