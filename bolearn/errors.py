@@ -38,7 +38,7 @@ class InfeasibleError(BolearnError, ValueError):
 
 
 class UnsupportedError(BolearnError, NotImplementedError):
-    """A combination that has a meaning but no implementation here; the message names the way out."""
+    """A combination with a meaning but no implementation here; the message names the way out."""
 
 
 class StorageError(BolearnError, RuntimeError):

@@ -173,8 +173,9 @@ def psd_cholesky(
     for attempt in _JITTERS:
         jitter = torch.where(info > 0, attempt, jitter)
         # Sound matrices are factorised again with zero jitter: the same factor, and one graph.
-        L, info = torch.linalg.cholesky_ex(A + torch.diag_embed((jitter * scale)[..., None].expand(
-            A.shape[:-1])))
+        L, info = torch.linalg.cholesky_ex(
+            A + torch.diag_embed((jitter * scale)[..., None].expand(A.shape[:-1]))
+        )
         if not info.any():
             return Cholesky(L, jitter)
     raise NumericsError(_explain_singular(A, info, points))

@@ -63,7 +63,7 @@ class _LogH(torch.autograd.Function):
         u, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: a form autograd can follow
             slope = torch.exp(torch.special.log_ndtr(u) - log_h(u))
-        return grads[0] * slope
+        return grads[0] * slope  # type: ignore[no-any-return]
 
 
 def log_h(u: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
@@ -85,7 +85,7 @@ def log_h(u: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     4.1, arXiv:2310.20708; below -60 the asymptotic series of Mills' ratio (Abramowitz & Stegun
     26.2.12) replaces their form, which loses u**2 ulps there.
     """
-    return _LogH.apply(u)  # type: ignore[no-any-return]
+    return _LogH.apply(u)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def log1mexp(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:

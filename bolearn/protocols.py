@@ -41,7 +41,9 @@ class Posterior(Protocol):
 class Surrogate(Protocol):
     """A model of the unknown function."""
 
-    num_outputs: int
+    @property
+    def num_outputs(self) -> int:
+        """m."""
 
     @property
     def batch_shape(self) -> torch.Size:

@@ -30,15 +30,16 @@ def check_seed(seed: object) -> Seed:
     Raises:
         DataError: it is not.
     """
-    one = isinstance(seed, int)
     many = isinstance(seed, Sequence) and not isinstance(seed, str | bytes)
-    entries = [seed] if one else list(seed) if many else [seed]  # type: ignore[call-overload]
+    entries: tuple[object, ...] = tuple(seed) if many else (seed,)  # type: ignore[arg-type]
+    good = []
     for entry in entries:
         if isinstance(entry, bool) or not isinstance(entry, int) or not 0 <= entry < 1 << 63:
             raise DataError(
                 f"seed: expected an int in [0, 2**63) or a sequence of them, got {entry!r}"
             )
-    return seed if one else tuple(entries)  # type: ignore[return-value]
+        good.append(entry)
+    return tuple(good) if many else good[0]
 
 
 def derive(seed: int, *names: int | str) -> int:
@@ -147,4 +148,5 @@ def normal(
     seeds: Sequence[int], shape: Sequence[int], device: torch.device | None = None
 ) -> Tensor:
     """Standard normal numbers ``R *shape`` by inverting the distribution function of `uniform`."""
-    return torch.special.ndtri(uniform(seeds, shape, device))
+    z: Tensor = torch.special.ndtri(uniform(seeds, shape, device))
+    return z

@@ -51,8 +51,8 @@ def check_tensor(name: str, x: object, *, finite: bool = True) -> Tensor:
         where = tuple(int(i) for i in bad[0])
         raise DataError(
             f"{name}: expected finite numbers, got {x[where].item()} at index {where} "
-            f"({len(bad)} of {x.numel()} entries are not finite); drop those rows, or keep them and "
-            "mask them out with observed="
+            f"({len(bad)} of {x.numel()} entries are not finite); drop those rows, or "
+            "keep them and mask them out with observed="
         )
     return x
 

@@ -114,9 +114,7 @@ class UpperConfidenceBound:
         check_single_output(self.model, type(self).__name__)
         beta = check_level("beta", self.beta, self.model)
         if (torch.as_tensor(beta) < 0).any():
-            raise DataError(
-                f"beta: expected a number >= 0 (the square of kappa), got {self.beta}"
-            )
+            raise DataError(f"beta: expected a number >= 0 (the square of kappa), got {self.beta}")
         object.__setattr__(self, "beta", beta)
 
     def __call__(self, X: Float[Tensor, "*batch 1 d"]) -> Float[Tensor, "*batch"]:

@@ -12,7 +12,6 @@ Taught in part_4/tutorial_02 and part_5/tutorial_02.
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -76,7 +75,7 @@ class LogMonteCarloAcquisition:
         y = self.objective(self.draw(join_pending(X, self.X_pending)))
         return logmeanexp(fatmax(self.utility(y), dim=-1), dim=0)
 
-    def with_pending(self, X: Float[Tensor, "*r p d"]) -> Self:
+    def with_pending(self, X: Float[Tensor, "*r p d"]) -> "LogMonteCarloAcquisition":
         """The same acquisition that counts X as already chosen, beside earlier pending points."""
         return replace(self, X_pending=join_pending(X, self.X_pending))
 

@@ -189,7 +189,8 @@ class ExactGP(nn.Module):
         if self.noise is not None:
             return self.noise
         assert self.likelihood is not None
-        return self.likelihood.noise.expand(*self.batch_shape, self.num_outputs, self.X.shape[-2])
+        noise: Tensor = self.likelihood.noise
+        return noise.expand(*self.batch_shape, self.num_outputs, self.X.shape[-2])
 
     def training_inputs(self) -> Float[Tensor, "*r 1 n d"]:
         """Observed inputs in the unit cube, with an axis for the outputs."""
@@ -336,7 +337,7 @@ class ExactGP(nn.Module):
         cache, U = self.cache(), self._rows(X)
         if cache.stationary is not None and cache.constant is not None:
             flat = U.reshape(U.shape[0], -1, U.shape[-1])
-            mean, variance = _Marginal.apply(flat, self, cache)
+            mean, variance = _Marginal.apply(flat, self, cache)  # type: ignore[no-untyped-call]
             mean, variance = mean.view(U.shape[:-1]), variance.view(U.shape[:-1])
         else:
             mean, variance = marginal_reference(self, U)
@@ -349,7 +350,7 @@ class ExactGP(nn.Module):
     def _joint(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
         cache, U = self.cache(), self._rows(X)
         if cache.stationary is not None and cache.constant is not None:
-            mean, covariance = _Joint.apply(U, self, cache)
+            mean, covariance = _Joint.apply(U, self, cache)  # type: ignore[no-untyped-call]
         else:
             mean, covariance = joint_reference(self, U)
         batch = X.shape[:-2]
@@ -420,7 +421,7 @@ def _module_slots(
 ) -> dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], object]]]:
     """Read and write each parameter of a gpytorch module, by its path and constrained value."""
     slots: dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], object]]] = {}
-    for name, _, _ in _named_parameters(module):
+    for name, _, _ in named_parameters(module):
         parent_path, _, leaf = name.rpartition(".")
         parent = module.get_submodule(parent_path)
         public = leaf.removeprefix("raw_")
@@ -437,7 +438,7 @@ def _module_slots(
     return slots
 
 
-def _named_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter, Any]]:
+def named_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter, Any]]:
     """Trainable parameters with their gpytorch constraint, or None."""
     found = []
     for name, parameter in module.named_parameters():
@@ -480,18 +481,24 @@ def log_marginal_likelihood(model: ExactGP) -> Float[Tensor, "*r"]:
 
     Source: Rasmussen & Williams 2006, equation 2.30.
     """
+    return log_likelihood_by_output(model, lambda A, x: psd_cholesky(A, x).L).sum(-1)
+
+
+def log_likelihood_by_output(
+    model: ExactGP, factor: Callable[[Tensor, Tensor], Tensor]
+) -> Float[Tensor, "*r m"]:
+    """The terms of `log_marginal_likelihood`, with Cholesky factors L from ``factor(A, X)``."""
     X, observed = model.training_inputs(), model.observed.unsqueeze(-2)
     n = X.shape[-2]
     K = gram(model.kernel, X).expand(*model.batch_shape, model.num_outputs, n, n)
     A = mask_covariance(K, model.noise_variance(), observed)
-    L = psd_cholesky(A, X.expand(*A.shape[:-1], X.shape[-1])).L
+    L = factor(A, X.expand(*A.shape[:-1], X.shape[-1]))
     y = torch.where(observed, model.training_outputs() - model.mean(X), 0.0)
     # w = L^-1 (y - c); masked rows add log 1 = 0 to the determinant
-    w = torch.linalg.solve_triangular(L, y.unsqueeze(-1), upper=False).squeeze(-1)
-    log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    w: Tensor = torch.linalg.solve_triangular(L, y.unsqueeze(-1), upper=False).squeeze(-1)
+    log_det: Tensor = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     count = observed.sum(-1)
-    value = -0.5 * (w.square().sum(-1) + log_det + count * math.log(2 * math.pi))
-    return value.sum(-1)
+    return -0.5 * (w.square().sum(-1) + log_det + count * math.log(2 * math.pi))
 
 
 # -- prediction: reference first, then the closed form -------------------------------------------
@@ -632,6 +639,8 @@ class _Joint(torch.autograd.Function):
         g_Z = _pull_to_points(cache, Zq, g_k.mul_(h)).view(b * t, q, d)
         M, sets = both * hq, Zq.view(b * t, q, d)
         g_Z = g_Z + torch.baddbmm(M.sum(-1, keepdim=True) * -sets, M, sets)
-        return (g_Z.view(b, t * q, d) / cache.stationary.lengthscale.unsqueeze(-2)).view(
-            b, t, q, d
-        ), None, None
+        return (
+            (g_Z.view(b, t * q, d) / cache.stationary.lengthscale.unsqueeze(-2)).view(b, t, q, d),
+            None,
+            None,
+        )

@@ -14,7 +14,6 @@ Taught in part_3/tutorial_03 (the gradient) and part_4/tutorial_01 (priors, star
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +25,10 @@ from torch import Tensor, nn
 
 from .. import seeds
 from ..errors import DataError, FitError
-from ..linalg import correlation, gram, squared_distances
+from ..linalg import correlation
 from ..optim import lbfgs
 from . import priors
-from .exact import ExactGP, mask_covariance
+from .exact import ExactGP, log_likelihood_by_output, mask_covariance, named_parameters
 
 _RETRIES = 5
 _LOG_2PI = math.log(2 * math.pi)
@@ -191,7 +190,7 @@ class _PlainRows:
         weight = self.mask.to(y)
         self.n = weight.sum(-1)
         # The kernel does not move with its inputs: centring them keeps squares small.
-        self.X = (X - (X * weight[..., None]).sum(-2, keepdim=True) / self.n[:, None, None])
+        self.X = X - (X * weight[..., None]).sum(-2, keepdim=True) / self.n[:, None, None]
         self.X = self.X * weight[..., None]
         self.shift = (y * weight).sum(-1) / self.n
         spread = ((y - self.shift[:, None]).square() * weight).sum(-1) / self.n
@@ -201,7 +200,7 @@ class _PlainRows:
         self.fixed_noise = (
             None if model.noise is None else model.noise.expand(*lead, n).reshape(self.count, n)
         )
-        self.num_scales = self.base.lengthscale.shape[-1]
+        self.num_scales: int = self.base.lengthscale.shape[-1]
         self.lower, self.upper = self._limits()
 
     @property
@@ -377,12 +376,137 @@ class _PlainRows:
 
 
 class _AutogradRows:
-    """Any kernel and mean: the same objective through autograd, all rows in every evaluation."""
+    """Any kernel and mean: the same objective through autograd, one start at a time.
+
+    A row holds every parameter of one replicate and output. Parameters that gpytorch constrains by
+    a transform are optimised untransformed ("raw"); the others within their bounds.
+    """
 
     def __init__(self, model: ExactGP) -> None:
-        raise NotImplementedError
+        self.model = model
+        self.lead = (*model.batch_shape, model.num_outputs)
+        self.count = math.prod(self.lead)
+        self.sizes: dict[str, torch.Size] = {}  # name -> shape within one row
+        low: list[Tensor] = []
+        high: list[Tensor] = []
+        for name, parameter, constraint in named_parameters(model):
+            shape = parameter.shape
+            key, entry = _entry(name)
+            shape = shape if entry is not None else shape[len(self.lead) :]
+            if key in self.sizes:
+                continue
+            self.sizes[key] = shape
+            bounded = constraint is not None and not constraint.enforced
+            for side, limits in ((low, "lower_bound"), (high, "upper_bound")):
+                free = -torch.inf if side is low else torch.inf
+                bound = getattr(constraint, limits) if bounded else torch.tensor(free)
+                side.append(bound.to(model.X).expand(shape).reshape(-1))
+        self.lower, self.upper = torch.cat(low), torch.cat(high)
+
+    def read(self, model: ExactGP) -> Float[Tensor, "b p"]:
+        """The raw parameters of a model as rows."""
+        columns: dict[str, list[Tensor]] = {}
+        for name, parameter, _ in named_parameters(model):
+            key, entry = _entry(name)
+            size = self.sizes[key].numel()
+            rows = parameter.detach().reshape(1 if entry is not None else self.count, size)
+            columns.setdefault(key, []).append(rows)
+        return torch.cat([torch.cat(columns[key]) for key in self.sizes], dim=-1)
+
+    def _tensors(self, theta: Float[Tensor, "b p"]) -> dict[str, Tensor]:
+        """Rows as a value for each named parameter of the model."""
+        parts = theta.split([size.numel() for size in self.sizes.values()], dim=-1)
+        by_key = dict(zip(self.sizes, parts, strict=True))
+        values = {}
+        for name, parameter, _ in named_parameters(self.model):
+            key, entry = _entry(name)
+            part = by_key[key] if entry is None else by_key[key][entry]
+            values[name] = part.reshape(parameter.shape)
+        return values
+
+    def write(self, theta: Float[Tensor, "b p"]) -> None:
+        """Give the model the parameters of some rows."""
+        values = self._tensors(theta)
+        with torch.no_grad():
+            for name, parameter, _ in named_parameters(self.model):
+                parameter.copy_(values[name])
+
+    def fixed_starts(self) -> Float[Tensor, "S b p"]:
+        """The parameters as they are, and all of them half a unit (of raw scale) up and down."""
+        now = self.read(self.model)
+        starts = torch.stack([now, now + 0.5, now - 0.5])
+        return torch.clamp(starts, self.lower, self.upper)
+
+    def draw(self, seed: seeds.Seed) -> Float[Tensor, "S b p"]:
+        """Four starts from a normal around the parameters as they are."""
+        r, p = self.model.batch_shape, len(self.lower)
+        z = seeds.normal(seeds.replicate_seeds(seed, r), (self.lead[-1], 4, p), self.model.X.device)
+        z = z.reshape(self.count, 4, p).transpose(0, 1)
+        return torch.clamp(self.read(self.model) + z, self.lower, self.upper)
+
+    def objective(self, S: int) -> lbfgs.Objective:
+        """Minus log posterior per observation and its gradient, for rows of ``S * b``."""
+        template = self.read(self.model)
+
+        def fun(theta: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            value = theta.new_empty(len(rows))
+            gradient = torch.empty_like(theta)
+            for s in range(S):
+                mine = (rows // self.count == s).nonzero().squeeze(-1)
+                if not len(mine):
+                    continue
+                b = rows[mine] % self.count
+                full = template.index_copy(0, b, theta[mine]).requires_grad_(True)
+                with torch.enable_grad():
+                    each = self._log_posterior(full)
+                    (slope,) = torch.autograd.grad(each.sum(), full)
+                value[mine], gradient[mine] = -each.detach()[b], -slope[b]
+            return value, gradient
+
+        return fun
+
+    def _log_posterior(self, theta: Float[Tensor, "b p"]) -> Float[Tensor, "b"]:
+        tensors = {f"model.{name}": value for name, value in self._tensors(theta).items()}
+        return torch.func.functional_call(_LogPosterior(self.model), tensors, ())  # type: ignore[no-any-return]
 
 
-def _unused(*_: Sequence[Any] | nn.Module) -> None:
-    del _
-    gram, squared_distances  # noqa: B018
+class _LogPosterior(nn.Module):
+    """Log likelihood plus log priors of each row, per observation, as a module without state."""
+
+    def __init__(self, model: ExactGP) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self) -> Float[Tensor, "b"]:
+        model = self.model
+        lead = (*model.batch_shape, model.num_outputs)
+        value = log_likelihood_by_output(model, _nan_cholesky).reshape(-1)
+        for part, of_likelihood in ((model.kernel, 0), (model.mean, 0), (model.likelihood, 1)):
+            if part is None:
+                continue
+            for name, module, prior, closure, _ in part.named_priors():
+                density = prior.log_prob(closure(module))
+                entry = None if of_likelihood else _entry(f"kernel.{name}")[1]
+                if entry is None:
+                    value = value + density.reshape(math.prod(lead), -1).sum(-1)
+                else:
+                    value = value.index_add(
+                        0, torch.tensor([entry], device=value.device), density.sum().view(1)
+                    )
+        n = model.observed.sum(-1, keepdim=True).expand(lead).reshape(-1)
+        return value / n
+
+
+def _entry(name: str) -> tuple[str, int | None]:
+    """Split ``kernel.copies.3.raw_x`` into ("kernel.raw_x", 3); other names belong to all rows."""
+    head, _, rest = name.partition("kernel.copies.")
+    if head or not rest:
+        return name, None
+    index, _, leaf = rest.partition(".")
+    return f"kernel.{leaf}", int(index)
+
+
+def _nan_cholesky(A: Tensor, X: Tensor) -> Tensor:
+    """Cholesky factors, NaN where a matrix is not positive definite."""
+    L, info = torch.linalg.cholesky_ex(A)
+    return torch.where((info > 0)[..., None, None], torch.nan, L)

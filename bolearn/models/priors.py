@@ -17,6 +17,18 @@ from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.priors import LogNormalPrior, Prior
 from torch import Tensor
 
+__all__ = [
+    "LENGTHSCALE_FLOOR",
+    "NOISE_FLOOR",
+    "LogNormalPrior",
+    "default_kernel",
+    "default_likelihood",
+    "lengthscale_prior",
+    "log_density_and_slope",
+    "mode",
+    "noise_prior",
+]
+
 LENGTHSCALE_FLOOR = 0.025
 NOISE_FLOOR = 1e-4
 

@@ -21,7 +21,7 @@ from ..errors import ShapeError
 from ..linalg import gram
 
 
-class KernelByEntry(Kernel):
+class KernelByEntry(Kernel):  # type: ignore[misc]
     """One independent copy of a kernel for each batch entry, evaluated in a loop.
 
     The honest way to run a kernel that cannot batch: slower, never wrong.
@@ -109,15 +109,16 @@ def _batches_truly(kernel: Kernel, expanded: Kernel, shape: torch.Size, d: int) 
     factors = 1 + 0.3 * torch.arange(count, dtype=torch.float64) / count
     with torch.no_grad():
         originals = dict(kernel.named_parameters())
-        for name, parameter in trial.named_parameters():
+        for parameter in trial.parameters():
             f = factors.view(*shape, *(1,) * (parameter.ndim - len(shape)))
             parameter.copy_(parameter * f + 0.05 * (f - 1))
         try:
             together = gram(trial, probe).reshape(count, 3, 3)
         except Exception:  # any failure of foreign code on a batch means: it does not batch
             return False
-        values = {name: p.reshape(count, *originals[name].shape) for name, p in
-                  trial.named_parameters()}
+        values = {
+            name: p.reshape(count, *originals[name].shape) for name, p in trial.named_parameters()
+        }
         for i in range(count):
             for name, parameter in single.named_parameters():
                 parameter.copy_(values[name][i])

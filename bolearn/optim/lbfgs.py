@@ -94,7 +94,7 @@ class _State:
     t: Tensor  # k: step length
     fresh: Tensor  # k: no pair in memory yet
     halvings: Tensor  # k: rejected steps since the last accepted one
-    flat: Tensor  # k: accepted steps in a row with a decrease below ftol
+    flat: Tensor  # k: evidence that steps gain less than ftol; 2 is enough
     iterations: Tensor  # k
     status: Tensor  # k
 
@@ -125,7 +125,7 @@ def minimize(
         lower: lower bounds, broadcast against ``N D``; default none.
         upper: upper bounds, likewise.
         gtol: a row is done when no entry of its projected gradient exceeds this ...
-        ftol: ... or after two steps in a row that gain less than ``ftol max(|f|, 1)``.
+        ftol: ... or when a full step, or two shortened ones, gain less than ``ftol max(|f|, 1)``.
         max_iter: accepted steps at most.
         first_step: length (largest entry) of the very first step.
         max_step: largest move of one variable in one step.
@@ -143,8 +143,8 @@ def minimize(
         >>> minimize(square, torch.zeros(3, 2, dtype=torch.float64), upper=torch.tensor(1.0)).x[0]
         tensor([0.5000, 1.0000], dtype=torch.float64)
 
-    Source: projected quasi-Newton after Bertsekas, "Projected Newton methods for optimization problems
-    with simple constraints", SIAM J. Control Optim. 20, 1982; Nocedal & Wright, "Numerical
+    Source: projected quasi-Newton after Bertsekas, "Projected Newton methods for optimization
+    problems with simple constraints", SIAM J. Control Optim. 20, 1982; Nocedal & Wright, "Numerical
     optimization", 2006, algorithms 7.4 and 3.1.
     """
     if x0.ndim != 2 or x0.shape[0] == 0 or x0.shape[1] == 0:
@@ -306,7 +306,7 @@ def _advance(
     max_iter: int,
     max_step: float,
 ) -> _State:
-    """Judge the trial points, remember curvature, choose the next direction and step of all rows."""
+    """Judge the trial points, remember curvature, choose each row's next direction and step."""
     running = s.status == RUNNING
     step = trial - s.x
     slope = (s.g * step).sum(-1)
@@ -322,8 +322,13 @@ def _advance(
     S, Y = _push(s.S, step, push), _push(s.Y, y, push)
 
     gain = s.f - f_trial
-    small = gain <= ftol * torch.maximum(s.f.abs(), f_trial.abs()).clamp(min=1.0)
-    flat = torch.where(accepted, torch.where(small, s.flat + 1, 0.0), s.flat)
+    level = ftol * s.f.abs().clamp(min=1.0)
+    small = gain <= level
+    # One full step that gains nothing counts, of shortened ones it takes two in a row.
+    weight = torch.where(s.t >= 1, 2.0, 1.0)
+    flat = torch.where(accepted, torch.where(small, s.flat + weight, 0.0), s.flat)
+    # Rejected although it promised less than rounding can show: nothing is left to gain.
+    flat = torch.where(~accepted & (slope < 0) & (-slope <= level), 2.0, flat)
     x, g = torch.where(took, trial, s.x), torch.where(took, g_trial, s.g)
     f = torch.where(accepted, f_trial, s.f)
 
@@ -332,7 +337,7 @@ def _advance(
     shorter = s.t * shorter
     # Projecting may have turned descent into ascent: then step just onto the first bound instead,
     # where the next direction holds that variable.
-    shorter = torch.where(slope >= 0, torch.minimum(shorter.new_tensor(0.5) * s.t, _hit(s)), shorter)
+    shorter = torch.where(slope >= 0, torch.minimum(0.5 * s.t, _hit(s)), shorter)
     t = torch.where(accepted, 1.0, shorter)
     halvings = torch.where(accepted, 0.0, s.halvings + 1)
     # No step works: forget the memory and try steepest descent once before giving up.

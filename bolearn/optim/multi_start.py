@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .. import seeds
 from ..errors import DataError, OptimizationError, ShapeError, UnsupportedError
-from ..protocols import Acquisition, HasTrainingData, SupportsPending
+from ..protocols import Acquisition, HasTrainingData
 from ..sampling import shifted_sobol
 from ..shapes import check_bounds, check_count, check_same_device
 from ..transforms import UnitCube
@@ -141,14 +141,15 @@ def optimize_acqf(
     streams = seeds.replicate_seeds(seed, r)
     if not sequential or q == 1:
         return _search(acq, box, q, r, num_restarts, raw_samples, fixed, streams)
-    if not isinstance(acq, SupportsPending):
+    condition = getattr(acq, "with_pending", None)
+    if condition is None:
         raise UnsupportedError(
             f"sequential=True: expected an acquisition with with_pending(X), got "
             f"{type(acq).__name__}; use qLogExpectedImprovement, or sequential=False"
         )
     chosen: list[Tensor] = []
     for i in range(q):
-        given = acq.with_pending(torch.cat(chosen, dim=-2)) if chosen else acq
+        given = condition(torch.cat(chosen, dim=-2)) if chosen else acq
         each = [seeds.derive(s, "greedy", i) for s in streams]
         found = _search(given, box, 1, r, num_restarts, raw_samples, fixed, each)
         chosen.append(found.x)
@@ -178,8 +179,9 @@ def _search(
     )
     # rows are restart-major: row = restart * R + replicate
     x0 = starts.transpose(0, 1).reshape(num_restarts * R, q * d)
-    low_rows, high_rows = (v.transpose(0, 1).expand(num_restarts, R, q * d).reshape(-1, q * d)
-                           for v in (low, high))
+    low_rows, high_rows = (
+        v.transpose(0, 1).expand(num_restarts, R, q * d).reshape(-1, q * d) for v in (low, high)
+    )
     end = lbfgs.minimize(unit.objective(), x0, low_rows, high_rows)
     reached = torch.where(torch.isfinite(end.value), -end.value, -torch.inf)
     reached = reached.view(num_restarts, R)
@@ -253,8 +255,15 @@ def _move_some_near(
     move = torch.special.ndtri(u[..., 0]) * _NEAR_WIDTH
     # on average min(d, 20) coordinates move, and at least one of three for small d
     move = torch.where(u[..., 1] < min(1.0, 20 / d), move, 0.0)
-    copies = torch.where((level.gather(1, top) > -torch.inf).all(1)[:, None, None, None],
-                         centre + move, raw[:, -near:].view(R, near, q, d)) if near else None
+    copies = (
+        torch.where(
+            (level.gather(1, top) > -torch.inf).all(1)[:, None, None, None],
+            centre + move,
+            raw[:, -near:].view(R, near, q, d),
+        )
+        if near
+        else None
+    )
     if copies is None:
         return raw
     return torch.cat([raw[:, : raw.shape[1] - near], copies.reshape(R, near, q * d)], dim=1)
@@ -283,8 +292,9 @@ def _pick_starts(
     level = torch.where(finite, values, floor)
     spread = level.std(1, keepdim=True, correction=0)
     z = (level - level.mean(1, keepdim=True)) / torch.where(spread > 0, spread, 1.0)
-    u = seeds.uniform([seeds.derive(s, "boltzmann") for s in streams], values.shape[1:],
-                      values.device)
+    u = seeds.uniform(
+        [seeds.derive(s, "boltzmann") for s in streams], values.shape[1:], values.device
+    )
     key = _TEMPERATURE * z - torch.log(-torch.log(u))
     key = torch.where(finite, key, key.amin(1, keepdim=True) - 1)
     best = torch.where(finite, values, -torch.inf).argmax(1, keepdim=True)
@@ -340,7 +350,7 @@ class _UnitAcquisition:
             with torch.enable_grad():
                 value = self(packed.view(b, self.R, -1))
                 (gradient,) = torch.autograd.grad(value.sum(), packed)
-            return -value.detach().view(-1)[slots], -gradient[slots]
+            return -value.detach().reshape(-1)[slots], -gradient[slots]
 
         return fun
 
