@@ -77,7 +77,7 @@ stage-notebooks: $(VENV)/.test
 	    --nbval-cell-timeout=300 $(wildcard part_*)
 
 # Stamps, so that an environment is made once and brought up to date when requirements change.
-$(VENV)/.learner: requirements.txt pyproject.toml
+$(VENV)/.learner: requirements.txt constraints.txt pyproject.toml
 	@$(call make-venv)
 	@echo "== installing what a learner needs into $(VENV)"
 	@$(PY) -m pip install --disable-pip-version-check -r requirements.txt
