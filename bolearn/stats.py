@@ -252,7 +252,7 @@ def sign_test(wins: int, losses: int) -> float:
     check_count("losses", losses, least=0)
     n, fewer = wins + losses, min(wins, losses)
     tail = sum(math.comb(n, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, 2 * tail / (1 << n))
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -248,6 +248,48 @@ def test_inference_regret_follows_the_recommendation(q: int) -> None:
         result.regret("random", kind="inference")
 
 
+def test_strategies_for_one_replicate_recommend_too() -> None:
+    @dataclass(frozen=True)
+    class Single:
+        batched: ClassVar[bool] = False
+
+        def __call__(
+            self, data: StudyData, bounds: Tensor, q: int, seed: Seed
+        ) -> tuple[Tensor, object]:
+            return random(data, bounds, q, seed), data.round
+
+        def recommend(self, data: StudyData) -> Tensor:
+            assert data.X.ndim == 2 and data.state == min(data.round, 2)
+            return data.bounds.mean(0) + 0.0 * data.X[data.Y[:, 0].argmax()]
+
+    problem = Branin()
+    result = study(problem, {"single": Single()}, n_init=3, n_iter=3, replicates=2)
+    middle = problem.noiseless(problem.bounds.mean(0, keepdim=True)).item()
+    regret = result.regret("single", kind="inference")[:, 2:]
+    torch.testing.assert_close(regret, torch.full_like(regret, problem.optimal_value - middle))
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        (lambda data: data.X[:, 0, :1], r"recommend: expected a tensor of shape \(2, 2\)"),
+        (lambda data: data.bounds[1].expand(2, 2) + 1.0, "recommended .* not inside"),
+        (lambda data: {}["nothing"], "recommend raised KeyError"),
+    ],
+)
+def test_bad_recommendations_are_errors(point: Callable[[StudyData], Tensor], words: str) -> None:
+    @dataclass(frozen=True)
+    class Careless:
+        def __call__(self, data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+            return random(data, bounds, q, seed)
+
+        def recommend(self, data: StudyData) -> Tensor:
+            return point(data)
+
+    with pytest.raises(BolearnError, match=f"'careless', round 0.*{words}"):
+        study(Branin(), {"careless": Careless()}, n_init=3, n_iter=1, replicates=2)
+
+
 # --- batching ----------------------------------------------------------------------------------
 
 
@@ -442,6 +484,30 @@ def test_a_failure_before_the_first_success_is_infinite_regret_not_an_average() 
     assert result.table(at=1).loc["random", "q90"] == math.inf
 
 
+@dataclass
+class Unlucky:
+    """A noisy problem whose measurements fail now and then, wherever they are made."""
+
+    problem: Problem
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.problem, name)
+
+    def __call__(self, X: Tensor, seed: Seed | None = None) -> Tensor:
+        Y = self.problem(X, seed)
+        assert isinstance(seed, tuple)
+        lost = torch.tensor([entry % 5 == 0 for entry in seed])
+        return torch.where(lost.reshape(-1, 1, 1), math.nan, Y)
+
+
+def test_a_lost_measurement_does_not_count_even_where_the_truth_is_known() -> None:
+    result = study(Unlucky(Branin(1.0)), {"random": random}, 6, 20, replicates=4)  # type: ignore[arg-type]
+    lost = ~result.observed["random"]
+    assert lost.any() and result.values["random"][lost].isnan().all()
+    kept = Branin().noiseless(result.X["random"])[..., 0].masked_fill(lost, -math.inf)
+    torch.testing.assert_close(result.best("random"), kept.cummax(-1).values)
+
+
 def test_a_problem_that_always_fails_is_an_error_with_its_cause() -> None:
     def broken(X: Tensor) -> Tensor:
         raise RuntimeError("no gas")
@@ -592,6 +658,8 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, evaluations: 
         assert torch.equal(whole.Y[name], resumed.Y[name])
         assert whole.batched[name] == resumed.batched[name]
     assert 1_000 - rest.left < 4 + 3 * 6  # it did not start anew
+    again = study(problem, BASELINES, 4, 6, replicates=3, checkpoint=path)
+    assert again.seconds == resumed.seconds  # nothing is done twice
     assert list(tmp_path.iterdir()) == [path]
 
 
