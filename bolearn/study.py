@@ -737,7 +737,10 @@ class _Arm:
         if declared is True or self._agrees_alone(data, q, X):
             return X
         self.mode, self.state = "axis", [None] * len(data.X)
-        self.note = "proposes other points in the batch than alone"
+        self.note = (
+            "proposes other points in the batch than alone: "
+            "it mixes replicates, or draws without using its seed"
+        )
         return self._timed(self._one_by_one, data, q)
 
     def _without_batch(self, data: StudyData, q: int, batch_error: BolearnError) -> Tensor:
@@ -753,9 +756,8 @@ class _Arm:
         if len({str(error.__cause__ or error) for error in errors}) == 1:
             raise batch_error
         raise OptimizationError(
-            f"strategy {self.name!r} works neither with all replicates at once nor alone. "
-            f"With X: {tuple(data.X.shape)}: {errors[0]} With one replicate, "
-            f"X: {tuple(data.X.shape[1:])}: {errors[1]}"
+            f"{batch_error}. Called with one replicate alone, X: {tuple(data.X.shape[1:])}, "
+            f"it fails too: {errors[1]}"
         ) from ExceptionGroup("batched, alone, alone with a replicate axis", errors)
 
     def _agrees_alone(self, data: StudyData, q: int, X: Tensor) -> bool:
@@ -798,9 +800,11 @@ class _Arm:
         X, state = out if isinstance(out, tuple) and len(out) == 2 else (out, data.state)
         shape = (*data.X.shape[:-2], q, data.X.shape[-1])
         if not isinstance(X, Tensor) or tuple(X.shape) != shape:
+            no_q = isinstance(X, Tensor) and q == 1 and tuple(X.shape) == (*shape[:-2], shape[-1])
             raise ShapeError(
                 f"strategy {self.name!r}, round {data.round}{_of(replicate)}: expected a tensor "
                 f"of shape {shape}, or (tensor, state), got {_describe(out)}"
+                + ("; the axis of the q points is missing: use X.unsqueeze(-2)" if no_q else "")
             )
         return X.detach(), state
 

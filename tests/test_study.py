@@ -373,6 +373,23 @@ def test_a_strategy_that_raises_late_says_when() -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_a_missing_axis_is_named() -> None:
+    def flat(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        return data.X[..., 0, :]
+
+    with pytest.raises(OptimizationError, match=r"\(3, 1, 2\).*X\.unsqueeze\(-2\)"):
+        study(Branin(), {"flat": flat}, n_init=2, n_iter=1, replicates=3)
+
+
+def test_a_strategy_that_draws_without_its_seed_is_found_out() -> None:
+    def unseeded(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        u = torch.rand(*data.X.shape[:-2], q, 2, dtype=torch.float64)
+        return bounds[0] + (bounds[1] - bounds[0]) * u
+
+    result = study(Branin(), {"unseeded": unseeded}, n_init=2, n_iter=1, replicates=3)
+    assert "without using its seed" in result.notes["unseeded"]
+
+
 # --- bad proposals -----------------------------------------------------------------------------
 
 
