@@ -639,13 +639,12 @@ def regret_curves(
             panel.plot(x, row, color=GREY, lw=0.8, ls="-", alpha=0.7)
         panel.fill_between(x, low, high, color=style["color"], alpha=0.25, lw=0)
         style |= {"ls": "-", "lw": 3.0, "markevery": max(1, len(x) // 8)}
-        panel.plot(x, middle, label="median", **style)
+        panel.plot(x, middle, **style)
         _shade_design(panel, result.n_init)
         panel.set_yscale("log")
         panel.set_xlim(1, x[-1])
         panel.set_xlabel("evaluations")
-        panel.set_title(f"{name}: {result.replicates} runs")
-        panel.legend(loc="lower left")
+        panel.set_title(f"{name}: {result.replicates} runs, their median")
     panels[0, 0].set_ylabel("simple regret" + _output(result))
     return figure
 
@@ -682,7 +681,6 @@ def traced_bound(
         panel.set_yscale("log")
         panel.set_xlabel("evaluations")
         panel.set_title(f"{title} ({len(rows)})")
-        if rows:
-            panel.legend(loc="lower left")
+    panels[-1].legend(loc="lower left")
     panels[0].set_ylabel("regret (1e-4 and below at the lower end)")
     return figure
