@@ -91,7 +91,8 @@ def synced(tutorial: Tutorial, variant: str, notebook: Any) -> Edit:
         elif id is not None and _same(cell, cells[position[id]]):
             out.append(segments[position[id]])
         elif cell.source.strip():
-            out.append(_percent(cell))
+            old = segments[position[id]] if id is not None else "\n\n"
+            out.append(_percent(cell) + old[len(old.rstrip()) :])
         for passed in _passed(id, list(built), gone, written):
             out += hidden[passed]
     for id in built:
@@ -155,23 +156,22 @@ def _percent(cell: Any) -> str:
     single = nbformat.v4.new_notebook(cells=[nbformat.from_dict(fields)])
     single.metadata["jupytext"] = {"notebook_metadata_filter": "-all"}
     text = str(jupytext.writes(single, fmt="py:percent"))
-    return text[text.index("# %%") :]
+    return text[text.index("# %%") :].rstrip()
 
 
 def _segments(text: str) -> tuple[str, list[str]]:
-    """What stands before the first cell, and each cell's text."""
-    head: list[str] = []
-    segments: list[list[str]] = []
-    for line in text.splitlines():
+    """What stands before the first cell, and each cell's text with the empty lines after it."""
+    segments = [""]
+    for line in text.splitlines(keepends=True):
         if line.startswith("# %%"):
-            segments.append([])
-        (segments[-1] if segments else head).append(line)
-    return "\n".join(head), ["\n".join(segment) for segment in segments]
+            segments.append("")
+        segments[-1] += line
+    return segments[0], segments[1:]
 
 
 def _join(head: str, segments: list[str]) -> str:
-    parts = [head.rstrip()] if head.strip() else []
-    return "\n\n".join([*parts, *(segment.rstrip() for segment in segments)]) + "\n"
+    apart = [s if s.endswith("\n\n") else s.rstrip() + "\n\n" for s in segments]
+    return (head + "".join(apart)).rstrip() + "\n"
 
 
 def _origin(project: Project, path: Path) -> tuple[Tutorial, str]:

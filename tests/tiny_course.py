@@ -88,6 +88,8 @@ teach.setup("p1.t1")
 # %% tags=["fresh-only"]
 print("try it")
 
+
+
 # %%
 teach.claim("doubling doubles", bl.double(2) == 4)
 bl.double(4)
