@@ -18,9 +18,9 @@ _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _SQRT_HALF_PI = math.sqrt(math.pi / 2)
 _SQRT_HALF = math.sqrt(0.5)
 
-# log h(u) switches formulas at these places: above -1 nothing cancels; below -60 the
-# direct form 1 + u Phi/phi has lost 60**2 ulps and five terms of its asymptotic series have not.
-_UPPER, _LOWER = -1.0, -60.0
+# h / phi = 1 + u Phi/phi is exact enough between these places. Below the first it has lost 60**2
+# ulps, and five terms of its asymptotic series have not; above the second h(u) = u to 24 digits.
+_LOWER, _UPPER = -60.0, 10.0
 
 TAU_RELU = 1e-6
 """Smoothing of max(0, y) in standardised units: far below any improvement that matters."""
@@ -36,19 +36,16 @@ def log_h_reference(u: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
 
 def _log_h_and_slope(u: Tensor) -> tuple[Tensor, Tensor]:
     """log h(u) and its derivative Phi(u) / h(u)."""
-    # Each branch sees only arguments it can handle, so that no NaN enters through torch.where.
-    low = u < _UPPER
-    v = torch.where(low, u, _UPPER)
+    v = u.clamp(max=_UPPER)
     ratio = _SQRT_HALF_PI * torch.special.erfcx(-_SQRT_HALF * v)  # Phi(v) / phi(v)
-    # h / phi = 1 + v ratio, and for v -> -inf  1/v^2 - 3/v^4 + 15/v^6 - 105/v^8 + 945/v^10
+    # h / phi for v -> -inf:  1/v^2 - 3/v^4 + 15/v^6 - 105/v^8 + 945/v^10
     w = v.clamp(max=_LOWER).square().reciprocal()
     series = w * (1 + w * (-3 + w * (15 + w * (-105 + w * 945))))
     h_over_phi = torch.where(v < _LOWER, series, 1 + v * ratio)
-    value_low = h_over_phi.log() - 0.5 * v * v - _LOG_SQRT_2PI
-    t = torch.where(low, 0.0, u)
-    cdf = torch.special.ndtr(t)
-    h = torch.exp(-0.5 * t * t - _LOG_SQRT_2PI) + t * cdf
-    return torch.where(low, value_low, h.log()), torch.where(low, ratio / h_over_phi, cdf / h)
+    value = h_over_phi.log() - 0.5 * v * v - _LOG_SQRT_2PI
+    high = u.clamp(min=_UPPER)
+    value = torch.where(u > _UPPER, high.log(), value)
+    return value, torch.where(u > _UPPER, 1 / high, ratio / h_over_phi)
 
 
 class _LogH(torch.autograd.Function):

@@ -33,7 +33,7 @@ def _check_sobol(dimension: int, what: str) -> None:
 
 def sobol_points(
     bounds: Float[Tensor, "*r 2 d"], n: int, *, seed: seeds.Seed, replicates: int | None = None
-) -> Float[Tensor, "*r n d"]:
+) -> Float[Tensor, "*rr n d"]:
     """The first n points of a scrambled Sobol sequence in a box: an initial design.
 
     Args:
@@ -43,7 +43,7 @@ def sobol_points(
         replicates: R for independent designs ``R n d``; default: as the bounds have it.
 
     Returns:
-        Points in user units.
+        Points in user units, ``*r n d`` (``R n d`` with ``replicates=R``).
 
     Raises:
         DataError: bad bounds, n < 1, or replicates that contradict the bounds.

@@ -7,6 +7,7 @@ Taught in part_4/tutorial_01.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,18 +26,23 @@ class UnitCube:
 
     bounds: Float[Tensor, "*r 2 d"]
 
-    @property
+    @cached_property
+    def lower(self) -> Float[Tensor, "*r 1 d"]:
+        """Lower bounds."""
+        return self.bounds[..., :1, :]
+
+    @cached_property
     def width(self) -> Float[Tensor, "*r 1 d"]:
         """Upper minus lower bounds."""
         return self.bounds[..., 1:, :] - self.bounds[..., :1, :]
 
     def encode(self, X: Float[Tensor, "*b q d"]) -> Float[Tensor, "*b q d"]:
         """User units to the unit cube."""
-        return (X - self.bounds[..., :1, :]) / self.width
+        return (X - self.lower) / self.width
 
     def decode(self, U: Float[Tensor, "*b q d"]) -> Float[Tensor, "*b q d"]:
         """The unit cube to user units."""
-        return self.bounds[..., :1, :] + U * self.width
+        return self.lower + U * self.width
 
 
 @dataclass(frozen=True, eq=False)

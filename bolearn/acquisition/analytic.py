@@ -242,4 +242,5 @@ def moments(model: Surrogate, X: Tensor, who: str) -> tuple[Tensor, Tensor]:
             "X.unsqueeze(-2) for separate points, or qLogExpectedImprovement for a batch"
         )
     posterior = model.posterior(X)
-    return posterior.mean[..., 0, 0], posterior.variance[..., 0, 0].sqrt()
+    batch = X.shape[:-2]
+    return posterior.mean.reshape(batch), posterior.variance.reshape(batch).sqrt()

@@ -10,7 +10,7 @@ A new acquisition of the improvement family is a subclass of `LogMonteCarloAcqui
 Taught in part_4/tutorial_02 and part_5/tutorial_02.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -47,7 +47,10 @@ class LogMonteCarloAcquisition:
     Subclasses give `utility`. The maximum over q is smoothed so that every point keeps a gradient.
     """
 
+    # The model comes first and positionally everywhere, then what a subclass cannot do without
+    # (best_f); the rest by name.
     model: Surrogate
+    _: KW_ONLY
     sampler: Sampler = Sampler(128, seed=0)  # noqa: RUF009  frozen, hence safe to share
     objective: Objective = output(0)  # noqa: RUF009
     X_pending: Tensor | None = None
@@ -102,13 +105,7 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
     framework for efficient Monte-Carlo Bayesian optimization", NeurIPS 2020, arXiv:1910.06403.
     """
 
-    # The model comes first and positionally everywhere, then what the acquisition cannot do
-    # without; the template's defaults follow.
-    model: Surrogate
-    best_f: float | Tensor = float("nan")
-    sampler: Sampler = Sampler(128, seed=0)  # noqa: RUF009
-    objective: Objective = output(0)  # noqa: RUF009
-    X_pending: Tensor | None = None
+    best_f: float | Tensor
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))

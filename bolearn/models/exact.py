@@ -40,18 +40,25 @@ VARIANCE_FLOOR = 1e-14
 
 @dataclass(frozen=True, eq=False)
 class _Cache:
-    """What prediction needs; rows are replicates x outputs, flattened to b."""
+    """What prediction needs; rows b are replicates x outputs.
 
-    alpha: Tensor  # b n: K^-1 (y - c)
-    Linv: Tensor  # b n n: L^-1, with the rows of masked observations zeroed
+    The scale of the outputs is folded into alpha, Linv and the prior variance, the box into centre
+    and inverse: prediction is in user units without another pass over anything.
+    """
+
+    alpha: Tensor  # b n: s K^-1 (y - c)
+    Linv: Tensor  # b n n: s L^-1, with the rows of masked observations zeroed
     LinvT: Tensor  # b n n, contiguous
-    constant: Tensor | None  # b: the mean's constant; None for other means
-    stationary: Stationary | None  # rows of a plain kernel
-    centre: Tensor  # b 1 d: subtracted from inputs before scaling
-    Z: Tensor  # b n d: (X - centre) / lengthscale
+    constant: Tensor | None  # b 1 1: the mean's constant; None for other means
+    kind: str | None  # of a plain kernel; None for others
+    outputscale: Tensor | None  # b 1 1: of a plain kernel, if it has one
+    prior: Tensor  # b 1: prior variance of a plain kernel, squared user units
+    floor: Tensor  # b 1: no variance is smaller
+    centre: Tensor  # b 1 d: the middle of the observed inputs, user units
+    inverse: Tensor  # b 1 d: 1 / (width of the box x lengthscale)
+    Z: Tensor  # b n d: scaled observed inputs, (X - centre) inverse
     z2: Tensor  # b n: squared norms of Z
     jitter: Tensor  # b: relative jitter that K needed
-    L: Tensor  # b n n
 
 
 class ExactGP(nn.Module):
@@ -319,47 +326,32 @@ class ExactGP(nn.Module):
             lambda: self._joint(X, observation_noise),
         )
 
-    def _rows(self, X: Tensor) -> Tensor:
-        """``*batch q d`` in user units -> ``b t q d`` in the unit cube, rows b = replicates x m."""
-        r, (q, d) = self.batch_shape, X.shape[-2:]
-        U = self.cube.encode(X).reshape(-1, r.numel(), q, d).transpose(0, 1)
-        if self.num_outputs > 1:
-            U = U.repeat_interleave(self.num_outputs, dim=0)
-        return U
-
-    def _unrows(self, x: Tensor, batch: torch.Size) -> Tensor:
-        """``b t ...`` -> ``*batch m ...``."""
-        rest = x.shape[2:]
-        x = x.reshape(self.batch_shape.numel(), self.num_outputs, *x.shape[1:])
-        return x.movedim(2, 0).reshape(*batch, self.num_outputs, *rest)
-
     def _marginal(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
-        cache, U = self.cache(), self._rows(X)
-        if cache.stationary is not None and cache.constant is not None:
-            flat = U.reshape(U.shape[0], -1, U.shape[-1])
-            mean, variance = _Marginal.apply(flat, self, cache)  # type: ignore[no-untyped-call]
-            mean, variance = mean.view(U.shape[:-1]), variance.view(U.shape[:-1])
+        if self._closed_form():
+            mean, variance = _Marginal.apply(X, self)  # type: ignore[no-untyped-call]
         else:
-            mean, variance = marginal_reference(self, U)
-        batch = X.shape[:-2]
-        mean, variance = (self._unrows(v, batch).mT for v in (mean, variance))  # *batch q m
+            mean, variance = marginal_reference(self, X)
         if observation_noise:
-            variance = variance + self.noise_variance().mean(-1).unsqueeze(-2)
-        return self.outcome.decode(mean), variance * self.outcome.scale.square()
+            variance = variance + self._new_noise()
+        return mean, variance
 
     def _joint(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
-        cache, U = self.cache(), self._rows(X)
-        if cache.stationary is not None and cache.constant is not None:
-            mean, covariance = _Joint.apply(U, self, cache)  # type: ignore[no-untyped-call]
+        if self._closed_form():
+            mean, covariance = _Joint.apply(X, self)  # type: ignore[no-untyped-call]
         else:
-            mean, covariance = joint_reference(self, U)
-        batch = X.shape[:-2]
-        mean, covariance = self._unrows(mean, batch).mT, self._unrows(covariance, batch)
+            mean, covariance = joint_reference(self, X)
         if observation_noise:
-            noise = self.noise_variance().mean(-1)[..., None]
-            covariance = covariance + torch.diag_embed(noise.expand(*noise.shape[:-1], U.shape[2]))
-        scale = self.outcome.scale.square().mT.unsqueeze(-1)  # *r m 1 1
-        return self.outcome.decode(mean), covariance * scale
+            noise = self._new_noise().mT  # *r m 1
+            covariance = covariance + torch.diag_embed(noise.expand(*noise.shape[:-1], X.shape[-2]))
+        return mean, covariance
+
+    def _closed_form(self) -> bool:
+        cache = self.cache()
+        return cache.kind is not None and cache.constant is not None
+
+    def _new_noise(self) -> Float[Tensor, "*r 1 m"]:
+        """Noise variance of a new observation, in squared user units."""
+        return self.noise_variance().mean(-1).unsqueeze(-2) * self.outcome.scale.square()
 
     def cache(self) -> _Cache:
         """The cached algebra, recomputed when a hyperparameter has changed."""
@@ -371,44 +363,50 @@ class ExactGP(nn.Module):
         return self._cached[1]
 
     def _compute_cache(self) -> _Cache:
-        mask, y = self._mask_rows(), self.training_outputs()
-        X = self.training_inputs()
-        b, n, d = self.batch_shape.numel() * self.num_outputs, X.shape[-2], X.shape[-1]
-        K = gram(self.kernel, X).expand(*self.batch_shape, self.num_outputs, n, n)
-        A = mask_covariance(K, self.noise_variance(), self.observed.unsqueeze(-2)).reshape(b, n, n)
-        x = X.expand(*self.batch_shape, self.num_outputs, n, d).reshape(b, n, d)
-        factor = psd_cholesky(A, x)
-        residual = torch.where(mask, (y - self.mean(X)).reshape(b, n), 0.0)
+        lead, (n, d) = (*self.batch_shape, self.num_outputs), self.X.shape[-2:]
+        b = math.prod(lead)
+        X, observed = self.training_inputs(), self.observed.unsqueeze(-2)
+        mask = observed.expand(*lead, n).reshape(b, n)
+        x = X.expand(*lead, n, d).reshape(b, n, d)
+        A = mask_covariance(
+            gram(self.kernel, X).expand(*lead, n, n), self.noise_variance(), observed
+        )
+        factor = psd_cholesky(A.reshape(b, n, n), x)
+        scale = self.outcome.scale.reshape(b, 1)
+        y = (self.training_outputs() - self.mean(X)).expand(*lead, n).reshape(b, n)
         eye = torch.eye(n, dtype=x.dtype, device=x.device).expand(b, n, n)
         Linv = torch.linalg.solve_triangular(factor.L, eye, upper=False)
         Linv = torch.where(mask.unsqueeze(-1), Linv, 0.0)
-        alpha = (Linv.mT @ (Linv @ residual.unsqueeze(-1))).squeeze(-1)
-        constant = self.mean.constant.reshape(b) if type(self.mean) is ConstantMean else None
-        kernel = self.stationary()
-        centre = (x * mask.unsqueeze(-1)).sum(-2, keepdim=True) / mask.sum(-1)[:, None, None]
-        Z = x - centre
-        if kernel is not None:
-            scale = None if kernel.outputscale is None else kernel.outputscale.reshape(b)
-            kernel = Stationary(kernel.kind, kernel.lengthscale.reshape(b, d).contiguous(), scale)
-            Z = Z / kernel.lengthscale.unsqueeze(-2)
+        # a = L^-T L^-1 (y - c)
+        alpha = (Linv.mT @ (Linv @ torch.where(mask, y, 0.0).unsqueeze(-1))).squeeze(-1) * scale
+        Linv = Linv * scale.unsqueeze(-1)
+        constant = None
+        if type(self.mean) is ConstantMean:
+            constant = self.mean.constant.reshape(b, 1) * scale + self.outcome.shift.reshape(b, 1)
+        plain = self.stationary()
+        width = self.cube.width.unsqueeze(-3).expand(*lead, 1, d).reshape(b, 1, d)
+        corner = self.bounds[..., :1, :].unsqueeze(-3).expand(*lead, 1, d).reshape(b, 1, d)
+        middle = (x * mask.unsqueeze(-1)).sum(-2, keepdim=True) / mask.sum(-1)[:, None, None]
+        lengthscale = 1.0 if plain is None else plain.lengthscale.reshape(b, 1, d)
+        Z = (x - middle) / lengthscale
+        outputscale = None if plain is None else plain.outputscale
+        if outputscale is not None:
+            outputscale = outputscale.reshape(b, 1, 1)
         return _Cache(
             alpha=alpha,
             Linv=Linv,
             LinvT=Linv.mT.contiguous(),
-            constant=constant,
-            stationary=kernel,
-            centre=centre,
+            constant=None if constant is None else constant.unsqueeze(-1),
+            kind=None if plain is None else plain.kind,
+            outputscale=outputscale,
+            prior=scale.square() * (1.0 if outputscale is None else outputscale.squeeze(-1)),
+            floor=VARIANCE_FLOOR * scale.square(),
+            centre=corner + middle * width,
+            inverse=1 / (width * lengthscale),
             Z=Z,
             z2=Z.square().sum(-1),
             jitter=factor.jitter,
-            L=factor.L,
         )
-
-    def _mask_rows(self) -> Tensor:
-        """``observed`` for each row b: ``b n``."""
-        n = self.X.shape[-2]
-        mask = self.observed.unsqueeze(-2).expand(*self.batch_shape, self.num_outputs, n)
-        return mask.reshape(-1, n)
 
     def extra_repr(self) -> str:
         """The data's shape."""
@@ -504,143 +502,167 @@ def log_likelihood_by_output(
 # -- prediction: reference first, then the closed form -------------------------------------------
 
 
-def _cross(model: ExactGP, U: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """mean ``b p``, k(U, X) ``b p n`` for points ``b p d``; any kernel, through autograd."""
-    lead, X = (*model.batch_shape, model.num_outputs), model.training_inputs()
-    points = U.reshape(*lead, *U.shape[1:])
-    K = gram(model.kernel, points, X).reshape(U.shape[0], U.shape[1], -1)
-    return model.mean(points).reshape(U.shape[:2]), K, points
+def _to_rows(model: ExactGP, X: Float[Tensor, "*batch q d"]) -> Float[Tensor, "b t q d"]:
+    """Points by rows b = replicates x outputs; t counts the leading part of ``*batch``."""
+    rows = X.reshape(-1, model.batch_shape.numel(), *X.shape[-2:]).transpose(0, 1)
+    return rows if model.num_outputs == 1 else rows.repeat_interleave(model.num_outputs, dim=0)
 
 
-def marginal_reference(model: ExactGP, U: Float[Tensor, "b t q d"]) -> tuple[Tensor, Tensor]:
-    """Standardised mean and variance, each ``b t q``, for any kernel; the fast path's oracle."""
-    cache, flat = model.cache(), U.reshape(U.shape[0], -1, U.shape[-1])
-    prior_mean, K, points = _cross(model, flat)
-    mean = prior_mean + (K @ cache.alpha.unsqueeze(-1)).squeeze(-1)
-    V = K @ cache.LinvT  # V = k(x, X) L^-T
-    prior = model.kernel(points, diag=True).reshape(flat.shape[:2])
-    variance = (prior - V.square().sum(-1)).clamp(min=VARIANCE_FLOOR)
-    return mean.view(U.shape[:-1]), variance.view(U.shape[:-1])
+def _from_rows(model: ExactGP, v: Tensor, batch: torch.Size) -> Tensor:
+    """``b t ...`` -> ``*batch m ...``."""
+    v = v.reshape(model.batch_shape.numel(), model.num_outputs, *v.shape[1:])
+    return v.movedim(2, 0).reshape(*batch, model.num_outputs, *v.shape[3:])
 
 
-def joint_reference(model: ExactGP, U: Float[Tensor, "b t q d"]) -> tuple[Tensor, Tensor]:
-    """Standardised mean ``b t q`` and covariance ``b t q q`` for any kernel; the oracle."""
-    cache, (b, t, q, d) = model.cache(), U.shape
-    prior_mean, K, _ = _cross(model, U.reshape(b, t * q, d))
-    mean = prior_mean + (K @ cache.alpha.unsqueeze(-1)).squeeze(-1)
-    V = (K @ cache.LinvT).view(b, t, q, -1)
-    lead = (*model.batch_shape, model.num_outputs)
-    # gpytorch wants its batch axes outermost to the right: t goes in front of them
-    sets = U.reshape(*lead, t, q, d).movedim(len(lead), 0)
-    prior = gram(model.kernel, sets).movedim(0, len(lead)).reshape(b, t, q, q)
-    return mean.view(b, t, q), prior - V @ V.mT
+def _into_rows(model: ExactGP, g: Tensor, trailing: int) -> Tensor:
+    """``*batch m q ...`` with ``trailing`` axes from q on -> ``b (t q) ...``."""
+    R, m, rest = model.batch_shape.numel(), model.num_outputs, g.shape[g.ndim - trailing :]
+    g = g.reshape(-1, R, m, *rest).movedim(0, 2)
+    return g.reshape(R * m, -1, *rest[1:])
 
 
-def _kernel_to_training(cache: _Cache, Zq: Tensor) -> tuple[Tensor, Tensor]:
-    """k and H between scaled points ``b p d`` and the training inputs, each ``b p n``."""
-    assert cache.stationary is not None
+def _moments_reference(model: ExactGP, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Points for the kernel ``t *r m q d``, user-unit mean and V = k s L^-T, both ``b t q ...``."""
+    cache, rows = model.cache(), _to_rows(model, X)
+    lead, (b, t, q, d) = (*model.batch_shape, model.num_outputs), rows.shape
+    # gpytorch wants its own batch axes last among the batch axes: t goes in front of them
+    points = rows.transpose(0, 1).reshape(t, *model.batch_shape, model.num_outputs, q, d)
+    box = model.bounds.unsqueeze(-3)
+    points = (points - box[..., :1, :]) / (box[..., 1:, :] - box[..., :1, :])
+    K = gram(model.kernel, points, model.training_inputs()).expand(t, *lead, q, -1)
+    K = K.reshape(t, b, q, -1).transpose(0, 1)
+    prior_mean = model.mean(points).expand(t, *lead, q).reshape(t, b, q).transpose(0, 1)
+    scale, shift = (v.reshape(b, 1, 1) for v in (model.outcome.scale, model.outcome.shift))
+    mean = prior_mean * scale + shift + (K @ cache.alpha[:, None, :, None]).squeeze(-1)
+    return points, mean, K @ cache.LinvT.unsqueeze(1)
+
+
+def marginal_reference(
+    model: ExactGP, X: Float[Tensor, "*batch q d"]
+) -> tuple[Float[Tensor, "*batch q m"], Float[Tensor, "*batch q m"]]:
+    """Mean and variance for any kernel, through autograd; the closed form's oracle."""
+    points, mean, V = _moments_reference(model, X)
+    b, t, q = mean.shape
+    scale = model.outcome.scale.reshape(b, 1, 1).square()
+    prior = model.kernel(points, diag=True).expand(points.shape[:-1]).reshape(t, b, q)
+    variance = prior.transpose(0, 1) * scale - V.square().sum(-1)
+    variance = torch.maximum(variance, model.cache().floor.unsqueeze(-1))
+    return _from_rows(model, mean, X.shape[:-2]).mT, _from_rows(model, variance, X.shape[:-2]).mT
+
+
+def joint_reference(
+    model: ExactGP, X: Float[Tensor, "*batch q d"]
+) -> tuple[Float[Tensor, "*batch q m"], Float[Tensor, "*batch m q q"]]:
+    """Mean and covariances for any kernel, through autograd; the closed form's oracle."""
+    points, mean, V = _moments_reference(model, X)
+    b, t, q = mean.shape
+    scale = model.outcome.scale.reshape(b, 1, 1, 1).square()
+    prior = gram(model.kernel, points).expand(*points.shape[:-1], q).reshape(t, b, q, q)
+    covariance = prior.transpose(0, 1) * scale - V @ V.mT
+    return _from_rows(model, mean, X.shape[:-2]).mT, _from_rows(model, covariance, X.shape[:-2])
+
+
+def _cross(model: ExactGP, X: Tensor) -> tuple[_Cache, Tensor, Tensor, Tensor, Tensor]:
+    """Scaled points, k, H and V = k s L^-T for ``*batch q d``, all ``b (t q) ...``; and the mean."""
+    cache = model.cache()
+    assert cache.kind is not None and cache.constant is not None
+    rows = _to_rows(model, X)
+    Zq = (rows.reshape(rows.shape[0], -1, rows.shape[-1]) - cache.centre) * cache.inverse
     squares = Zq.square().sum(-1, keepdim=True) + cache.z2.unsqueeze(-2)
     r2 = torch.baddbmm(squares, Zq, cache.Z.mT, alpha=-2).clamp_(min=0)
-    k, h = correlation(cache.stationary.kind, r2)
-    return _scaled(cache, k, h)
+    k, h = correlation(cache.kind, r2)
+    if cache.outputscale is not None:
+        k, h = k * cache.outputscale, h * cache.outputscale
+    mean = torch.baddbmm(cache.constant, k, cache.alpha.unsqueeze(-1)).squeeze(-1)  # c + k a
+    return cache, Zq, h, torch.bmm(k, cache.LinvT), mean
 
 
-def _scaled(cache: _Cache, k: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    assert cache.stationary is not None
-    if cache.stationary.outputscale is None:
-        return k, h
-    scale = cache.stationary.outputscale.view(-1, *(1,) * (k.ndim - 1))
-    return k * scale, h * scale
-
-
-def _pull_to_points(cache: _Cache, Zq: Tensor, M: Tensor) -> Tensor:
-    """sum_j M_ij (z_j - z_i): the gradient in scaled points of a weight M on k, with M = w o H."""
-    return torch.baddbmm(M.sum(-1, keepdim=True) * -Zq, M, cache.Z)
+def _to_points(model: ExactGP, cache: _Cache, g_Z: Tensor, X: Tensor) -> Tensor:
+    """Gradient in scaled points, ``b (t q) d`` -> gradient in user units, ``*batch q d``."""
+    g = g_Z * cache.inverse
+    R, (q, d) = model.batch_shape.numel(), X.shape[-2:]
+    if model.num_outputs > 1:
+        g = g.view(R, model.num_outputs, -1, d).sum(1)
+    return g.view(R, -1, q, d).transpose(0, 1).reshape(X.shape)
 
 
 class _Marginal(torch.autograd.Function):
-    """Mean and variance at ``b p d`` with one analytic pullback instead of some forty nodes."""
+    """Mean and variance ``*batch q m``, with one analytic pullback instead of some forty nodes."""
 
     @staticmethod
-    def forward(ctx: Any, U: Tensor, model: ExactGP, cache: _Cache) -> tuple[Tensor, Tensor]:
-        assert cache.stationary is not None and cache.constant is not None
-        Zq = (U - cache.centre) / cache.stationary.lengthscale.unsqueeze(-2)
-        k, h = _kernel_to_training(cache, Zq)
-        # mean = c + k a
-        mean = torch.baddbmm(cache.constant.view(-1, 1, 1), k, cache.alpha.unsqueeze(-1))[..., 0]
-        V = torch.bmm(k, cache.LinvT)  # V = k L^-T
-        scale = cache.stationary.outputscale
-        prior = 1.0 if scale is None else scale.unsqueeze(-1)
-        variance = prior - V.square().sum(-1)
-        floored = variance < VARIANCE_FLOOR
+    def forward(ctx: Any, X: Tensor, model: ExactGP) -> tuple[Tensor, Tensor]:
+        cache, Zq, h, V, mean = _cross(model, X)
+        variance = cache.prior - V.square().sum(-1)
+        floored = variance < cache.floor
+        variance = torch.where(floored, cache.floor, variance)
         ctx.model, ctx.cache = model, cache
-        ctx.save_for_backward(U, Zq, h, V, floored)
-        return mean, variance.clamp_(min=VARIANCE_FLOOR)
+        ctx.save_for_backward(X, Zq, h, V, floored)
+        shape = (len(mean), -1, X.shape[-2])
+        return (
+            _from_rows(model, mean.view(shape), X.shape[:-2]).mT,
+            _from_rows(model, variance.view(shape), X.shape[:-2]).mT,
+        )
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        U, Zq, h, V, floored = ctx.saved_tensors
-        cache: _Cache = ctx.cache
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        X, Zq, h, V, floored = ctx.saved_tensors
+        model, cache = ctx.model, ctx.cache
         if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the reference
-            outputs = (x.squeeze(-2) for x in marginal_reference(ctx.model, U.unsqueeze(-2)))
-            (slow,) = torch.autograd.grad(tuple(outputs), U, grads, create_graph=True)
-            return slow, None, None
-        assert cache.stationary is not None
-        g_mean, g_var = grads[0], torch.where(floored, 0.0, grads[1])
-        # dk = g_mean a + 2 g_var-weighted V pulled back through L^-1
-        g_k = torch.bmm(V * (-2 * g_var).unsqueeze(-1), cache.Linv)
-        g_k.addcmul_(g_mean.unsqueeze(-1), cache.alpha.unsqueeze(-2))
-        g_Z = _pull_to_points(cache, Zq, g_k.mul_(h))
-        return g_Z / cache.stationary.lengthscale.unsqueeze(-2), None, None
+            outputs = marginal_reference(model, X)
+            (slow,) = torch.autograd.grad(outputs, X, grads, create_graph=True)
+            return slow, None
+        g_mean, g_variance = (_into_rows(model, g.mT, 1).unsqueeze(-1) for g in grads)
+        g_variance = torch.where(floored.unsqueeze(-1), 0.0, g_variance)
+        # mean = c + k a, variance = prior - |V|^2 with V = k s L^-T
+        g_k = torch.bmm(V * (-2 * g_variance), cache.Linv)
+        g_k = g_k.addcmul_(g_mean, cache.alpha.unsqueeze(-2)).mul_(h)
+        return _to_points(model, cache, _pull(cache.Z, Zq, g_k), X), None
 
 
 class _Joint(torch.autograd.Function):
-    """Mean ``b t q`` and covariance ``b t q q`` at ``b t q d``, with one analytic pullback."""
+    """Mean ``*batch q m`` and covariances ``*batch m q q``, with one analytic pullback."""
 
     @staticmethod
-    def forward(ctx: Any, U: Tensor, model: ExactGP, cache: _Cache) -> tuple[Tensor, Tensor]:
-        assert cache.stationary is not None and cache.constant is not None
-        b, t, q, d = U.shape
-        ell = cache.stationary.lengthscale.unsqueeze(-2)
-        Zq = (U.reshape(b, t * q, d) - cache.centre) / ell
-        k, h = _kernel_to_training(cache, Zq)
-        mean = torch.baddbmm(cache.constant.view(-1, 1, 1), k, cache.alpha.unsqueeze(-1))[..., 0]
-        V = torch.bmm(k, cache.LinvT)
-        # prior covariance among the q points themselves
-        sets, blocks = Zq.view(b * t, q, d), V.view(b * t, q, -1)
+    def forward(ctx: Any, X: Tensor, model: ExactGP) -> tuple[Tensor, Tensor]:
+        cache, Zq, h, V, mean = _cross(model, X)
+        (b, n), (q, d) = V.shape[::2], X.shape[-2:]
+        sets, blocks = Zq.view(-1, q, d), V.view(-1, q, n)
         norms = sets.square().sum(-1)
-        squares = norms.unsqueeze(-1) + norms.unsqueeze(-2)
-        r2 = torch.baddbmm(squares, sets, sets.mT, alpha=-2).clamp_(min=0)
+        r2 = torch.baddbmm(
+            norms.unsqueeze(-1) + norms.unsqueeze(-2), sets, sets.mT, alpha=-2
+        ).clamp_(min=0)
         r2.diagonal(dim1=-2, dim2=-1).zero_()
-        kq, hq = (x.view(b, t, q, q) for x in correlation(cache.stationary.kind, r2))
-        kq, hq = _scaled(cache, kq, hq)
-        covariance = torch.baddbmm(kq.view(b * t, q, q), blocks, blocks.mT, alpha=-1)
+        kq, hq = correlation(cache.kind, r2)
+        prior = cache.prior.repeat_interleave(len(sets) // b, dim=0).unsqueeze(-1)
+        kq, hq = kq * prior, hq * prior
+        covariance = torch.baddbmm(kq, blocks, blocks.mT, alpha=-1)  # k(x, x') - V V^T
         ctx.model, ctx.cache = model, cache
-        ctx.save_for_backward(U, Zq, h, V, hq.view(b * t, q, q))
-        return mean.view(b, t, q), covariance.view(b, t, q, q)
+        ctx.save_for_backward(X, Zq, h, V, hq)
+        return (
+            _from_rows(model, mean.view(b, -1, q), X.shape[:-2]).mT,
+            _from_rows(model, covariance.view(b, -1, q, q), X.shape[:-2]),
+        )
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        U, Zq, h, V, hq = ctx.saved_tensors
-        cache: _Cache = ctx.cache
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        X, Zq, h, V, hq = ctx.saved_tensors
+        model, cache = ctx.model, ctx.cache
         if torch.is_grad_enabled():
-            (slow,) = torch.autograd.grad(
-                joint_reference(ctx.model, U), U, grads, create_graph=True
-            )
-            return slow, None, None
-        assert cache.stationary is not None
-        b, t, q, d = U.shape
-        g_mean = grads[0].reshape(b, t * q, 1)
-        g_cov = grads[1].reshape(b * t, q, q)
-        both = g_cov + g_cov.mT
-        # covariance = kq - V V^T
-        g_V = torch.bmm(both, V.view(b * t, q, -1)).neg_().view(b, t * q, -1)
-        g_k = torch.bmm(g_V, cache.Linv).addcmul_(g_mean, cache.alpha.unsqueeze(-2))
-        g_Z = _pull_to_points(cache, Zq, g_k.mul_(h)).view(b * t, q, d)
-        M, sets = both * hq, Zq.view(b * t, q, d)
-        g_Z = g_Z + torch.baddbmm(M.sum(-1, keepdim=True) * -sets, M, sets)
-        return (
-            (g_Z.view(b, t * q, d) / cache.stationary.lengthscale.unsqueeze(-2)).view(b, t, q, d),
-            None,
-            None,
-        )
+            outputs = joint_reference(model, X)
+            (slow,) = torch.autograd.grad(outputs, X, grads, create_graph=True)
+            return slow, None
+        (b, n), (q, d) = V.shape[::2], X.shape[-2:]
+        g_mean = _into_rows(model, grads[0].mT, 1).unsqueeze(-1)
+        g_covariance = _into_rows(model, grads[1], 2).view(-1, q, q)
+        both = g_covariance + g_covariance.mT
+        g_V = torch.bmm(both, V.view(-1, q, n)).neg_().view(b, -1, n)
+        g_k = torch.bmm(g_V, cache.Linv).addcmul_(g_mean, cache.alpha.unsqueeze(-2)).mul_(h)
+        g_Z = _pull(cache.Z, Zq, g_k)
+        sets = Zq.view(-1, q, d)
+        g_Z = g_Z + _pull(sets, sets, both * hq).view(g_Z.shape)
+        return _to_points(model, cache, g_Z, X), None
+
+
+def _pull(Z: Tensor, Zq: Tensor, M: Tensor) -> Tensor:
+    """sum_j M_ij (z_j - z_i): gradient in points z_i of kernel values weighted by M / H."""
+    return torch.baddbmm(M.sum(-1, keepdim=True) * -Zq, M, Z)

@@ -80,17 +80,20 @@ class Minimum:
 
 @dataclass(eq=False)
 class _State:
-    """All rows still in the batch; every field has them first."""
+    """All rows still in the batch, in the *last* axis of every field.
+
+    Sums over the D variables then add up contiguous rows, which is twice as fast as the other way.
+    """
 
     rows: Tensor  # k: which problem
-    x: Tensor  # k D
+    x: Tensor  # D k
     f: Tensor  # k
-    g: Tensor  # k D
-    S: Tensor  # k memory D: accepted steps, newest last; zeros where there is none
-    Y: Tensor  # k memory D: changes of the gradient along them
-    lower: Tensor  # k D
-    upper: Tensor  # k D
-    p: Tensor  # k D: search direction
+    g: Tensor  # D k
+    S: Tensor  # memory D k: accepted steps, newest last; zeros where there is none
+    Y: Tensor  # memory D k: changes of the gradient along them
+    lower: Tensor  # D k
+    upper: Tensor  # D k
+    p: Tensor  # D k: search direction
     t: Tensor  # k: step length
     fresh: Tensor  # k: no pair in memory yet
     halvings: Tensor  # k: rejected steps since the last accepted one
@@ -99,7 +102,8 @@ class _State:
     status: Tensor  # k
 
     def take(self, keep: Tensor) -> "_State":
-        return _State(*(getattr(self, field.name)[keep] for field in fields(self)))
+        """The state of some rows."""
+        return _State(*(getattr(self, field.name)[..., keep] for field in fields(self)))
 
 
 def minimize(
@@ -154,12 +158,12 @@ def minimize(
     if (low > high).any():
         raise DataError("bounds: expected lower <= upper everywhere; swap them where they cross")
     rows = torch.arange(N, device=x0.device)
-    x = torch.clamp(x0.detach(), low, high)
-    f, g = fun(x, rows)
+    x = torch.clamp(x0.detach().T, low, high)
+    f, g = _evaluate(fun, x, rows)
     evaluations, points = 1, N
-    bad = ~(torch.isfinite(f) & torch.isfinite(g).all(-1))
-    g = torch.where(bad.unsqueeze(-1), 0.0, g)
-    memory = x.new_zeros(N, 1, D)
+    bad = ~(torch.isfinite(f) & torch.isfinite(g).all(0))
+    g = torch.where(bad, 0.0, g)
+    memory = x.new_zeros(1, D, N)
     p = _direction(x, g, memory, memory, low, high, max_step)
     zero = torch.zeros_like(f)
     flat = _projected_gradient(x, g, low, high) <= gtol
@@ -181,10 +185,9 @@ def minimize(
         status=torch.where(bad, BAD_START, torch.where(flat, GRADIENT, RUNNING)),
     )
     ended: list[_State] = []
-    since_look = _LOOK_EVERY - 1
+    since_look = _LOOK_EVERY
     while True:
-        since_look += 1
-        if since_look >= _LOOK_EVERY:
+        if since_look == _LOOK_EVERY:
             since_look = 0
             running = state.status == RUNNING
             if not running.all():
@@ -192,18 +195,19 @@ def minimize(
                 state = state.take(running)
                 if not len(state.rows):
                     break
-        trial = torch.clamp(state.x + state.t.unsqueeze(-1) * state.p, state.lower, state.upper)
-        f_trial, g_trial = fun(trial, state.rows)
+        since_look += 1
+        trial = torch.clamp(state.x + state.t * state.p, state.lower, state.upper)
+        f_trial, g_trial = _evaluate(fun, trial, state.rows)
         evaluations, points = evaluations + 1, points + len(state.rows)
         state = _advance(state, trial, f_trial, g_trial, gtol, ftol, max_iter, max_step)
     order = torch.cat([part.rows for part in ended]).argsort()
 
     def gather(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in ended])[order]
+        return torch.cat([getattr(part, name) for part in ended], dim=-1)[..., order]
 
     x, g, status = gather("x"), gather("g"), gather("status")
     return Minimum(
-        x=x,
+        x=x.T.contiguous(),
         value=torch.where(status == BAD_START, torch.nan, gather("f")),
         gradient=_projected_gradient(x, g, low, high),
         status=status,
@@ -213,11 +217,17 @@ def minimize(
     )
 
 
+def _evaluate(fun: Objective, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Values ``k`` and gradients ``D k`` at ``x: D k``."""
+    f, g = fun(x.T, rows)
+    return f, g.T.contiguous()
+
+
 def _bound(bound: Tensor | None, default: float, x0: Tensor) -> Tensor:
     if bound is None:
-        return torch.full_like(x0, default)
+        return torch.full_like(x0.T, default)
     try:
-        return bound.to(x0).expand_as(x0)
+        return bound.to(x0).expand_as(x0).T.contiguous()
     except RuntimeError:
         raise ShapeError(
             f"bounds: expected something that broadcasts to {tuple(x0.shape)}, "
@@ -227,11 +237,16 @@ def _bound(bound: Tensor | None, default: float, x0: Tensor) -> Tensor:
 
 def _projected_gradient(x: Tensor, g: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     """Largest entry of project(x - g) - x: zero exactly at a stationary point of the box."""
-    return (torch.clamp(x - g, lower, upper) - x).abs().amax(-1)
+    return (torch.clamp(x - g, lower, upper) - x).abs().amax(0)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product over the variables."""
+    return (a * b).sum(-2)
 
 
 def _first_length(p: Tensor, first_step: float) -> Tensor:
-    longest = p.abs().amax(-1).clamp(min=torch.finfo(p.dtype).tiny)
+    longest = p.abs().amax(0).clamp(min=torch.finfo(p.dtype).tiny)
     return (first_step / longest).clamp(max=1.0)
 
 
@@ -239,17 +254,15 @@ def _direction(
     x: Tensor, g: Tensor, S: Tensor, Y: Tensor, lower: Tensor, upper: Tensor, max_step: float
 ) -> Tensor:
     """Quasi-Newton direction on the free variables, no entry longer than max_step."""
-    held = ((x <= lower) & (g > 0)) | ((x >= upper) & (g < 0))
-    free = (~held).to(x.dtype)
+    at_lower, at_upper = x <= lower, x >= upper
+    free = (~((at_lower & (g > 0)) | (at_upper & (g < 0)))).to(x.dtype)
     g_free = g * free
-    p = -_two_loops(g_free, S * free.unsqueeze(-2), Y * free.unsqueeze(-2))
+    p = -_two_loops(g_free, S * free, Y * free)
     # The memory may push a variable out of the box that the gradient alone would not: hold it.
-    outward = ((x <= lower) & (p < 0)) | ((x >= upper) & (p > 0))
-    p = torch.where(outward, 0.0, p)
-    slope = (p * g_free).sum(-1, keepdim=True)
-    size = (p.square().sum(-1, keepdim=True) * g_free.square().sum(-1, keepdim=True)).sqrt()
-    p = torch.where(slope < -1e-10 * size, p, -g_free)
-    return p / (p.abs().amax(-1, keepdim=True) / max_step).clamp(min=1.0)
+    p = torch.where((at_lower & (p < 0)) | (at_upper & (p > 0)), 0.0, p)
+    descends = _dot(p, g_free) < -1e-10 * (_dot(p, p) * _dot(g_free, g_free)).sqrt()
+    p = torch.where(descends, p, -g_free)
+    return p / (p.abs().amax(0) / max_step).clamp(min=1.0)
 
 
 def _two_loops(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
@@ -257,43 +270,42 @@ def _two_loops(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
 
     Source: Nocedal & Wright 2006, algorithm 7.4.
     """
-    sy, yy = torch.linalg.vecdot(S, Y), torch.linalg.vecdot(Y, Y)
-    usable = sy > 1e-9 * (torch.linalg.vecdot(S, S) * yy).sqrt()
-    rho = torch.where(usable, 1 / sy, 0.0).unsqueeze(-1)
-    pairs = list(zip(S.unbind(-2), Y.unbind(-2), rho.unbind(-2), strict=True))
+    sy, yy = _dot(S, Y), _dot(Y, Y)
+    usable = sy > 1e-9 * (_dot(S, S) * yy).sqrt()
+    rho = torch.where(usable, 1 / sy, 0.0)
+    pairs = list(zip(S.unbind(0), Y.unbind(0), rho.unbind(0), strict=True))
     q, alphas = g, []
     for step, change, weight in reversed(pairs):
-        alpha = weight * torch.linalg.vecdot(step, q).unsqueeze(-1)
+        alpha = weight * _dot(step, q)
         alphas.append(alpha)
         q = torch.addcmul(q, alpha, change, value=-1)
     r = q * _newest_scale(sy, yy, usable)
     for (step, change, weight), alpha in zip(pairs, reversed(alphas), strict=True):
-        beta = weight * torch.linalg.vecdot(change, r).unsqueeze(-1)
-        r = torch.addcmul(r, alpha - beta, step)
+        r = torch.addcmul(r, alpha - weight * _dot(change, r), step)
     return r
+
+
+def _newest_scale(sy: Tensor, yy: Tensor, usable: Tensor) -> Tensor:
+    """s.y / y.y of the newest usable pair of each row; 1 where there is none."""
+    order = torch.arange(1, len(usable) + 1, device=usable.device).unsqueeze(-1)
+    newest = (usable * order).argmax(0, keepdim=True)
+    ratio = (sy.gather(0, newest) / yy.gather(0, newest)).squeeze(0)
+    return torch.where(usable.any(0), ratio, 1.0)
 
 
 def _push(memory: Tensor, new: Tensor, push: Tensor) -> Tensor:
     """Append to the memory of the rows that ask for it; the memory grows up to its limit."""
     old = memory
-    if memory.shape[1] < _MEMORY:
-        old = torch.cat([torch.zeros_like(memory[:, :1]), memory], dim=1)
-    return torch.where(push, torch.cat([old[:, 1:], new.unsqueeze(1)], dim=1), old)
-
-
-def _newest_scale(sy: Tensor, yy: Tensor, usable: Tensor) -> Tensor:
-    """s.y / y.y of the newest usable pair, ``k 1``; 1 where there is none."""
-    order = torch.arange(1, usable.shape[-1] + 1, device=usable.device)
-    newest = (usable * order).argmax(-1, keepdim=True)
-    ratio = sy.gather(-1, newest) / yy.gather(-1, newest)
-    return torch.where(usable.any(-1, keepdim=True), ratio, 1.0)
+    if len(memory) < _MEMORY:
+        old = torch.cat([torch.zeros_like(memory[:1]), memory])
+    return torch.where(push, torch.cat([old[1:], new.unsqueeze(0)]), old)
 
 
 def _hit(s: _State) -> Tensor:
     """Step length at which the first variable of each row reaches a bound, ``k``."""
     wall = torch.where(s.p > 0, s.upper, s.lower)
     moving = (s.p != 0) & (wall != s.x)
-    return torch.where(moving, (wall - s.x) / s.p, torch.inf).amin(-1)
+    return torch.where(moving, (wall - s.x) / s.p, torch.inf).amin(0)
 
 
 def _advance(
@@ -309,27 +321,23 @@ def _advance(
     """Judge the trial points, remember curvature, choose each row's next direction and step."""
     running = s.status == RUNNING
     step = trial - s.x
-    slope = (s.g * step).sum(-1)
+    slope = _dot(s.g, step)
     # NaN compares false: a trial that is not finite is simply not accepted.
     accepted = (f_trial <= s.f + _ARMIJO * slope) & (slope < 0) & running
-    accepted = accepted & torch.isfinite(g_trial).all(-1)
-    took = accepted.unsqueeze(-1)
+    accepted = accepted & torch.isfinite(g_trial).all(0)
 
     y = g_trial - s.g
-    sy = (step * y).sum(-1)
-    curved = accepted & (sy > 1e-9 * (step.square().sum(-1) * y.square().sum(-1)).sqrt())
-    push = curved[:, None, None]
-    S, Y = _push(s.S, step, push), _push(s.Y, y, push)
+    curved = accepted & (_dot(step, y) > 1e-9 * (_dot(step, step) * _dot(y, y)).sqrt())
+    S, Y = _push(s.S, step, curved), _push(s.Y, y, curved)
 
-    gain = s.f - f_trial
     level = ftol * s.f.abs().clamp(min=1.0)
-    small = gain <= level
+    small = s.f - f_trial <= level
     # One full step that gains nothing counts, of shortened ones it takes two in a row.
     weight = torch.where(s.t >= 1, 2.0, 1.0)
     flat = torch.where(accepted, torch.where(small, s.flat + weight, 0.0), s.flat)
     # Rejected although it promised less than rounding can show: nothing is left to gain.
     flat = torch.where(~accepted & (slope < 0) & (-slope <= level), 2.0, flat)
-    x, g = torch.where(took, trial, s.x), torch.where(took, g_trial, s.g)
+    x, g = torch.where(accepted, trial, s.x), torch.where(accepted, g_trial, s.g)
     f = torch.where(accepted, f_trial, s.f)
 
     # A rejected step: minimise the parabola through f, slope and the trial value.
@@ -341,16 +349,15 @@ def _advance(
     t = torch.where(accepted, 1.0, shorter)
     halvings = torch.where(accepted, 0.0, s.halvings + 1)
     # No step works: forget the memory and try steepest descent once before giving up.
-    tiny = s.p.abs().amax(-1) * t < 1e-14
+    tiny = s.p.abs().amax(0) * t < 1e-14
     stuck = running & ~accepted & ((halvings >= _MAX_HALVINGS) | tiny)
     reset = stuck & ~s.fresh
-    forget = reset[:, None, None]
-    S, Y = torch.where(forget, 0.0, S), torch.where(forget, 0.0, Y)
+    S, Y = torch.where(reset, 0.0, S), torch.where(reset, 0.0, Y)
     p = _direction(x, g, S, Y, s.lower, s.upper, max_step)
-    p = torch.where((accepted | reset).unsqueeze(-1), p, s.p)
+    p = torch.where(accepted | reset, p, s.p)
     t = torch.where(reset, _first_length(p, 1e-3 * max_step), t)
     # Descent without curvature: nothing says that the step was long enough, so take longer ones.
-    longest = max_step / p.abs().amax(-1).clamp(min=torch.finfo(p.dtype).tiny)
+    longest = max_step / p.abs().amax(0).clamp(min=torch.finfo(p.dtype).tiny)
     longer = torch.minimum(4 * s.t.clamp(min=1.0), longest)
     t = torch.where(accepted & ~curved, longer, t)
 
