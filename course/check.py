@@ -161,7 +161,7 @@ def _source_findings(tutorial: Tutorial, where: str) -> Iterator[Finding]:
     for id in sorted(declared - set(marked)):
         problem = f"never shows exercise {id} of {tutorial.exercises.name}"
         yield Finding(where, problem, f"add a code cell `# exercise: {id}`, or remove the exercise")
-    yield from _length_findings(tutorial, where, cells)
+    yield from dict.fromkeys(_length_findings(tutorial, where))  # once for both variants
 
 
 def _code_problems(cell: Any) -> Iterator[tuple[str, str]]:
@@ -183,7 +183,7 @@ def _prose_problems(cell: Any) -> Iterator[tuple[str, str]]:
             )
 
 
-def _length_findings(tutorial: Tutorial, where: str, cells: list[Any]) -> Iterator[Finding]:
+def _length_findings(tutorial: Tutorial, where: str) -> Iterator[Finding]:
     for variant in VARIANTS:
         between, total, after_code = 0, 0, False
         for cell in render(tutorial, variant).cells:
@@ -191,7 +191,7 @@ def _length_findings(tutorial: Tutorial, where: str, cells: list[Any]) -> Iterat
                 if after_code and between > MAX_WORDS_BETWEEN_CODE:
                     first = cell.source.splitlines()[0] if cell.source else ""
                     yield Finding(
-                        f"{where} ({variant})",
+                        where,
                         f"{between} words of prose before the code cell that starts {first!r}",
                         f"at most {MAX_WORDS_BETWEEN_CODE} between two code cells: cut, or compute",
                     )
@@ -202,7 +202,7 @@ def _length_findings(tutorial: Tutorial, where: str, cells: list[Any]) -> Iterat
         limit = MAX_WORDS.get(tutorial.part, max(MAX_WORDS.values()))
         if total > limit:
             problem = f"{total} words of prose"
-            yield Finding(f"{where} ({variant})", problem, f"at most {limit} in this part: cut")
+            yield Finding(where, problem, f"at most {limit} in this part: cut")
 
 
 def words(markdown: str) -> int:
