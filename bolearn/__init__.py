@@ -3,76 +3,96 @@
 Names in reading order. A model believes, an acquisition values, an optimiser searches; `study`
 does it for many seeds at once. Everything is float64, lives where its tensors live, takes explicit
 seeds, and maximises.
+
+Modules are imported when one of their names is first used, so that ``import bolearn`` itself costs
+next to nothing.
 """
 
-from .errors import (
-    BolearnError,
-    DataError,
-    FitError,
-    InfeasibleError,
-    NotFittedError,
-    NumericsError,
-    OptimizationError,
-    ShapeError,
-    StorageError,
-    UnsupportedError,
-)
-from .protocols import Acquisition, Posterior, Surrogate
-from .posteriors import GaussianPosterior
-from .sampling import Sampler, sobol_points
-from .models.exact import ExactGP, log_marginal_likelihood
-from .models.fit import FitReport, fit_mll
-from .acquisition.analytic import (
-    ExpectedImprovement,
-    LogExpectedImprovement,
-    PosteriorMean,
-    UpperConfidenceBound,
-    incumbent,
-)
-from .acquisition.monte_carlo import LogMonteCarloAcquisition, qLogExpectedImprovement
-from .acquisition.objectives import output, weighted_sum
-from .optim.multi_start import Candidates, optimize_acqf
-from .problems import Problem
-from . import problems, strategies
-from .study import StudyResult, study
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what a type checker, an editor and a reader see
+    from . import (
+        plotting as plotting,
+        problems as problems,
+        stats as stats,
+        strategies as strategies,
+        teach as teach,
+    )
+    from .errors import (
+        BolearnError as BolearnError,
+        DataError as DataError,
+        FitError as FitError,
+        InfeasibleError as InfeasibleError,
+        NotFittedError as NotFittedError,
+        NumericsError as NumericsError,
+        OptimizationError as OptimizationError,
+        ShapeError as ShapeError,
+        StorageError as StorageError,
+        UnsupportedError as UnsupportedError,
+    )
+    from .protocols import (
+        Acquisition as Acquisition,
+        Posterior as Posterior,
+        Surrogate as Surrogate,
+    )
+    from .posteriors import GaussianPosterior as GaussianPosterior
+    from .sampling import Sampler as Sampler, sobol_points as sobol_points
+    from .models.exact import ExactGP as ExactGP, log_marginal_likelihood as log_marginal_likelihood
+    from .models.fit import FitReport as FitReport, fit_mll as fit_mll
+    from .acquisition.analytic import (
+        ExpectedImprovement as ExpectedImprovement,
+        LogExpectedImprovement as LogExpectedImprovement,
+        PosteriorMean as PosteriorMean,
+        UpperConfidenceBound as UpperConfidenceBound,
+        incumbent as incumbent,
+    )
+    from .acquisition.monte_carlo import (
+        LogMonteCarloAcquisition as LogMonteCarloAcquisition,
+        qLogExpectedImprovement as qLogExpectedImprovement,
+    )
+    from .acquisition.objectives import output as output, weighted_sum as weighted_sum
+    from .optim.multi_start import Candidates as Candidates, optimize_acqf as optimize_acqf
+    from .problems import Problem as Problem
+    from .studies import StudyResult as StudyResult, study as study
+
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BolearnError",
-    "DataError",
-    "FitError",
-    "InfeasibleError",
-    "NotFittedError",
-    "NumericsError",
-    "OptimizationError",
-    "ShapeError",
-    "StorageError",
-    "UnsupportedError",
-    "Acquisition",
-    "Posterior",
-    "Surrogate",
-    "GaussianPosterior",
-    "Sampler",
-    "sobol_points",
-    "ExactGP",
-    "log_marginal_likelihood",
-    "FitReport",
-    "fit_mll",
-    "ExpectedImprovement",
-    "LogExpectedImprovement",
-    "PosteriorMean",
-    "UpperConfidenceBound",
-    "incumbent",
-    "LogMonteCarloAcquisition",
-    "qLogExpectedImprovement",
-    "output",
-    "weighted_sum",
-    "Candidates",
-    "optimize_acqf",
-    "Problem",
-    "problems",
-    "strategies",
-    "StudyResult",
-    "study",
-]
+# The same names at run time: a module, and what is public in it ("" are modules themselves).
+_PUBLIC = {
+    "": "plotting problems stats strategies teach",
+    "errors": "BolearnError DataError FitError InfeasibleError NotFittedError NumericsError "
+    "OptimizationError ShapeError StorageError UnsupportedError",
+    "protocols": "Acquisition Posterior Surrogate",
+    "posteriors": "GaussianPosterior",
+    "sampling": "Sampler sobol_points",
+    "models.exact": "ExactGP log_marginal_likelihood",
+    "models.fit": "FitReport fit_mll",
+    "acquisition.analytic": "ExpectedImprovement LogExpectedImprovement PosteriorMean "
+    "UpperConfidenceBound incumbent",
+    "acquisition.monte_carlo": "LogMonteCarloAcquisition qLogExpectedImprovement",
+    "acquisition.objectives": "output weighted_sum",
+    "optim.multi_start": "Candidates optimize_acqf",
+    "problems": "Problem",
+    "studies": "StudyResult study",
+}
+_HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'bolearn' has no attribute {name!r}")
+    if not _HOME[name]:
+        return importlib.import_module(f"{__name__}.{name}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, whether imported yet or not."""
+    return sorted({*globals(), *_HOME})

@@ -25,7 +25,7 @@ from .models.exact import ExactGP
 from .problems import Problem
 from .protocols import Acquisition
 from .shapes import check_count, check_points
-from .study import Kind, StudyResult
+from .studies import Kind, StudyResult
 
 if TYPE_CHECKING:
     import matplotlib.axes

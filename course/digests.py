@@ -145,13 +145,17 @@ class ModuleGraph:
 
     def _exports(self, module: str) -> dict[str, Target]:
         if module not in self._bindings:
-            self._bindings[module] = dict(self._imported(self._tree(module), module))
+            # A package that imports lazily shows its names to type checkers only.
+            tree = self._tree(module)
+            self._bindings[module] = dict(self._imported(tree, module, typing=True))
         return self._bindings[module]
 
-    def _imported(self, tree: ast.Module, module: str | None) -> list[tuple[str, Target]]:
+    def _imported(
+        self, tree: ast.Module, module: str | None, *, typing: bool = False
+    ) -> list[tuple[str, Target]]:
         """Local name and what it stands for, for every import from the package in the tree."""
         names: list[tuple[str, Target]] = []
-        for node in _imports(tree.body):
+        for node in _imports(tree.body, typing):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     if alias.name in self._files:
@@ -175,15 +179,15 @@ class ModuleGraph:
         return self._files[module].name == "__init__.py"
 
 
-def _imports(nodes: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Imports at any depth, apart from those that only a type checker sees."""
+def _imports(nodes: Iterable[ast.AST], typing: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Imports at any depth; those that only a type checker sees on request."""
     for node in nodes:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             yield node
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            yield from _imports(node.orelse)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) and not typing:
+            yield from _imports(node.orelse, typing)
         else:
-            yield from _imports(ast.iter_child_nodes(node))
+            yield from _imports(ast.iter_child_nodes(node), typing)
 
 
 def _name_chains(tree: ast.AST, *, annotations: bool = True) -> Iterator[Chain]:

@@ -25,7 +25,7 @@ CORE = (
     ("acquisition",),
     ("optim",),
     ("strategies",),
-    ("study",),
+    ("studies",),
     ("storage",),
     ("campaign",),
     ("evaluate",),

@@ -21,7 +21,7 @@ from bolearn.errors import DataError, ShapeError
 from bolearn.models.exact import ExactGP
 from bolearn.problems import Branin, Forrester, Hartmann6, Problem
 from bolearn.sampling import sobol_points
-from bolearn.study import StudyResult, study
+from bolearn.studies import StudyResult, study
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from bolearn.problems import Branin, Hartmann6, Problem
 from bolearn.protocols import Acquisition, Surrogate
 from bolearn.seeds import Seed, derive
 from bolearn.strategies import NelderMead, StudyData, nelder_mead, random, sobol
-from bolearn.study import StudyResult, study
+from bolearn.studies import StudyResult, study
 
 BASELINES = {"random": random, "Sobol": sobol, "simplex": nelder_mead}
 

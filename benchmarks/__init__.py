@@ -1,0 +1,1 @@
+"""How fast and how good bolearn is beside BoTorch, measured in one interleaved run."""

@@ -1,0 +1,110 @@
+"""Replicated studies: 64 runs of 30 iterations as one batch, against BoTorch seed by seed.
+
+    python -m benchmarks.study [--seeds 64] [--blocks 16] [--out FILE]
+
+Every block runs bolearn's whole study once and a share of BoTorch's seeds in both of its forms, so
+that whatever else the machine does falls on all arms. Ratios are of runs per second.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+import resource
+from pathlib import Path
+
+import torch
+
+import bolearn as bl
+from bolearn.stats import paired_bootstrap
+
+from .arms import Stopwatch, botorch_loop, settings, versions
+
+N_INIT, N_ITER = 12, 30
+
+
+def main() -> None:
+    """Run, print and store the comparison."""
+    ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ask.add_argument("--seeds", type=int, default=64)
+    ask.add_argument("--blocks", type=int, default=16)
+    ask.add_argument("--out", type=Path, default=Path("benchmarks/results/study.json"))
+    options = ask.parse_args()
+    torch.set_num_threads(1)
+    problem, R = bl.problems.Hartmann6(), options.seeds
+    log: dict[str, list[list[float]]] = {"bolearn": [], "botorch": [], "botorch warm": []}
+    regret: dict[str, list[float]] = {"bolearn": [], "botorch": [], "botorch warm": []}
+    share = R // options.blocks
+    memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = 0.0
+    for block in range(options.blocks):
+        with Stopwatch() as watch:
+            result = bl.study(
+                problem,
+                {"LogEI": bl.strategies.log_ei},
+                n_init=N_INIT,
+                n_iter=N_ITER,
+                replicates=R,
+                seed=0,
+            )
+        log["bolearn"].append([watch.clock.wall / R, watch.clock.cpu / R])
+        if block == 0:
+            regret["bolearn"] = result.regret("LogEI")[:, -1].tolist()
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        designs = result.X["LogEI"][:, :N_INIT]
+        for i in range(block * share, (block + 1) * share):
+            for name, warm in (("botorch", False), ("botorch warm", True)):
+                with Stopwatch() as watch:
+                    _, Y = botorch_loop(problem, designs[i], N_ITER, i, warm=warm)
+                log[name].append([watch.clock.wall, watch.clock.cpu])
+                regret[name].append(float(problem.optimal_value - Y.max()))
+        print(f"block {block + 1} of {options.blocks}", flush=True)
+        stored = {
+            "command": f"python -m benchmarks.study --seeds {R} --blocks {options.blocks}",
+            "date": datetime.date.today().isoformat(),
+            "machine": f"{platform.processor() or platform.machine()}, one thread",
+            "python": platform.python_version(),
+            "versions": versions(),
+            "settings": settings("last round's hyperparameters and the priors' modes (two starts)"),
+            "memory MB": {"before": round(memory_before), "after bolearn's study": round(memory)},
+            "seconds per run [wall, cpu]": log,
+            "final regret": regret,
+        }
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+    print(report(stored))
+
+
+def report(stored: dict) -> str:  # type: ignore[type-arg]
+    """The table of a stored run."""
+    seconds = {
+        name: torch.tensor(rows, dtype=torch.float64).mean(0)
+        for name, rows in stored["seconds per run [wall, cpu]"].items()
+    }
+    lines = [stored["settings"], ""]
+    lines.append(f"{'arm':<14}{'s/run wall':>12}{'s/run cpu':>12}{'ratio wall':>12}{'cpu':>8}")
+    for name, pair in seconds.items():
+        ratio = pair / seconds["bolearn"]
+        lines.append(
+            f"{name:<14}{pair[0]:>12.3f}{pair[1]:>12.3f}{ratio[0]:>12.1f}{ratio[1]:>8.1f}"
+        )
+    logs = {
+        name: torch.tensor(values, dtype=torch.float64).clamp(min=1e-12).log10()
+        for name, values in stored["final regret"].items()
+    }
+    lines.append("")
+    for name in ("botorch", "botorch warm"):
+        n = len(logs[name])
+        interval = paired_bootstrap(logs["bolearn"][:n], logs[name], seed=0)
+        lines.append(
+            f"median log10 regret: bolearn {logs['bolearn'].median():.3f}, {name} "
+            f"{logs[name].median():.3f}; median paired difference in [{interval[0]:.3f}, "
+            f"{interval[1]:.3f}] (95 %, {n} seeds; bar: upper end below 0.1)"
+        )
+    used = stored["memory MB"]
+    lines.append(f"peak memory {used["after bolearn's study"]} MB (imports {used['before']} MB)")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
