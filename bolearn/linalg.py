@@ -148,7 +148,10 @@ class Cholesky:
 
 
 def psd_cholesky(
-    A: Float[Tensor, "*b n n"], points: Float[Tensor, "*b n d"] | None = None
+    A: Float[Tensor, "*b n n"],
+    points: Float[Tensor, "*b n d"] | None = None,
+    *,
+    floor: Float[Tensor, "..."] | None = None,
 ) -> Cholesky:
     """Cholesky factor of positive semi-definite matrices, each with as little jitter as it needs.
 
@@ -158,9 +161,11 @@ def psd_cholesky(
     Args:
         A: symmetric matrices.
         points: where the rows belong to, for the error message.
+        floor: least variance that jitter is relative to, broadcast to ``*b``. For differences of
+            larger matrices, whose own diagonal may be nothing but rounding: their variance.
 
     Returns:
-        The factors and the jitter; ``A = L L^T - jitter * mean(diag A) * I``.
+        The factors and the jitter; ``A = L L^T - jitter * max(mean(diag A), floor) * I``.
 
     Raises:
         NumericsError: a matrix is not positive definite even with jitter 1e-4.
@@ -170,6 +175,8 @@ def psd_cholesky(
     if not info.any():
         return Cholesky(L, jitter)
     scale = A.diagonal(dim1=-2, dim2=-1).mean(-1).abs().clamp(min=torch.finfo(A.dtype).tiny)
+    if floor is not None:
+        scale = torch.maximum(scale, floor.to(A))
     for attempt in _JITTERS:
         jitter = torch.where(info > 0, attempt, jitter)
         # Sound matrices are factorised again with zero jitter: the same factor, and one graph.

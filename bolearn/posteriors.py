@@ -27,6 +27,9 @@ class GaussianPosterior:
         shape: ``(*batch, q, m)``.
         marginal: gives mean and variance, each ``*batch q m``.
         joint: gives mean ``*batch q m`` and the covariances ``*batch m q q`` of each output.
+        scale: variance that rounding errors of the covariances are relative to, ``*b m``; for a
+            model, the variance of its outputs. Only joint draws at points that are (almost) known
+            or equal need it.
 
     Example:
         >>> mean = torch.zeros(2, 1, dtype=torch.float64)
@@ -40,10 +43,12 @@ class GaussianPosterior:
         shape: torch.Size,
         marginal: Callable[[], tuple[Tensor, Tensor]],
         joint: Callable[[], tuple[Tensor, Tensor]],
+        scale: Tensor | None = None,
     ) -> None:
         self._shape = shape
         self._marginal_moments = marginal
         self._joint_moments = joint
+        self._scale = scale
 
     @staticmethod
     def from_moments(
@@ -114,6 +119,6 @@ class GaussianPosterior:
         if q == 1:
             return self.mean + self.variance.sqrt() * base
         mean, covariance = self.joint_moments
-        L = psd_cholesky(covariance).L  # *batch m q q
+        L = psd_cholesky(covariance, floor=self._scale).L  # *batch m q q
         # f_i = mean_i + sum_j L_ij z_j for each output
         return mean + torch.einsum("...mij,...jm->...im", L, base)

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import DataError, ShapeError, UnsupportedError
 from ..numerics import log_h
 from ..protocols import HasTrainingData, Surrogate
+from ..shapes import check_same_device
 from .objectives import Objective
 
 
@@ -53,7 +54,7 @@ class LogExpectedImprovement:
         check_single_output(self.model, type(self).__name__)
         object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
 
-    def __call__(self, X: Float[Tensor, "*batch 1 d"]) -> Float[Tensor, "*batch"]:
+    def __call__(self, X: Float[Tensor, "*#batch 1 d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the expected improvement at each point, in log user units."""
         mean, std = moments(self.model, X, type(self).__name__)
         return log_expected_improvement(mean, std, self.best_f)
@@ -85,7 +86,7 @@ class ExpectedImprovement:
         check_single_output(self.model, type(self).__name__)
         object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
 
-    def __call__(self, X: Float[Tensor, "*batch 1 d"]) -> Float[Tensor, "*batch"]:
+    def __call__(self, X: Float[Tensor, "*#batch 1 d"]) -> Float[Tensor, "*batch"]:
         """The expected improvement at each point."""
         mean, std = moments(self.model, X, type(self).__name__)
         return log_expected_improvement(mean, std, self.best_f).exp()
@@ -117,7 +118,7 @@ class UpperConfidenceBound:
             raise DataError(f"beta: expected a number >= 0 (the square of kappa), got {self.beta}")
         object.__setattr__(self, "beta", beta)
 
-    def __call__(self, X: Float[Tensor, "*batch 1 d"]) -> Float[Tensor, "*batch"]:
+    def __call__(self, X: Float[Tensor, "*#batch 1 d"]) -> Float[Tensor, "*batch"]:
         """The upper confidence bound at each point."""
         mean, std = moments(self.model, X, type(self).__name__)
         return mean + torch.as_tensor(self.beta, dtype=X.dtype, device=X.device).sqrt() * std
@@ -139,7 +140,7 @@ class PosteriorMean:
     def __post_init__(self) -> None:
         check_single_output(self.model, type(self).__name__)
 
-    def __call__(self, X: Float[Tensor, "*batch 1 d"]) -> Float[Tensor, "*batch"]:
+    def __call__(self, X: Float[Tensor, "*#batch 1 d"]) -> Float[Tensor, "*batch"]:
         """The posterior mean at each point."""
         return moments(self.model, X, type(self).__name__)[0]
 
@@ -184,6 +185,7 @@ def incumbent(
     if mask is not None:
         value = torch.where(mask, value, -torch.inf)
     best = value.argmax(-1, keepdim=True)
+    X = X.expand(*value.shape, X.shape[-1])
     x = X.gather(-2, best.unsqueeze(-1).expand(*best.shape, X.shape[-1])).squeeze(-2)
     return Incumbent(x.detach(), value.gather(-1, best).squeeze(-1))
 
@@ -227,6 +229,8 @@ def check_level(name: str, value: object, model: Surrogate) -> Tensor:
             f"{name}: expected a number or shape {r} (one for each replicate), "
             f"got {tuple(level.shape)}"
         )
+    if level.ndim and isinstance(model, HasTrainingData):
+        check_same_device(**{name: level, "model": model.X})
     return level.detach()
 
 
@@ -242,5 +246,6 @@ def moments(model: Surrogate, X: Tensor, who: str) -> tuple[Tensor, Tensor]:
             "X.unsqueeze(-2) for separate points, or qLogExpectedImprovement for a batch"
         )
     posterior = model.posterior(X)
-    batch = X.shape[:-2]
-    return posterior.mean.reshape(batch), posterior.variance.reshape(batch).sqrt()
+    mean, variance = posterior.mean, posterior.variance
+    batch = mean.shape[:-2]
+    return mean.reshape(batch), variance.reshape(batch).sqrt()

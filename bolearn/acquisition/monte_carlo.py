@@ -22,7 +22,7 @@ from ..numerics import fatmax, log_fatplus, logmeanexp
 from ..protocols import Surrogate
 from ..sampling import Sampler
 from ..seeds import Seed
-from ..shapes import check_points
+from ..shapes import check_points, check_same_device
 from .analytic import check_level
 from .objectives import Objective, output
 
@@ -59,7 +59,7 @@ class LogMonteCarloAcquisition:
         """Log utility of each sampled objective value."""
         raise NotImplementedError(f"{type(self).__name__} needs a method utility(y) -> log utility")
 
-    def draw(self, X: Float[Tensor, "*batch q d"]) -> Float[Tensor, "s *batch q m"]:
+    def draw(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "s *batch q m"]:
         """Joint samples of the outcomes at X."""
         posterior = self.model.posterior(X)
         sampler = self.sampler
@@ -73,14 +73,17 @@ class LogMonteCarloAcquisition:
         )
         return posterior.rsample(z.to(X.device))
 
-    def __call__(self, X: Float[Tensor, "*batch q d"]) -> Float[Tensor, "*batch"]:
+    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The acquisition value of each set of q points, in log units of the utility."""
-        y = self.objective(self.draw(join_pending(X, self.X_pending)))
+        replicates = tuple(self.model.batch_shape)
+        y = self.objective(self.draw(join_pending(X, self.X_pending, replicates)))
         return logmeanexp(fatmax(self.utility(y), dim=-1), dim=0)
 
     def with_pending(self, X: Float[Tensor, "*r p d"]) -> "LogMonteCarloAcquisition":
         """The same acquisition that counts X as already chosen, beside earlier pending points."""
-        return replace(self, X_pending=join_pending(X, self.X_pending))
+        replicates = tuple(self.model.batch_shape)
+        check_points(X, X.shape[-1] if X.ndim else 0, replicates, name="X_pending")
+        return replace(self, X_pending=join_pending(X, self.X_pending, replicates))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +116,9 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
     def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
         """log max(0, y - best_f), smoothed in units of the objective's scale."""
         assert isinstance(self.best_f, Tensor)
-        scale = objective_scale(self.model, self.objective).unsqueeze(-1)
-        return log_fatplus((y - self.best_f.unsqueeze(-1)) / scale) + scale.log()
+        scale = objective_scale(self.model, self.objective).to(y.device).unsqueeze(-1)
+        best = self.best_f.unsqueeze(-1) if self.best_f.ndim else self.best_f
+        return log_fatplus((y - best) / scale) + scale.log()
 
 
 def objective_scale(model: Surrogate, objective: Objective) -> Float[Tensor, "*r"]:
@@ -130,8 +134,10 @@ def objective_scale(model: Surrogate, objective: Objective) -> Float[Tensor, "*r
 
 
 def join_pending(
-    X: Float[Tensor, "*batch q d"], pending: Float[Tensor, "*r p d"] | None
-) -> Float[Tensor, "*batch qp d"]:
+    X: Float[Tensor, "*batch q d"],
+    pending: Float[Tensor, "*r p d"] | None,
+    replicates: tuple[int, ...] = (),
+) -> Float[Tensor, "*out qp d"]:
     """Candidates followed by the pending points, which are shared by all leading batch axes.
 
     Raises:
@@ -139,12 +145,14 @@ def join_pending(
     """
     if pending is None:
         return X
-    check_points(pending, X.shape[-1], name="X_pending")
+    check_points(pending, X.shape[-1], replicates, name="X_pending")
+    check_same_device(X=X, X_pending=pending)
     try:
-        shared = pending.expand(*X.shape[:-2], *pending.shape[-2:])
+        batch = torch.broadcast_shapes(X.shape[:-2], pending.shape[:-2])
     except RuntimeError:
         raise ShapeError(
             f"X_pending: expected shape *r p d that fits candidates {tuple(X.shape)}, "
             f"got {tuple(pending.shape)}"
         ) from None
-    return torch.cat([X, shared], dim=-2)
+    parts = (points.expand(*batch, *points.shape[-2:]) for points in (X, pending))
+    return torch.cat(list(parts), dim=-2)

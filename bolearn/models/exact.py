@@ -122,13 +122,13 @@ class ExactGP(nn.Module):
                 f"bounds: expected shape 2 {d} or {(*r, 2, d)}, got {tuple(box.shape)}"
             )
         mask = torch.ones(*r, n, dtype=torch.bool, device=X.device)
-        mask = mask if observed is None else observed
+        mask = mask if observed is None else observed.clone()
         # Masked rows may hold NaN: put something harmless there (the box's lower corner and 0).
         X = torch.where(mask.unsqueeze(-1), X, box[..., :1, :]).detach()
         Y = torch.where(mask.unsqueeze(-1), Y, 0.0).detach()
-        for name, value in (("X", X), ("Y", Y), ("observed", mask), ("bounds", box)):
+        for name, value in (("X", X), ("Y", Y), ("observed", mask), ("bounds", box.clone())):
             self.register_buffer(name, value)
-        self.cube = UnitCube(box)
+        self.cube = UnitCube(self.bounds)
         self.outcome = Standardize.fit(Y, mask) if standardize else Standardize.identity(Y)
         batch = (*r, m)
         self.kernel = (
@@ -324,6 +324,7 @@ class ExactGP(nn.Module):
             shape,
             lambda: self._marginal(X, observation_noise),
             lambda: self._joint(X, observation_noise),
+            scale=self.output_scale.square(),
         )
 
     def _marginal(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
@@ -351,7 +352,9 @@ class ExactGP(nn.Module):
 
     def _new_noise(self) -> Float[Tensor, "*r 1 m"]:
         """Noise variance of a new observation, in squared user units."""
-        return self.noise_variance().mean(-1).unsqueeze(-2) * self.outcome.scale.square()
+        seen = self.observed.unsqueeze(-2)
+        noise = torch.where(seen, self.noise_variance(), 0.0).sum(-1) / seen.sum(-1)
+        return noise.unsqueeze(-2) * self.outcome.scale.square()
 
     def cache(self) -> _Cache:
         """The cached algebra, recomputed when a hyperparameter has changed."""
@@ -563,7 +566,7 @@ def joint_reference(
 
 
 def _cross(model: ExactGP, X: Tensor) -> tuple[_Cache, Tensor, Tensor, Tensor, Tensor]:
-    """Scaled points, k, H and V = k s L^-T for ``*batch q d``, all ``b (t q) ...``; and the mean."""
+    """Scaled points, H, V = k s L^-T and the mean for ``*batch q d``, all ``b (t q) ...``."""
     cache = model.cache()
     assert cache.kind is not None and cache.constant is not None
     rows = _to_rows(model, X)

@@ -102,7 +102,7 @@ def fit_mll(
         )
     seeds.check_seed(seed)
     kernel = model.stationary()
-    closed_form = kernel is not None and type(model.mean) is ConstantMean
+    closed_form = kernel is not None and _is_plain(model)
     rows: _PlainRows | _AutogradRows
     rows = _PlainRows(model) if closed_form else _AutogradRows(model)
     theta, values, reports = _starts(rows, model, start), None, []
@@ -149,6 +149,18 @@ def fit_mll(
         attempts=len(reports),
     )
     return model
+
+
+def _is_plain(model: ExactGP) -> bool:
+    """Whether the closed form knows the mean and every prior."""
+    mean = model.mean
+    if type(mean) is not ConstantMean or mean.constraint_for_parameter_name("raw_constant"):
+        return False
+    known = ("lengthscale_prior", "outputscale_prior", "noise_prior")
+    parts = [part for part in (model.kernel, mean, model.likelihood) if part is not None]
+    return all(
+        name.rpartition(".")[2] in known for part in parts for name, *_ in part.named_priors()
+    )
 
 
 # The tolerances of SciPy's L-BFGS-B, which BoTorch's fit uses.
@@ -267,7 +279,9 @@ class _PlainRows:
     def _prior_modes(self) -> tuple[float, float]:
         """Typical lengthscale and noise variance to start from."""
         prior = getattr(self.base, "lengthscale_prior", None)
-        scale = priors.mode(prior) if type(prior) is priors.LogNormalPrior else None
+        scale = None
+        if type(prior) is priors.LogNormalPrior and prior.loc.numel() == 1:
+            scale = priors.mode(prior)
         default = priors.mode(priors.lengthscale_prior(self.model.X.shape[-1]))
         return default if scale is None else scale, priors.mode(priors.noise_prior())
 

@@ -62,6 +62,7 @@ def replicate_kernel(kernel: Kernel, batch: Sequence[int], d: int) -> Kernel:
     """
     kernel = copy.deepcopy(kernel).double()
     shape = torch.Size(batch)
+    _check_inputs(kernel, d)
     if kernel.batch_shape == shape:
         return kernel
     if len(kernel.batch_shape):
@@ -73,6 +74,29 @@ def replicate_kernel(kernel: Kernel, batch: Sequence[int], d: int) -> Kernel:
     if _batches_truly(kernel, expanded, shape, d):
         return expanded
     return KernelByEntry(kernel, shape)
+
+
+def _check_inputs(kernel: Kernel, d: int) -> None:
+    """Check that a kernel accepts points with d inputs.
+
+    Raises:
+        ShapeError: it does not.
+    """
+    for part in kernel.modules():
+        active = part.active_dims if isinstance(part, Kernel) else None
+        if active is not None and not -d <= int(active.min()) <= int(active.max()) < d:
+            raise ShapeError(
+                f"kernel: expected active_dims between 0 and {d - 1} for X with {d} inputs, "
+                f"got {active.tolist()} in {type(part).__name__}"
+            )
+    try:
+        with torch.no_grad():
+            gram(kernel, torch.full((2, d), 0.5, dtype=torch.float64))
+    except (RuntimeError, IndexError) as cause:
+        raise ShapeError(
+            f"kernel: expected a kernel for {d} inputs, but {type(kernel).__name__} failed on two "
+            f"points with {d} inputs: {cause}; look at ard_num_dims"
+        ) from cause
 
 
 def replicate_mean(mean: Mean, batch: Sequence[int]) -> Mean:

@@ -245,28 +245,22 @@ def _move_some_near(
         return raw
     R, n, d = len(streams), model.X.shape[-2], model.X.shape[-1]
     near = raw.shape[1] // _NEAR_SHARE
+    if not near:
+        return raw
     level = model.Y[..., 0].reshape(R, n)
     level = torch.where(model.observed.reshape(R, n), level, -torch.inf)
     top = level.topk(min(4, n), dim=-1).indices  # R top
     best = cube.encode(model.X).reshape(R, n, d).gather(1, top[..., None].expand(-1, -1, d))
     u = seeds.uniform([seeds.derive(s, "near") for s in streams], (near, q, d, 2), raw.device)
-    which = torch.arange(near * q, device=raw.device) % top.shape[1]
-    centre = best[:, which].view(R, near, q, d)
+    # Replicates with fewer observations than that go round those they have.
+    known = (level.gather(1, top) > -torch.inf).sum(1, keepdim=True)
+    which = torch.arange(near * q, device=raw.device) % known  # R (near q)
+    centre = best.gather(1, which[..., None].expand(-1, -1, d)).view(R, near, q, d)
     move = torch.special.ndtri(u[..., 0]) * _NEAR_WIDTH
     # on average min(d, 20) coordinates move, and at least one of three for small d
     move = torch.where(u[..., 1] < min(1.0, 20 / d), move, 0.0)
-    copies = (
-        torch.where(
-            (level.gather(1, top) > -torch.inf).all(1)[:, None, None, None],
-            centre + move,
-            raw[:, -near:].view(R, near, q, d),
-        )
-        if near
-        else None
-    )
-    if copies is None:
-        return raw
-    return torch.cat([raw[:, : raw.shape[1] - near], copies.reshape(R, near, q * d)], dim=1)
+    copies = (centre + move).reshape(R, near, q * d)
+    return torch.cat([raw[:, : raw.shape[1] - near], copies], dim=1)
 
 
 def _pick_starts(
