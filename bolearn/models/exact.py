@@ -628,6 +628,7 @@ class _Joint(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, X: Tensor, model: ExactGP) -> tuple[Tensor, Tensor]:
         cache, Zq, h, V, mean = _cross(model, X)
+        assert cache.kind is not None
         (b, n), (q, d) = V.shape[::2], X.shape[-2:]
         sets, blocks = Zq.view(-1, q, d), V.view(-1, q, n)
         norms = sets.square().sum(-1)

@@ -280,7 +280,7 @@ class _PlainRows:
         """Typical lengthscale and noise variance to start from."""
         prior = getattr(self.base, "lengthscale_prior", None)
         scale = None
-        if type(prior) is priors.LogNormalPrior and prior.loc.numel() == 1:
+        if isinstance(prior, priors.LogNormalPrior) and prior.loc.numel() == 1:
             scale = priors.mode(prior)
         default = priors.mode(priors.lengthscale_prior(self.model.X.shape[-1]))
         return default if scale is None else scale, priors.mode(priors.noise_prior())
