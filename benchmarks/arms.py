@@ -19,6 +19,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
 import bolearn as bl
+from bolearn.seeds import uniform
 
 NUM_RESTARTS, RAW_SAMPLES = 16, 512
 
@@ -56,6 +57,22 @@ class Clock:
 
     wall: float
     cpu: float
+
+
+def regret_gap(ours: Tensor, theirs: Tensor, resamples: int = 9_999) -> tuple[float, float, float]:
+    """Difference of median log10 regrets and its 95 % interval, resampling seeds (pairs).
+
+    Args:
+        ours: final regret of each seed.
+        theirs: the same seeds, from the same designs.
+    """
+    logs = torch.stack([ours, theirs]).clamp(min=1e-12).log10()
+    n = logs.shape[-1]
+    pick = (uniform([0], (resamples, n))[0] * n).long()
+    medians = logs[:, pick].median(-1).values
+    gap = (medians[0] - medians[1]).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+    centre = logs.median(-1).values
+    return float(centre[0] - centre[1]), float(gap[0]), float(gap[1])
 
 
 class Stopwatch:

@@ -1,6 +1,6 @@
 """What ``import bolearn`` costs beyond torch and gpytorch.
 
-    python -m benchmarks.imports
+python -m benchmarks.imports
 """
 
 import statistics

@@ -16,9 +16,8 @@ from pathlib import Path
 import torch
 
 import bolearn as bl
-from bolearn.stats import paired_bootstrap
 
-from .arms import Stopwatch, botorch_loop, settings, versions
+from .arms import Stopwatch, botorch_loop, regret_gap, settings, versions
 
 N_INIT, N_ITER = 12, 30
 
@@ -66,7 +65,7 @@ def main() -> None:
             "python": platform.python_version(),
             "versions": versions(),
             "settings": settings("last round's hyperparameters and the priors' modes (two starts)"),
-            "memory MB": {"before": round(memory_before), "after bolearn's study": round(memory)},
+            "memory MB": {"imports": round(memory_before), "study": round(memory)},
             "seconds per run [wall, cpu]": log,
             "final regret": regret,
         }
@@ -85,24 +84,22 @@ def report(stored: dict) -> str:  # type: ignore[type-arg]
     lines.append(f"{'arm':<14}{'s/run wall':>12}{'s/run cpu':>12}{'ratio wall':>12}{'cpu':>8}")
     for name, pair in seconds.items():
         ratio = pair / seconds["bolearn"]
-        lines.append(
-            f"{name:<14}{pair[0]:>12.3f}{pair[1]:>12.3f}{ratio[0]:>12.1f}{ratio[1]:>8.1f}"
-        )
-    logs = {
-        name: torch.tensor(values, dtype=torch.float64).clamp(min=1e-12).log10()
+        lines.append(f"{name:<14}{pair[0]:>12.3f}{pair[1]:>12.3f}{ratio[0]:>12.1f}{ratio[1]:>8.1f}")
+    final = {
+        name: torch.tensor(values, dtype=torch.float64)
         for name, values in stored["final regret"].items()
     }
     lines.append("")
     for name in ("botorch", "botorch warm"):
-        n = len(logs[name])
-        interval = paired_bootstrap(logs["bolearn"][:n], logs[name], seed=0)
+        n = len(final[name])
+        gap, low, high = regret_gap(final["bolearn"][:n], final[name])
         lines.append(
-            f"median log10 regret: bolearn {logs['bolearn'].median():.3f}, {name} "
-            f"{logs[name].median():.3f}; median paired difference in [{interval[0]:.3f}, "
-            f"{interval[1]:.3f}] (95 %, {n} seeds; bar: upper end below 0.1)"
+            f"median log10 regret: bolearn {final['bolearn'].log10().median():.3f}, {name} "
+            f"{final[name].log10().median():.3f}; difference {gap:+.3f}, 95 % interval "
+            f"[{low:+.3f}, {high:+.3f}] over {n} seeds (bar: upper end below 0.1)"
         )
     used = stored["memory MB"]
-    lines.append(f"peak memory {used["after bolearn's study"]} MB (imports {used['before']} MB)")
+    lines.append(f"peak memory {used['study']} MB, of which imports {used['imports']} MB")
     return "\n".join(lines)
 
 

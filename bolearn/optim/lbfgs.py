@@ -15,17 +15,25 @@ The scale of H is s.y / y.y of the newest pair. That is why the memory is limite
 problems have few variables: a dense inverse Hessian keeps, in directions it has not explored, the
 scale of the cliff the run may have started on. This module *minimises*.
 
+The text below `_State` runs on torch tensors and, for tensors on the CPU, on NumPy views of them:
+the operations are the same, and on a few rows NumPy's cost a third of torch's.
+
 Taught in part_2/tutorial_05.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import DataError, ShapeError
+
+Array = Any
+"""A torch tensor or a NumPy array."""
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """``f(x: k D, rows: k) -> (values k, gradients k D)``; rows says which problems are asked."""
@@ -85,23 +93,23 @@ class _State:
     Sums over the D variables then add up contiguous rows, which is twice as fast as the other way.
     """
 
-    rows: Tensor  # k: which problem
-    x: Tensor  # D k
-    f: Tensor  # k
-    g: Tensor  # D k
-    S: Tensor  # memory D k: accepted steps, newest last; zeros where there is none
-    Y: Tensor  # memory D k: changes of the gradient along them
-    lower: Tensor  # D k
-    upper: Tensor  # D k
-    p: Tensor  # D k: search direction
-    t: Tensor  # k: step length
-    fresh: Tensor  # k: no pair in memory yet
-    halvings: Tensor  # k: rejected steps since the last accepted one
-    flat: Tensor  # k: evidence that steps gain less than ftol; 2 is enough
-    iterations: Tensor  # k
-    status: Tensor  # k
+    rows: Array  # k: which problem
+    x: Array  # D k
+    f: Array  # k
+    g: Array  # D k
+    S: Array  # memory D k: accepted steps, newest last; zeros where there is none
+    Y: Array  # memory D k: changes of the gradient along them
+    lower: Array  # D k
+    upper: Array  # D k
+    p: Array  # D k: search direction
+    t: Array  # k: step length
+    fresh: Array  # k: no pair in memory yet
+    halvings: Array  # k: rejected steps since the last accepted one
+    flat: Array  # k: evidence that steps gain less than ftol; 2 is enough
+    iterations: Array  # k
+    status: Array  # k
 
-    def take(self, keep: Tensor) -> "_State":
+    def take(self, keep: Array) -> "_State":
         """The state of some rows."""
         return _State(*(getattr(self, field.name)[..., keep] for field in fields(self)))
 
@@ -117,6 +125,7 @@ def minimize(
     max_iter: int = 500,
     first_step: float = 0.2,
     max_step: float = 1.0,
+    arrays: Literal["auto", "numpy", "torch"] = "auto",
 ) -> Minimum:
     """Minimise N independent functions of D variables in a box, as one batch.
 
@@ -133,6 +142,7 @@ def minimize(
         max_iter: accepted steps at most.
         first_step: length (largest entry) of the very first step.
         max_step: largest move of one variable in one step.
+        arrays: what the method itself computes with; "auto" is NumPy for tensors on the CPU.
 
     Returns:
         The end of each row. A row never ends worse than it started.
@@ -154,21 +164,26 @@ def minimize(
     if x0.ndim != 2 or x0.shape[0] == 0 or x0.shape[1] == 0:
         raise ShapeError(f"x0: expected shape N D with N, D >= 1, got {tuple(x0.shape)}")
     N, D = x0.shape
-    low, high = _bound(lower, -torch.inf, x0), _bound(upper, torch.inf, x0)
+    numpy = arrays == "numpy" or (arrays == "auto" and x0.device.type == "cpu")
+    xp: Any = np if numpy else torch
+    ask = _Asked(fun, numpy)
+    low, high = (
+        ask.to_arrays(_bound(bound, default, x0))
+        for bound, default in ((lower, -torch.inf), (upper, torch.inf))
+    )
     if (low > high).any():
         raise DataError("bounds: expected lower <= upper everywhere; swap them where they cross")
     rows = torch.arange(N, device=x0.device)
-    x = torch.clamp(x0.detach().T, low, high)
-    f, g = _evaluate(fun, x, rows)
-    evaluations, points = 1, N
-    bad = ~(torch.isfinite(f) & torch.isfinite(g).all(0))
-    g = torch.where(bad, 0.0, g)
-    memory = x.new_zeros(1, D, N)
+    x = _clip(ask.to_arrays(x0.detach().T), low, high)
+    f, g = ask(x, rows)
+    bad = ~(xp.isfinite(f) & xp.isfinite(g).all(0))
+    g = xp.where(bad, 0.0, g)
+    memory = xp.zeros_like(x)[None]
     p = _direction(x, g, memory, memory, low, high, max_step)
-    zero = torch.zeros_like(f)
+    zero = xp.zeros_like(f)
     flat = _projected_gradient(x, g, low, high) <= gtol
     state = _State(
-        rows=rows,
+        rows=ask.to_arrays(rows),
         x=x,
         f=f,
         g=g,
@@ -178,11 +193,11 @@ def minimize(
         upper=high,
         p=p,
         t=_first_length(p, first_step),
-        fresh=torch.ones_like(bad),
+        fresh=xp.ones_like(bad),
         halvings=zero,
         flat=zero,
-        iterations=zero.long(),
-        status=torch.where(bad, BAD_START, torch.where(flat, GRADIENT, RUNNING)),
+        iterations=zero,
+        status=xp.where(bad, BAD_START, xp.where(flat, GRADIENT, RUNNING)),
     )
     ended: list[_State] = []
     since_look = _LOOK_EVERY
@@ -195,39 +210,60 @@ def minimize(
                 state = state.take(running)
                 if not len(state.rows):
                     break
+                rows = ask.to_tensor(state.rows)
         since_look += 1
-        trial = torch.clamp(state.x + state.t * state.p, state.lower, state.upper)
-        f_trial, g_trial = _evaluate(fun, trial, state.rows)
-        evaluations, points = evaluations + 1, points + len(state.rows)
-        state = _advance(state, trial, f_trial, g_trial, gtol, ftol, max_iter, max_step)
-    order = torch.cat([part.rows for part in ended]).argsort()
+        trial = _clip(state.x + state.t * state.p, state.lower, state.upper)
+        f_trial, g_trial = ask(trial, rows)
+        with np.errstate(
+            all="ignore"
+        ):  # like torch: NaN and infinities are values, rows carry them
+            state = _advance(state, trial, f_trial, g_trial, gtol, ftol, max_iter, max_step)
+    order = torch.cat([ask.to_tensor(part.rows) for part in ended]).argsort()
 
     def gather(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in ended], dim=-1)[..., order]
+        parts = [ask.to_tensor(getattr(part, name)) for part in ended]
+        return torch.cat(parts, dim=-1)[..., order]
 
     x, g, status = gather("x"), gather("g"), gather("status")
     return Minimum(
         x=x.T.contiguous(),
         value=torch.where(status == BAD_START, torch.nan, gather("f")),
-        gradient=_projected_gradient(x, g, low, high),
+        gradient=_projected_gradient(x, g, ask.to_tensor(low), ask.to_tensor(high)),
         status=status,
-        iterations=gather("iterations"),
-        evaluations=evaluations,
-        points=points,
+        iterations=gather("iterations").long(),
+        evaluations=ask.evaluations,
+        points=ask.points,
     )
 
 
-def _evaluate(fun: Objective, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Values ``k`` and gradients ``D k`` at ``x: D k``."""
-    f, g = fun(x.T, rows)
-    return f, g.T.contiguous()
+class _Asked:
+    """The objective on arrays ``D k``, with a count of what was asked of it."""
+
+    def __init__(self, fun: Objective, numpy: bool) -> None:
+        self.fun, self.numpy = fun, numpy
+        self.evaluations = self.points = 0
+
+    def to_arrays(self, tensor: Tensor) -> Array:
+        """The tensor, or a NumPy view of it."""
+        tensor = tensor.detach().contiguous()
+        return tensor.numpy() if self.numpy else tensor
+
+    def to_tensor(self, array: Array) -> Tensor:
+        """Undoes `to_arrays`."""
+        return torch.from_numpy(array) if self.numpy else array
+
+    def __call__(self, x: Array, rows: Tensor) -> tuple[Array, Array]:
+        """Values ``k`` and gradients ``D k`` at ``x: D k``."""
+        self.evaluations, self.points = self.evaluations + 1, self.points + len(rows)
+        f, g = self.fun(self.to_tensor(x).T, rows)
+        return self.to_arrays(f), self.to_arrays(g.T)
 
 
 def _bound(bound: Tensor | None, default: float, x0: Tensor) -> Tensor:
     if bound is None:
         return torch.full_like(x0.T, default)
     try:
-        return bound.to(x0).expand_as(x0).T.contiguous()
+        return bound.to(x0).expand_as(x0).T
     except RuntimeError:
         raise ShapeError(
             f"bounds: expected something that broadcasts to {tuple(x0.shape)}, "
@@ -235,136 +271,158 @@ def _bound(bound: Tensor | None, default: float, x0: Tensor) -> Tensor:
         ) from None
 
 
-def _projected_gradient(x: Tensor, g: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Largest entry of project(x - g) - x: zero exactly at a stationary point of the box."""
-    return (torch.clamp(x - g, lower, upper) - x).abs().amax(0)
+# -- the method, on torch tensors or NumPy arrays ------------------------------------------------
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
+def _module(a: Array) -> Any:
+    """numpy or torch, whichever the array belongs to."""
+    return np if isinstance(a, np.ndarray) else torch
+
+
+def _clip(x: Array, lower: Array, upper: Array) -> Array:
+    xp = _module(x)
+    return xp.minimum(xp.maximum(x, lower), upper)
+
+
+def _dot(a: Array, b: Array) -> Array:
     """Inner product over the variables."""
     return (a * b).sum(-2)
 
 
-def _first_length(p: Tensor, first_step: float) -> Tensor:
-    longest = p.abs().amax(0).clamp(min=torch.finfo(p.dtype).tiny)
-    return (first_step / longest).clamp(max=1.0)
+def _longest(p: Array) -> Array:
+    """Largest entry of each row, never zero."""
+    xp = _module(p)
+    return xp.amax(abs(p), 0).clip(np.finfo(float).tiny)
+
+
+def _projected_gradient(x: Array, g: Array, lower: Array, upper: Array) -> Array:
+    """Largest entry of project(x - g) - x: zero exactly at a stationary point of the box."""
+    return _module(x).amax(abs(_clip(x - g, lower, upper) - x), 0)
+
+
+def _first_length(p: Array, first_step: float) -> Array:
+    return (first_step / _longest(p)).clip(None, 1.0)
 
 
 def _direction(
-    x: Tensor, g: Tensor, S: Tensor, Y: Tensor, lower: Tensor, upper: Tensor, max_step: float
-) -> Tensor:
+    x: Array, g: Array, S: Array, Y: Array, lower: Array, upper: Array, max_step: float
+) -> Array:
     """Quasi-Newton direction on the free variables, no entry longer than max_step."""
+    xp = _module(x)
     at_lower, at_upper = x <= lower, x >= upper
-    free = (~((at_lower & (g > 0)) | (at_upper & (g < 0)))).to(x.dtype)
+    free = ~((at_lower & (g > 0)) | (at_upper & (g < 0)))
     g_free = g * free
     p = -_two_loops(g_free, S * free, Y * free)
     # The memory may push a variable out of the box that the gradient alone would not: hold it.
-    p = torch.where((at_lower & (p < 0)) | (at_upper & (p > 0)), 0.0, p)
-    descends = _dot(p, g_free) < -1e-10 * (_dot(p, p) * _dot(g_free, g_free)).sqrt()
-    p = torch.where(descends, p, -g_free)
-    return p / (p.abs().amax(0) / max_step).clamp(min=1.0)
+    p = xp.where((at_lower & (p < 0)) | (at_upper & (p > 0)), 0.0, p)
+    descends = _dot(p, g_free) < -1e-10 * (_dot(p, p) * _dot(g_free, g_free)) ** 0.5
+    p = xp.where(descends, p, -g_free)
+    return p / (_longest(p) / max_step).clip(1.0)
 
 
-def _two_loops(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
+def _two_loops(g: Array, S: Array, Y: Array) -> Array:
     """H g by the limited-memory BFGS recursion; pairs without positive curvature count as absent.
 
     Source: Nocedal & Wright 2006, algorithm 7.4.
     """
     sy, yy = _dot(S, Y), _dot(Y, Y)
-    usable = sy > 1e-9 * (_dot(S, S) * yy).sqrt()
-    rho = torch.where(usable, 1 / sy, 0.0)
-    pairs = list(zip(S.unbind(0), Y.unbind(0), rho.unbind(0), strict=True))
+    usable = sy > 1e-9 * (_dot(S, S) * yy) ** 0.5
+    rho = usable / _module(g).where(usable, sy, 1.0)
     q, alphas = g, []
-    for step, change, weight in reversed(pairs):
-        alpha = weight * _dot(step, q)
-        alphas.append(alpha)
-        q = torch.addcmul(q, alpha, change, value=-1)
+    for i in reversed(range(len(S))):
+        alphas.append(rho[i] * _dot(S[i], q))
+        q = q - alphas[-1] * Y[i]
     r = q * _newest_scale(sy, yy, usable)
-    for (step, change, weight), alpha in zip(pairs, reversed(alphas), strict=True):
-        r = torch.addcmul(r, alpha - weight * _dot(change, r), step)
+    for i, alpha in enumerate(reversed(alphas)):
+        r = r + (alpha - rho[i] * _dot(Y[i], r)) * S[i]
     return r
 
 
-def _newest_scale(sy: Tensor, yy: Tensor, usable: Tensor) -> Tensor:
+def _newest_scale(sy: Array, yy: Array, usable: Array) -> Array:
     """s.y / y.y of the newest usable pair of each row; 1 where there is none."""
-    order = torch.arange(1, len(usable) + 1, device=usable.device).unsqueeze(-1)
-    newest = (usable * order).argmax(0, keepdim=True)
-    ratio = (sy.gather(0, newest) / yy.gather(0, newest)).squeeze(0)
-    return torch.where(usable.any(0), ratio, 1.0)
+    xp, scale = _module(sy), 1.0
+    for i in range(len(sy)):
+        scale = xp.where(usable[i], sy[i] / xp.where(usable[i], yy[i], 1.0), scale)
+    return scale
 
 
-def _push(memory: Tensor, new: Tensor, push: Tensor) -> Tensor:
+def _push(memory: Array, new: Array, push: Array) -> Array:
     """Append to the memory of the rows that ask for it; the memory grows up to its limit."""
-    old = memory
+    xp, old = _module(memory), memory
     if len(memory) < _MEMORY:
-        old = torch.cat([torch.zeros_like(memory[:1]), memory])
-    return torch.where(push, torch.cat([old[1:], new.unsqueeze(0)]), old)
+        old = xp.concatenate([xp.zeros_like(memory[:1]), memory])
+    return xp.where(push, xp.concatenate([old[1:], new[None]]), old)
 
 
-def _hit(s: _State) -> Tensor:
+def _hit(s: _State) -> Array:
     """Step length at which the first variable of each row reaches a bound, ``k``."""
-    wall = torch.where(s.p > 0, s.upper, s.lower)
+    xp = _module(s.p)
+    wall = xp.where(s.p > 0, s.upper, s.lower)
     moving = (s.p != 0) & (wall != s.x)
-    return torch.where(moving, (wall - s.x) / s.p, torch.inf).amin(0)
+    return xp.amin(xp.where(moving, (wall - s.x) / xp.where(moving, s.p, 1.0), np.inf), 0)
+
+
+def _shortened(s: _State, f_trial: Array, slope: Array) -> Array:
+    """The next step length after a rejection, ``k``."""
+    xp = _module(slope)
+    # The minimum of the parabola through f, slope and the trial value.
+    rise = xp.where(xp.isfinite(f_trial), f_trial - s.f - slope, np.inf)
+    shorter = s.t * (-slope / (2 * xp.where(rise > 0, rise, np.inf))).clip(0.1, 0.5)
+    # Projecting may have turned descent into ascent: then step just onto the first bound instead,
+    # where the next direction holds that variable.
+    return xp.where(slope >= 0, xp.minimum(0.5 * s.t, _hit(s)), shorter)
 
 
 def _advance(
     s: _State,
-    trial: Tensor,
-    f_trial: Tensor,
-    g_trial: Tensor,
+    trial: Array,
+    f_trial: Array,
+    g_trial: Array,
     gtol: float,
     ftol: float,
     max_iter: int,
     max_step: float,
 ) -> _State:
     """Judge the trial points, remember curvature, choose each row's next direction and step."""
+    xp = _module(trial)
     running = s.status == RUNNING
     step = trial - s.x
     slope = _dot(s.g, step)
     # NaN compares false: a trial that is not finite is simply not accepted.
     accepted = (f_trial <= s.f + _ARMIJO * slope) & (slope < 0) & running
-    accepted = accepted & torch.isfinite(g_trial).all(0)
+    accepted = accepted & xp.isfinite(g_trial).all(0)
 
-    y = g_trial - s.g
-    curved = accepted & (_dot(step, y) > 1e-9 * (_dot(step, step) * _dot(y, y)).sqrt())
+    y = xp.where(accepted, g_trial - s.g, 0.0)
+    curved = accepted & (_dot(step, y) > 1e-9 * (_dot(step, step) * _dot(y, y)) ** 0.5)
     S, Y = _push(s.S, step, curved), _push(s.Y, y, curved)
 
-    level = ftol * s.f.abs().clamp(min=1.0)
-    small = s.f - f_trial <= level
+    level = ftol * abs(s.f).clip(1.0)
     # One full step that gains nothing counts, of shortened ones it takes two in a row.
-    weight = torch.where(s.t >= 1, 2.0, 1.0)
-    flat = torch.where(accepted, torch.where(small, s.flat + weight, 0.0), s.flat)
+    small = (s.f - f_trial <= level) * (1.0 + (s.t >= 1))
+    flat = xp.where(accepted, xp.where(small > 0, s.flat + small, 0.0), s.flat)
     # Rejected although it promised less than rounding can show: nothing is left to gain.
-    flat = torch.where(~accepted & (slope < 0) & (-slope <= level), 2.0, flat)
-    x, g = torch.where(accepted, trial, s.x), torch.where(accepted, g_trial, s.g)
-    f = torch.where(accepted, f_trial, s.f)
+    flat = xp.where(~accepted & (slope < 0) & (-slope <= level), 2.0, flat)
+    x, g = xp.where(accepted, trial, s.x), xp.where(accepted, g_trial, s.g)
+    f = xp.where(accepted, f_trial, s.f)
 
-    # A rejected step: minimise the parabola through f, slope and the trial value.
-    shorter = (-slope / (2 * (f_trial - s.f - slope))).nan_to_num(0.1, 0.1, 0.1).clamp(0.1, 0.5)
-    shorter = s.t * shorter
-    # Projecting may have turned descent into ascent: then step just onto the first bound instead,
-    # where the next direction holds that variable.
-    shorter = torch.where(slope >= 0, torch.minimum(0.5 * s.t, _hit(s)), shorter)
-    t = torch.where(accepted, 1.0, shorter)
-    halvings = torch.where(accepted, 0.0, s.halvings + 1)
+    t = xp.where(accepted, 1.0, _shortened(s, f_trial, slope))
+    halvings = xp.where(accepted, 0.0, s.halvings + 1)
     # No step works: forget the memory and try steepest descent once before giving up.
-    tiny = s.p.abs().amax(0) * t < 1e-14
+    tiny = _longest(s.p) * t < 1e-14
     stuck = running & ~accepted & ((halvings >= _MAX_HALVINGS) | tiny)
     reset = stuck & ~s.fresh
-    S, Y = torch.where(reset, 0.0, S), torch.where(reset, 0.0, Y)
+    S, Y = S * ~reset, Y * ~reset
     p = _direction(x, g, S, Y, s.lower, s.upper, max_step)
-    p = torch.where(accepted | reset, p, s.p)
-    t = torch.where(reset, _first_length(p, 1e-3 * max_step), t)
+    p = xp.where(accepted | reset, p, s.p)
+    t = xp.where(reset, _first_length(p, 1e-3 * max_step), t)
     # Descent without curvature: nothing says that the step was long enough, so take longer ones.
-    longest = max_step / p.abs().amax(0).clamp(min=torch.finfo(p.dtype).tiny)
-    longer = torch.minimum(4 * s.t.clamp(min=1.0), longest)
-    t = torch.where(accepted & ~curved, longer, t)
+    longer = xp.minimum(4 * s.t.clip(1.0), max_step / _longest(p))
+    t = xp.where(accepted & ~curved, longer, t)
 
     iterations = s.iterations + accepted
-    status = torch.where(stuck & ~reset, STUCK, s.status)
-    status = torch.where(running & (iterations >= max_iter), LIMIT, status)
-    status = torch.where(running & (flat >= 2), DECREASE, status)
+    status = xp.where(stuck & ~reset, STUCK, s.status)
+    status = xp.where(running & (iterations >= max_iter), LIMIT, status)
+    status = xp.where(running & (flat >= 2), DECREASE, status)
     done = _projected_gradient(x, g, s.lower, s.upper) <= gtol
     return _State(
         rows=s.rows,
@@ -378,8 +436,8 @@ def _advance(
         p=p,
         t=t,
         fresh=(s.fresh & ~curved) | reset,
-        halvings=torch.where(reset, 0.0, halvings),
+        halvings=xp.where(reset, 0.0, halvings),
         flat=flat,
         iterations=iterations,
-        status=torch.where(running & done, GRADIENT, status),
+        status=xp.where(running & done, GRADIENT, status),
     )
