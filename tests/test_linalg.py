@@ -1,0 +1,99 @@
+"""Kernel matrices through the single door, and Cholesky factors with no more jitter than needed."""
+
+from __future__ import annotations
+
+import gpytorch
+import pytest
+import torch
+from gpytorch.kernels import MaternKernel, RBFKernel, ScaleKernel
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import F64, T, assert_close, draw, few
+
+import bolearn as bl
+from bolearn.linalg import gram, psd_cholesky, squared_distances
+
+
+@few
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 4), st.sampled_from([0.0, 1e6]))
+def test_squared_distances(p: int, n: int, d: int, shift: float) -> None:
+    x, z = draw((2, p, d), "x", p) + shift, draw((2, n, d), "z", n) + shift
+    ours = squared_distances(x, z)
+    exact = (x.unsqueeze(-2) - z.unsqueeze(-3)).square().sum(-1)
+    assert_close(ours, exact, 1e-12)
+    assert bool((ours >= 0).all())
+
+
+def test_gram_does_not_skip_active_dims() -> None:
+    X = draw((5, 3), "gram")
+    kernel = ScaleKernel(RBFKernel(active_dims=[2])).double()
+    narrow = ScaleKernel(RBFKernel()).double()
+    assert_close(gram(kernel, X), gram(narrow, X[:, 2:]), 1e-14)
+    assert_close(gram(kernel, X, X[:2]), gram(kernel, X)[:, :2], 1e-14)
+
+
+def test_gram_is_differentiable_and_batched() -> None:
+    X = draw((4, 5, 2), "batch").requires_grad_(True)
+    kernel = MaternKernel(nu=2.5, ard_num_dims=2, batch_shape=torch.Size([4])).double()
+    kernel.lengthscale = 0.2 + draw((4, 1, 2), "ell")
+    K = gram(kernel, X)
+    for i in range(4):
+        single = MaternKernel(nu=2.5, ard_num_dims=2).double()
+        single.lengthscale = kernel.lengthscale[i].detach()
+        assert_close(K[i], gram(single, X[i]), 1e-13)
+    K.sum().backward()
+    assert torch.isfinite(X.grad).all()
+
+
+def test_a_sound_matrix_is_factorised_as_it_is() -> None:
+    A = T([[2.0, 0.5], [0.5, 1.0]])
+    factor = psd_cholesky(A)
+    assert torch.equal(factor.L, torch.linalg.cholesky(A))
+    assert factor.jitter.item() == 0
+
+
+@few
+@given(st.integers(2, 12), st.floats(-6, 6))
+def test_singular_matrices_get_the_jitter_that_is_reported(n: int, power: float) -> None:
+    B = draw((n, 1), "rank one", n) * 10**power
+    good = 10 ** (2 * power) * torch.eye(n, dtype=F64)
+    A = torch.stack([B @ B.mT, good])
+    factor = psd_cholesky(A)
+    assert factor.jitter[1].item() == 0  # a neighbour's trouble is not contagious
+    assert 0 <= factor.jitter[0].item() <= 1e-6
+    scale = A.diagonal(dim1=-2, dim2=-1).mean(-1)
+    mended = A + (factor.jitter * scale)[:, None, None] * torch.eye(n, dtype=F64)
+    assert_close(factor.L @ factor.L.mT / scale[:, None, None], mended / scale[:, None, None])
+
+
+def test_a_wrong_matrix_is_refused_with_the_closest_points() -> None:
+    A = T([[1.0, 2.0, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    points = T([[0.0, 0.0], [0.3, 0.4], [5.0, 5.0]])
+    with pytest.raises(bl.NumericsError, match=r"rows 0 and 1, 0\.5 apart"):
+        psd_cholesky(A, points)
+    with pytest.raises(bl.NumericsError, match="NaN or infinite"):
+        psd_cholesky(A * torch.nan)
+
+
+def test_a_difference_that_is_only_rounding_counts_relative_to_what_was_subtracted() -> None:
+    noise = 1e-16 * (draw((4, 4), "rounding") - 0.5)
+    A = noise + noise.mT
+    with pytest.raises(bl.NumericsError):
+        psd_cholesky(A)
+    L = psd_cholesky(A, floor=T(1.0)).L
+    assert torch.isfinite(L).all() and L.abs().max() <= 1e-4
+
+
+def test_gradients_pass_through_the_factor() -> None:
+    B = draw((3, 3), "chol").requires_grad_(True)
+
+    def f(B: torch.Tensor) -> torch.Tensor:
+        return psd_cholesky(B @ B.mT + torch.eye(3, dtype=F64)).L
+
+    assert torch.autograd.gradcheck(f, B)
+
+
+def test_gpytorchs_settings_are_left_alone() -> None:
+    before = gpytorch.settings.lazily_evaluate_kernels.on()
+    gram(RBFKernel().double(), draw((2, 1), "s"))
+    assert gpytorch.settings.lazily_evaluate_kernels.on() == before

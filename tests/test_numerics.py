@@ -1,0 +1,163 @@
+"""Log-space primitives against 60-digit arithmetic and BoTorch."""
+
+from __future__ import annotations
+
+import math
+
+import botorch.utils.safe_math as safe
+import mpmath as mp
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import F64, T, assert_close, draw, few
+
+from bolearn.numerics import fatmax, log1mexp, log_fatplus, log_h, log_h_reference, logmeanexp
+
+EDGES = [1e3, 40.0, 10.001, 9.999, 2.0, 0.5, 0.0, -0.999, -1.001, -8.0, -59.99, -60.01, -1e3, -1e8]
+
+
+def exact_h(u: float) -> tuple[mp.mpf, mp.mpf]:
+    """log h(u) and its slope, with enough digits to survive the cancellation."""
+    with mp.workdps(80):
+        if u > -1e4:
+            x = mp.mpf(u)
+            density = mp.npdf(x)
+            tail = mp.erfc(-x / mp.sqrt(2)) / 2
+            h = density + x * tail
+            return mp.log(h), tail / h
+        v = -mp.mpf(u)  # Mills' ratio as a continued asymptotic series
+        w = 1 / v**2
+        h = w * (1 - 3 * w + 15 * w**2 - 105 * w**3)
+        phi = -(v**2) / 2 - mp.log(2 * mp.pi) / 2
+        return phi + mp.log(h), (1 / v) * (1 - w + 3 * w**2 - 15 * w**3) / h
+
+
+def check_log_h(u: float) -> None:
+    value, slope = exact_h(u)
+    leaf = T(u).requires_grad_(True)
+    got = log_h(leaf)
+    (rate,) = torch.autograd.grad(got, leaf)
+    scale = max(1.0, abs(value))
+    assert abs(mp.mpf(got.item()) - value) <= 2e-13 * scale, (u, got.item(), value)
+    assert abs(mp.mpf(rate.item()) / slope - 1) <= 1e-11, (u, rate.item(), slope)
+
+
+@pytest.mark.parametrize("u", EDGES)
+def test_log_h_where_formulas_meet(u: float) -> None:
+    check_log_h(u)
+
+
+@few
+@given(st.floats(-8, 8), st.sampled_from([-1, 1]))
+def test_log_h_over_sixteen_decades(power: float, sign: int) -> None:
+    check_log_h(min(sign * 10**power, 1e3))
+
+
+def test_log_h_is_finite_with_a_slope_at_minus_1e100() -> None:
+    u = T(-1e100).requires_grad_(True)
+    value = log_h(u)
+    (slope,) = torch.autograd.grad(value, u)
+    assert_close(value / -5e199, T(1.0), 1e-12)
+    assert_close(slope / 1e100, T(1.0), 1e-12)
+
+
+def test_log_h_is_increasing_across_its_branches() -> None:
+    u = torch.linspace(-70, 15, 20001, dtype=F64)
+    assert bool((log_h(u).diff() > 0).all())
+
+
+def test_log_h_equals_the_book_where_the_book_is_right() -> None:
+    u = torch.linspace(-4, 20, 97, dtype=F64)
+    assert_close(log_h(u), log_h_reference(u), 1e-9)
+
+
+@pytest.mark.parametrize("u", [30.0, 9.9, 0.0, -1.0, -30.0, -59.0, -61.0, -1e4, -1e8])
+def test_second_derivative_of_log_h(u: float) -> None:
+    with mp.workdps(80):
+        slope = exact_h(u)[1]
+        ratio = mp.mpf(0)
+        if u > -1e4:
+            x = mp.mpf(u)
+            ratio = mp.npdf(x) / (mp.npdf(x) + x * mp.erfc(-x / mp.sqrt(2)) / 2)
+            curvature = ratio - slope**2
+        else:
+            curvature = -1 + 2 / mp.mpf(u) ** 2
+    leaf = T(u).requires_grad_(True)
+    (first,) = torch.autograd.grad(log_h(leaf), leaf, create_graph=True)
+    (second,) = torch.autograd.grad(first, leaf)
+    assert abs(mp.mpf(first.item()) / slope - 1) < 1e-11
+    assert abs(second.item() - curvature) < 1e-8
+
+
+def test_log_h_passes_gradcheck_twice() -> None:
+    u = T([5.0, 0.3, -0.7, -3.0, -20.0, -55.0]).requires_grad_(True)
+    assert torch.autograd.gradcheck(log_h, u)
+    assert torch.autograd.gradgradcheck(log_h, u)
+
+
+@few
+@given(st.floats(-16, 2.8))
+def test_log1mexp(power: float) -> None:
+    x = -(10.0**power)
+    with mp.workdps(60):
+        value = mp.log(1 - mp.exp(mp.mpf(x)))
+        slope = -mp.exp(mp.mpf(x)) / (1 - mp.exp(mp.mpf(x)))
+    leaf = T(x).requires_grad_(True)
+    got = log1mexp(leaf)
+    (rate,) = torch.autograd.grad(got, leaf)
+    assert abs(got.item() - value) <= 1e-14 * max(1, abs(value)) or abs(value) < 1e-300
+    assert abs(rate.item() - slope) <= 1e-12 * abs(slope) + 1e-300
+
+
+def test_logmeanexp_at_any_level() -> None:
+    x = draw((5, 7), "lme") * 3
+    expected = x.exp().mean(0).log()
+    for shift in (0.0, -1e5, 1e5):
+        assert_close(logmeanexp(x + shift, 0) - shift, expected, 1e-9)
+    assert logmeanexp(torch.full((3,), -torch.inf, dtype=F64), 0).item() == -math.inf
+
+
+@few
+@given(st.floats(-12, 12), st.sampled_from([-1.0, 1.0]), st.sampled_from([1e-6, 1e-2, 1.0]))
+def test_log_fatplus(power: float, sign: float, tau: float) -> None:
+    y = sign * 10**power
+    with mp.workdps(60):
+        z = mp.mpf(y) / mp.mpf(tau)
+        soft = z + mp.log1p(mp.exp(-z)) if z > 0 else mp.log1p(mp.exp(z))
+        value = mp.log(mp.mpf(tau) * (soft + mp.mpf("0.1") / (1 + z * z)))
+    got = log_fatplus(T(y), tau)
+    assert abs(got.item() - value) < 1e-12 * max(1, abs(value))
+    assert_close(got, safe.log_fatplus(T(y), tau), 1e-10)
+
+
+def test_log_fatplus_keeps_a_slope_far_below() -> None:
+    y = T([-1e-3, -1.0, -1e6])
+    leaf = y.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(log_fatplus(leaf).sum(), leaf)
+    assert_close(slope * y, T([-2.0] * 3), 1e-5)
+
+
+@pytest.mark.parametrize("spread", [1e-6, 1e-2, 1.0, 1e3])
+def test_fatmax_is_botorchs_and_above_the_maximum(spread: float) -> None:
+    x = (spread * (draw((6, 4), "fat") - 0.5)).requires_grad_(True)
+    ours, theirs = fatmax(x, -1), safe.fatmax(x, dim=-1, tau=1e-2)
+    assert_close(ours, theirs, 1e-10)
+    gap = ours - x.amax(-1)
+    assert bool((gap >= 0).all()) and bool((gap <= 1e-2 * math.log(4) + 1e-15).all())
+    (slope,) = torch.autograd.grad(ours.sum(), x, retain_graph=True)
+    assert_close(slope, torch.autograd.grad(theirs.sum(), x)[0], 1e-9)
+    assert bool((slope > 0).all())
+
+
+def test_fatmax_of_one_and_of_nothing() -> None:
+    x = T([[3.0], [-torch.inf]])
+    assert torch.equal(fatmax(x, -1), x[:, 0])
+
+
+def test_gradients_of_the_primitives() -> None:
+    x = draw((3, 4), "grad").requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda v: fatmax(v, -1, tau=0.3), x)
+    assert torch.autograd.gradcheck(lambda v: log_fatplus(v - 0.5, tau=0.3), x)
+    assert torch.autograd.gradcheck(lambda v: log1mexp(-v - 0.01), x)
+    assert torch.autograd.gradcheck(lambda v: logmeanexp(v, 0), x)
