@@ -60,6 +60,11 @@ class _Cache:
     z2: Tensor  # b n: squared norms of Z
     jitter: Tensor  # b: relative jitter that K needed
 
+    @property
+    def closed_form(self) -> bool:
+        """Whether the fast path applies: a plain kernel and a constant mean."""
+        return self.kind is not None and self.constant is not None
+
 
 class ExactGP(nn.Module):
     """Gaussian process with Gaussian noise, one independent GP for each output.
@@ -328,8 +333,9 @@ class ExactGP(nn.Module):
         )
 
     def _marginal(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
-        if self._closed_form():
-            mean, variance = _Marginal.apply(X, self)  # type: ignore[no-untyped-call]
+        cache = self.cache()
+        if cache.closed_form:
+            mean, variance = _Marginal.apply(X, self, cache)  # type: ignore[no-untyped-call]
         else:
             mean, variance = marginal_reference(self, X)
         if observation_noise:
@@ -337,18 +343,15 @@ class ExactGP(nn.Module):
         return mean, variance
 
     def _joint(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
-        if self._closed_form():
-            mean, covariance = _Joint.apply(X, self)  # type: ignore[no-untyped-call]
+        cache = self.cache()
+        if cache.closed_form:
+            mean, covariance = _Joint.apply(X, self, cache)  # type: ignore[no-untyped-call]
         else:
             mean, covariance = joint_reference(self, X)
         if observation_noise:
             noise = self._new_noise().mT  # *r m 1
             covariance = covariance + torch.diag_embed(noise.expand(*noise.shape[:-1], X.shape[-2]))
         return mean, covariance
-
-    def _closed_form(self) -> bool:
-        cache = self.cache()
-        return cache.kind is not None and cache.constant is not None
 
     def _new_noise(self) -> Float[Tensor, "*r 1 m"]:
         """Noise variance of a new observation, in squared user units."""
@@ -565,9 +568,8 @@ def joint_reference(
     return _from_rows(model, mean, X.shape[:-2]).mT, _from_rows(model, covariance, X.shape[:-2])
 
 
-def _cross(model: ExactGP, X: Tensor) -> tuple[_Cache, Tensor, Tensor, Tensor, Tensor]:
-    """Scaled points, H, V = k s L^-T and the mean for ``*batch q d``, all ``b (t q) ...``."""
-    cache = model.cache()
+def _cross(model: ExactGP, cache: _Cache, X: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Scaled points, H and V = k s L^-T for ``*batch q d``, all ``b (t q) ...``; and the mean."""
     assert cache.kind is not None and cache.constant is not None
     rows = _to_rows(model, X)
     Zq = (rows.reshape(rows.shape[0], -1, rows.shape[-1]) - cache.centre) * cache.inverse
@@ -577,7 +579,7 @@ def _cross(model: ExactGP, X: Tensor) -> tuple[_Cache, Tensor, Tensor, Tensor, T
     if cache.outputscale is not None:
         k, h = k * cache.outputscale, h * cache.outputscale
     mean = torch.baddbmm(cache.constant, k, cache.alpha.unsqueeze(-1)).squeeze(-1)  # c + k a
-    return cache, Zq, h, torch.bmm(k, cache.LinvT), mean
+    return Zq, h, torch.bmm(k, cache.LinvT), mean
 
 
 def _to_points(model: ExactGP, cache: _Cache, g_Z: Tensor, X: Tensor) -> Tensor:
@@ -585,16 +587,16 @@ def _to_points(model: ExactGP, cache: _Cache, g_Z: Tensor, X: Tensor) -> Tensor:
     g = g_Z * cache.inverse
     R, (q, d) = model.batch_shape.numel(), X.shape[-2:]
     if model.num_outputs > 1:
-        g = g.view(R, model.num_outputs, -1, d).sum(1)
-    return g.view(R, -1, q, d).transpose(0, 1).reshape(X.shape)
+        g = g.reshape(R, model.num_outputs, -1, d).sum(1)
+    return g.reshape(R, -1, q, d).transpose(0, 1).reshape(X.shape)
 
 
 class _Marginal(torch.autograd.Function):
     """Mean and variance ``*batch q m``, with one analytic pullback instead of some forty nodes."""
 
     @staticmethod
-    def forward(ctx: Any, X: Tensor, model: ExactGP) -> tuple[Tensor, Tensor]:
-        cache, Zq, h, V, mean = _cross(model, X)
+    def forward(ctx: Any, X: Tensor, model: ExactGP, cache: _Cache) -> tuple[Tensor, Tensor]:
+        Zq, h, V, mean = _cross(model, cache, X)
         variance = cache.prior - V.square().sum(-1)
         floored = variance < cache.floor
         variance = torch.where(floored, cache.floor, variance)
@@ -602,35 +604,35 @@ class _Marginal(torch.autograd.Function):
         ctx.save_for_backward(X, Zq, h, V, floored)
         shape = (len(mean), -1, X.shape[-2])
         return (
-            _from_rows(model, mean.view(shape), X.shape[:-2]).mT,
-            _from_rows(model, variance.view(shape), X.shape[:-2]).mT,
+            _from_rows(model, mean.reshape(shape), X.shape[:-2]).mT,
+            _from_rows(model, variance.reshape(shape), X.shape[:-2]).mT,
         )
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         X, Zq, h, V, floored = ctx.saved_tensors
         model, cache = ctx.model, ctx.cache
         if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the reference
             outputs = marginal_reference(model, X)
             (slow,) = torch.autograd.grad(outputs, X, grads, create_graph=True)
-            return slow, None
+            return slow, None, None
         g_mean, g_variance = (_into_rows(model, g.mT, 1).unsqueeze(-1) for g in grads)
         g_variance = torch.where(floored.unsqueeze(-1), 0.0, g_variance)
         # mean = c + k a, variance = prior - |V|^2 with V = k s L^-T
         g_k = torch.bmm(V * (-2 * g_variance), cache.Linv)
         g_k = g_k.addcmul_(g_mean, cache.alpha.unsqueeze(-2)).mul_(h)
-        return _to_points(model, cache, _pull(cache.Z, Zq, g_k), X), None
+        return _to_points(model, cache, _pull(cache.Z, Zq, g_k), X), None, None
 
 
 class _Joint(torch.autograd.Function):
     """Mean ``*batch q m`` and covariances ``*batch m q q``, with one analytic pullback."""
 
     @staticmethod
-    def forward(ctx: Any, X: Tensor, model: ExactGP) -> tuple[Tensor, Tensor]:
-        cache, Zq, h, V, mean = _cross(model, X)
+    def forward(ctx: Any, X: Tensor, model: ExactGP, cache: _Cache) -> tuple[Tensor, Tensor]:
+        Zq, h, V, mean = _cross(model, cache, X)
         assert cache.kind is not None
         (b, n), (q, d) = V.shape[::2], X.shape[-2:]
-        sets, blocks = Zq.view(-1, q, d), V.view(-1, q, n)
+        sets, blocks = Zq.reshape(-1, q, d), V.reshape(-1, q, n)
         norms = sets.square().sum(-1)
         r2 = torch.baddbmm(
             norms.unsqueeze(-1) + norms.unsqueeze(-2), sets, sets.mT, alpha=-2
@@ -643,28 +645,28 @@ class _Joint(torch.autograd.Function):
         ctx.model, ctx.cache = model, cache
         ctx.save_for_backward(X, Zq, h, V, hq)
         return (
-            _from_rows(model, mean.view(b, -1, q), X.shape[:-2]).mT,
-            _from_rows(model, covariance.view(b, -1, q, q), X.shape[:-2]),
+            _from_rows(model, mean.reshape(b, -1, q), X.shape[:-2]).mT,
+            _from_rows(model, covariance.reshape(b, -1, q, q), X.shape[:-2]),
         )
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         X, Zq, h, V, hq = ctx.saved_tensors
         model, cache = ctx.model, ctx.cache
         if torch.is_grad_enabled():
             outputs = joint_reference(model, X)
             (slow,) = torch.autograd.grad(outputs, X, grads, create_graph=True)
-            return slow, None
+            return slow, None, None
         (b, n), (q, d) = V.shape[::2], X.shape[-2:]
         g_mean = _into_rows(model, grads[0].mT, 1).unsqueeze(-1)
-        g_covariance = _into_rows(model, grads[1], 2).view(-1, q, q)
+        g_covariance = _into_rows(model, grads[1], 2).reshape(-1, q, q)
         both = g_covariance + g_covariance.mT
-        g_V = torch.bmm(both, V.view(-1, q, n)).neg_().view(b, -1, n)
+        g_V = torch.bmm(both, V.reshape(-1, q, n)).neg_().reshape(b, -1, n)
         g_k = torch.bmm(g_V, cache.Linv).addcmul_(g_mean, cache.alpha.unsqueeze(-2)).mul_(h)
         g_Z = _pull(cache.Z, Zq, g_k)
-        sets = Zq.view(-1, q, d)
-        g_Z = g_Z + _pull(sets, sets, both * hq).view(g_Z.shape)
-        return _to_points(model, cache, g_Z, X), None
+        sets = Zq.reshape(-1, q, d)
+        g_Z = g_Z + _pull(sets, sets, both * hq).reshape(g_Z.shape)
+        return _to_points(model, cache, g_Z, X), None, None
 
 
 def _pull(Z: Tensor, Zq: Tensor, M: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from gpytorch.kernels import ScaleKernel
 from gpytorch.means import ConstantMean
+from gpytorch.priors import Prior
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -214,6 +215,20 @@ class _PlainRows:
         )
         self.num_scales: int = self.base.lengthscale.shape[-1]
         self.lower, self.upper = self._limits()
+        self.priors = _LogPriors(self._prior_columns(), self.lower)
+
+    def _prior_columns(self) -> list[tuple[slice, Prior | None]]:
+        """Which columns of theta are logarithms of values with which prior."""
+        k = self.num_scales
+        columns = [(slice(0, k), getattr(self.base, "lengthscale_prior", None))]
+        if self.model.likelihood is not None:
+            prior = getattr(self.model.likelihood.noise_covar, "noise_prior", None)
+            columns.append((slice(k + 1, k + 2), prior))
+        if self.scaled:
+            last = self.num_parameters - 1
+            prior = getattr(self.model.kernel, "outputscale_prior", None)
+            columns.append((slice(last, last + 1), prior))
+        return columns
 
     @property
     def num_parameters(self) -> int:
@@ -313,20 +328,28 @@ class _PlainRows:
 
     def objective(self, S: int) -> lbfgs.Objective:
         """Minus log posterior per observation and its gradient, for rows of ``S * b``."""
+        last: list[Any] = [None, None]  # rows, and their data
 
         def fun(theta: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-            return self.value_and_gradient(theta, rows % self.count)
+            if last[0] is not rows:
+                last[:] = [rows, self.take(rows % self.count)]
+            return self.value_and_gradient(theta, last[1])
 
         return fun
 
+    def take(self, b: Int[Tensor, "k"]) -> "_Rows":
+        """The data of some rows."""
+        noise = None if self.fixed_noise is None else self.fixed_noise[b]
+        mask = None if self.all_observed else self.mask[b]
+        return _Rows(self.X[b], self.y[b], self.n[b], self.shift[b], self.unit[b], noise, mask)
+
     def value_and_gradient(
-        self, theta: Float[Tensor, "k p"], b: Int[Tensor, "k"]
+        self, theta: Float[Tensor, "k p"], data: "_Rows"
     ) -> tuple[Float[Tensor, "k"], Float[Tensor, "k p"]]:
-        """The objective at parameters theta for the data sets b; NaN where K is not definite."""
+        """The objective at parameters theta for k data sets; NaN where K is not definite."""
         log_l, mean, log_noise, log_scale = self._split(theta)
-        X, y, n = self.X[b], self.y[b], self.n[b]
         ell = log_l.exp()
-        Z = X / ell.unsqueeze(-2)
+        Z = data.X / ell.unsqueeze(-2)
         z2 = Z.square().sum(-1)
         r2 = torch.baddbmm(z2.unsqueeze(-1) + z2.unsqueeze(-2), Z, Z.mT, alpha=-2).clamp_(min=0)
         r2.diagonal(dim1=-2, dim2=-1).zero_()
@@ -334,59 +357,88 @@ class _PlainRows:
         if log_scale is not None:
             scale = log_scale.exp()[:, None, None]
             k, h = k * scale, h * scale
-        noise = self.fixed_noise[b] if log_noise is None else log_noise.exp().unsqueeze(-1)  # type: ignore[index]
-        mask, mu = self.mask[b], self.shift[b] + self.unit[b] * mean
-        if self.all_observed:
-            A, residual = k.clone(), y - mu.unsqueeze(-1)
+        noise = data.noise if log_noise is None else log_noise.exp().unsqueeze(-1)
+        assert noise is not None
+        residual = data.y - torch.addcmul(data.shift, data.unit, mean).unsqueeze(-1)
+        if data.mask is None:
+            A = k.clone()
             A.diagonal(dim1=-2, dim2=-1).add_(noise)
         else:
-            A = mask_covariance(k, noise.expand_as(y), mask)
-            residual = torch.where(mask, y - mu.unsqueeze(-1), 0.0)
+            A = mask_covariance(k, noise.expand_as(residual), data.mask)
+            residual = torch.where(data.mask, residual, 0.0)
         L, info = torch.linalg.cholesky_ex(A)
-        L = torch.where((info > 0)[:, None, None], torch.nan, L) if info.any() else L
+        if info.any():
+            L = torch.where((info > 0)[:, None, None], torch.nan, L)
         K_inv = torch.cholesky_inverse(L)
         a = torch.bmm(K_inv, residual.unsqueeze(-1))
         log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        value = -0.5 * ((residual.unsqueeze(-2) @ a)[:, 0, 0] + log_det + n * _LOG_2PI)
+        fit = torch.linalg.vecdot(residual, a.squeeze(-1))
+        value = -0.5 * (fit + log_det + data.n * _LOG_2PI)
         W = torch.baddbmm(K_inv, a, a.mT, beta=-1)  # W = a a^T - K^-1
-        if not self.all_observed:
-            W = W * (mask.unsqueeze(-1) & mask.unsqueeze(-2))
-        trace = W.diagonal(dim1=-2, dim2=-1).sum(-1)
-        g_scale = None if log_scale is None else 0.5 * (W * k).sum((-2, -1))
+        if data.mask is not None:
+            W = W * (data.mask.unsqueeze(-1) & data.mask.unsqueeze(-2))
+        g_noise = g_scale = None
+        if log_noise is not None:
+            g_noise = 0.5 * W.diagonal(dim1=-2, dim2=-1).sum(-1) * noise.squeeze(-1)
+        if log_scale is not None:
+            g_scale = 0.5 * (W * k).sum((-2, -1))
         M = W.mul_(h)
         # x_k^T diag(M 1) x_k - x_k^T M x_k, for every input k at once
-        g_l = (X * (M.sum(-1, keepdim=True) * X - torch.bmm(M, X))).sum(-2) / ell.square()
+        g_l = torch.baddbmm(M.sum(-1, keepdim=True) * data.X, M, data.X, alpha=-1)
+        g_l = (data.X * g_l).sum(-2) / ell.square()
         if self.num_scales == 1:
             g_l = g_l.sum(-1, keepdim=True)
-        g_mean = a.squeeze(-1).sum(-1)
-        # priors, on the values and not on their logarithms
-        value, g_l = self._add_prior(self.base, "lengthscale_prior", ell, value, g_l)
-        g_noise = None
-        if log_noise is not None:
-            assert self.model.likelihood is not None
-            g_noise = 0.5 * trace * noise.squeeze(-1)
-            value, g = self._add_prior(
-                self.model.likelihood.noise_covar, "noise_prior", noise, value, g_noise[:, None]
-            )
-            g_noise = g[:, 0]
-        if g_scale is not None:
-            value, g = self._add_prior(
-                self.model.kernel, "outputscale_prior", scale[:, :, 0], value, g_scale[:, None]
-            )
-            g_scale = g[:, 0]
-        gradient = self._join(g_l, g_mean * self.unit[b], g_noise, g_scale)
-        return -value / n, -gradient / n.unsqueeze(-1)
+        gradient = self._join(g_l, a.squeeze(-1).sum(-1) * data.unit, g_noise, g_scale)
+        density, slope = self.priors(theta)
+        return -(value + density) / data.n, -(gradient + slope) / data.n.unsqueeze(-1)
 
-    @staticmethod
-    def _add_prior(
-        module: Any, name: str, x: Tensor, value: Tensor, gradient: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Add a log prior density in x to the value, and x d/dx of it to the log gradient."""
-        prior = getattr(module, name, None)
-        if prior is None:
-            return value, gradient
-        density, slope = priors.log_density_and_slope(prior, x)
-        return value + density.sum(-1), gradient + slope * x
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The data of k rows, outputs standardised, inputs centred in the unit cube."""
+
+    X: Tensor  # k n d
+    y: Tensor  # k n
+    n: Tensor  # k: number of observations
+    shift: Tensor  # k: mean of y
+    unit: Tensor  # k: spread of y, the unit of the mean parameter
+    noise: Tensor | None  # k n: known noise variances
+    mask: Tensor | None  # k n: observed; None if all are
+
+
+class _LogPriors:
+    """Log prior densities of hyperparameters given by their logarithms, and the slopes in those.
+
+    The densities are of the values, not of their logarithms: no Jacobian. Log-normal priors, the
+    default, are one expression for all columns; any other prior takes autograd.
+    """
+
+    def __init__(self, columns: list[tuple[slice, Prior | None]], like: Tensor) -> None:
+        self.location = torch.zeros_like(like)
+        self.scale = torch.ones_like(like)
+        self.weight = torch.zeros_like(like)
+        self.others: list[tuple[slice, Prior]] = []
+        for where, prior in columns:
+            if prior is None:
+                continue
+            if type(prior) is priors.LogNormalPrior:
+                self.location[where], self.scale[where] = prior.loc, prior.scale
+                self.weight[where] = 1.0
+            else:
+                self.others.append((where, prior))
+        self.constant = (self.weight * (self.scale.log() + 0.5 * _LOG_2PI)).sum()
+
+    def __call__(self, theta: Float[Tensor, "k p"]) -> tuple[Float[Tensor, "k"], Tensor]:
+        """Sum of the log densities ``k``, and its gradient ``k p``."""
+        t = (theta - self.location) / self.scale
+        value = -torch.mv(torch.addcmul(theta, t, t, value=0.5), self.weight) - self.constant
+        slope = -self.weight * (1 + t / self.scale)
+        for where, prior in self.others:
+            x = theta[:, where].exp()
+            density, derivative = priors.log_density_and_slope(prior, x)
+            value = value + density.sum(-1)
+            slope[:, where] += derivative * x
+        return value, slope
 
 
 class _AutogradRows:

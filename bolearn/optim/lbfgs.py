@@ -163,7 +163,7 @@ def minimize(
     """
     if x0.ndim != 2 or x0.shape[0] == 0 or x0.shape[1] == 0:
         raise ShapeError(f"x0: expected shape N D with N, D >= 1, got {tuple(x0.shape)}")
-    N, D = x0.shape
+    N = len(x0)
     numpy = arrays == "numpy" or (arrays == "auto" and x0.device.type == "cpu")
     xp: Any = np if numpy else torch
     ask = _Asked(fun, numpy)

@@ -303,9 +303,16 @@ class _UnitAcquisition:
         self.acq, self.cube, self.q, self.r = acq, cube, q, r
         self.R, self.d = math.prod(r), cube.bounds.shape[-1]
 
-    def __call__(self, U: Float[Tensor, "b R qd"]) -> Float[Tensor, "b R"]:
-        b = U.shape[0]
-        X = self.cube.decode(U.reshape(b, *self.r, self.q, self.d))
+    def decode(self, U: Float[Tensor, "b R qd"]) -> Float[Tensor, "b *r q d"]:
+        """Rows of the unit cube as points in user units."""
+        return self.cube.decode(U.reshape(len(U), *self.r, self.q, self.d))
+
+    def at(self, X: Float[Tensor, "b *r q d"]) -> Float[Tensor, "b R"]:
+        """The acquisition, with its result checked.
+
+        Raises:
+            ShapeError: it does not return one value for each set of points.
+        """
         value = self.acq(X)
         if not isinstance(value, Tensor) or value.shape != X.shape[:-2]:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -314,7 +321,7 @@ class _UnitAcquisition:
                 f"shape {tuple(X.shape)}, got {got}; a function of a replicated model needs "
                 "batch_shape="
             )
-        return value.reshape(b, self.R)
+        return value.reshape(len(X), self.R)
 
     @torch.no_grad()
     def values(self, raw: Float[Tensor, "R raw qd"]) -> Float[Tensor, "R raw"]:
@@ -324,7 +331,8 @@ class _UnitAcquisition:
         n = model.X.shape[-2] if isinstance(model, HasTrainingData) else 100
         per_candidate = self.R * self.q * max(n, 100)
         size = max(1, _CHUNK_ELEMENTS // per_candidate)
-        return torch.cat([self(chunk) for chunk in U.split(size)]).transpose(0, 1).contiguous()
+        values = [self.at(self.decode(chunk)) for chunk in U.split(size)]
+        return torch.cat(values).transpose(0, 1).contiguous()
 
     def objective(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Minus the acquisition and its gradient, for any subset of rows restart * R + replicate.
@@ -332,29 +340,41 @@ class _UnitAcquisition:
         Rows of one replicate are packed next to each other: the acquisition always sees all
         replicates, and as many candidates of each as the busiest replicate still has.
         """
-        plan: list[Any] = [None, None]
+        width = self.cube.width
+        last: list[Any] = [None, None, 0]  # rows, their slots (None: in order), restarts packed
 
         def fun(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-            if plan[0] is not rows:
-                plan[:] = [rows, _pack(rows, self.R)]
-            slots, b = plan[1]
-            packed = x.new_full((b * self.R, x.shape[-1]), 0.5)
-            packed[slots] = x
-            packed.requires_grad_(True)
+            if last[0] is not rows:
+                last[:] = [rows, *_pack(rows, self.R)]
+            slots, b = last[1:]
+            packed = x
+            if slots is not None:
+                packed = x.new_full((b * self.R, x.shape[-1]), 0.5)
+                packed[slots] = x
+            X = self.decode(packed.view(b, self.R, -1)).requires_grad_(True)
             with torch.enable_grad():
-                value = self(packed.view(b, self.R, -1))
-                (gradient,) = torch.autograd.grad(value.sum(), packed)
-            return -value.detach().reshape(-1)[slots], -gradient[slots]
+                value = self.at(X)
+                (gradient,) = torch.autograd.grad(value.sum(), X)
+            value, gradient = value.detach().reshape(-1), gradient * -width
+            gradient = gradient.reshape(b * self.R, -1)
+            if slots is not None:
+                value, gradient = value[slots], gradient[slots]
+            return -value, gradient
 
         return fun
 
 
-def _pack(rows: Int[Tensor, "k"], R: int) -> tuple[Int[Tensor, "k"], int]:
-    """Slot ``place * R + replicate`` for each row, places counted from 0 in each replicate."""
+def _pack(rows: Int[Tensor, "k"], R: int) -> tuple[Int[Tensor, "k"] | None, int]:
+    """Slot ``place * R + replicate`` for each row, and the number of places.
+
+    Places count the rows of each replicate from 0. None stands for slots 0, 1, 2, ...
+    """
     replicate = rows % R
     order = torch.argsort(replicate, stable=True)
     counts = torch.bincount(replicate, minlength=R)
     first = torch.cumsum(counts, 0) - counts
     place = torch.empty_like(rows)
     place[order] = torch.arange(len(rows), device=rows.device) - first[replicate[order]]
-    return place * R + replicate, int(counts.max())
+    slots, b = place * R + replicate, int(counts.max())
+    ordered = len(rows) == b * R and torch.equal(slots, torch.arange(b * R, device=rows.device))
+    return None if ordered else slots, b
