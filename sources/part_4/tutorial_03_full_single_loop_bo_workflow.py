@@ -568,14 +568,14 @@ teach.reveal(
 # %% [markdown]
 # So here the loop saves evaluations more than errors: the plateau is wide, and random search finds
 # it too (Bergstra and Bengio, 2012, say why it is hard to beat). A loop earns its keep where good
-# settings are rare, or an evaluation dear. And what the table is not: new digits. The best of 1,681
+# settings are rare, or an evaluation dear. And the table holds no new digits: the best of 1,681
 # cross-validations is the highest number seen, and section 5 told you about those.
 #
 # ## 7. When to stop
 #
-# When the budget is spent; when expected improvement is small; or when the model itself bounds what
-# stopping would cost (Makarova et al., 2022): the best that $f$ could be anywhere, if it lies in
-# the model's band, minus what you are sure of at a point you have.
+# When the budget is spent; when expected improvement is small; or when the model bounds what
+# stopping costs (Makarova et al., 2022): the best that $f$ could be anywhere, if it lies in the
+# model's band, minus what is sure at a point you have.
 
 # %%
 # exercise: p4.t3.e4
