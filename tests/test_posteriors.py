@@ -37,7 +37,7 @@ def test_the_covariance_is_laid_out_points_outermost(batch: list[int], q: int, m
 @few
 @given(st.lists(st.integers(1, 3), max_size=2), st.integers(1, 4), st.integers(1, 3))
 def test_draws_are_the_mean_plus_a_factor_times_z(batch: list[int], q: int, m: int) -> None:
-    posterior, C = belief(tuple(batch), q, m)
+    posterior, _ = belief(tuple(batch), q, m)
     unit = torch.eye(q * m, dtype=F64).reshape(q * m, *(1,) * len(batch), q, m)
     steps = posterior.rsample(unit) - posterior.mean  # the columns of the factor
     L = steps.flatten(-2).movedim(0, -1)

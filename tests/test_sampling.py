@@ -93,7 +93,7 @@ def test_designs_of_a_power_of_two_are_balanced() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(bl.DataError, match=r"replicates: .*\(2,\), got replicates=3"):
         sobol_points(box(1).expand(2, 2, 1), n=2, seed=0, replicates=3)
-    with pytest.raises(bl.DataError, match="21201 dimensions.*kind='iid'"):
+    with pytest.raises(bl.DataError, match=r"21201 dimensions.*kind='iid'"):
         Sampler(2, seed=0).base_samples((21202, 1))
     assert Sampler(2, seed=0, kind="iid").base_samples((21202, 1)).shape == (2, 21202, 1)
     with pytest.raises(bl.DataError, match="'latin'"):
