@@ -37,6 +37,9 @@ from .replicated import replicate_kernel, replicate_mean
 # negative, and nothing distinguishes smaller ones from zero.
 VARIANCE_FLOOR = 1e-14
 
+# How to read and write a hyperparameter, and its gpytorch constraint (or None).
+_Slot = tuple[Callable[[], Tensor], Callable[[Tensor], object], Callable[[], Any]]
+
 
 @dataclass(frozen=True, eq=False)
 class _Cache:
@@ -221,7 +224,7 @@ class ExactGP(nn.Module):
             (``*r m``) when it is learned. Other kernels' and means' parameters go by their path,
             for example ``kernel.kernels.0.lengthscale``.
         """
-        return {name: get().detach().clone() for name, (get, _) in self._slots().items()}
+        return {name: get().detach().clone() for name, (get, *_) in self._slots().items()}
 
     def with_hyperparameters(self, **values: Tensor | float) -> "ExactGP":
         """A copy of the model with some hyperparameters replaced; data and transforms are shared.
@@ -248,7 +251,7 @@ class ExactGP(nn.Module):
                 raise DataError(
                     f"hyperparameters: expected names among {sorted(slots)}, got {name!r}"
                 )
-            get, put = slots[name]
+            get, put, limits = slots[name]
             have = get()
             given = torch.as_tensor(value, dtype=have.dtype, device=have.device)
             if not torch.isfinite(given).all():
@@ -259,25 +262,25 @@ class ExactGP(nn.Module):
                 raise ShapeError(
                     f"{name}: expected shape {tuple(have.shape)}, got {tuple(given.shape)}"
                 ) from None
-            try:
-                put(given.clone())
-            except RuntimeError as cause:
-                raise DataError(f"{name}: outside its constraint: {cause}") from cause
+            _check_constraint(name, given, limits())
+            put(given.clone())
 
-    def _slots(self) -> dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], object]]]:
-        """Name -> (read, write) of each hyperparameter."""
-        slots: dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], object]]] = {}
+    def _slots(self) -> dict[str, _Slot]:
+        """Name -> (read, write, constraint) of each hyperparameter."""
+        slots: dict[str, _Slot] = {}
         plain = self.stationary() is not None
         if plain:
             base = getattr(self.kernel, "base_kernel", self.kernel)
             slots["lengthscale"] = (
                 lambda: base.lengthscale.squeeze(-2),
                 lambda v: base._set_lengthscale(v.unsqueeze(-2)),
+                lambda: base.raw_lengthscale_constraint,
             )
             if base is not self.kernel:
                 slots["outputscale"] = (
                     lambda: self.kernel.outputscale,
                     lambda v: self.kernel._set_outputscale(v),
+                    lambda: self.kernel.raw_outputscale_constraint,
                 )
         else:
             slots |= _module_slots("kernel", self.kernel)
@@ -285,6 +288,7 @@ class ExactGP(nn.Module):
             slots["mean"] = (
                 lambda: self.mean.constant,
                 lambda v: self.mean.initialize(constant=v),
+                lambda: self.mean.constraint_for_parameter_name("raw_constant"),
             )
         else:
             slots |= _module_slots("mean", self.mean)
@@ -293,6 +297,7 @@ class ExactGP(nn.Module):
             slots["noise_var"] = (
                 lambda: noise.noise.squeeze(-1),
                 lambda v: noise.noise_covar.initialize(noise=v.unsqueeze(-1)),
+                lambda: noise.noise_covar.raw_noise_constraint,
             )
         return slots
 
@@ -420,12 +425,27 @@ class ExactGP(nn.Module):
         return f"replicates={tuple(self.batch_shape)}, n={n}, d={d}, m={self.num_outputs}"
 
 
-def _module_slots(
-    path: str, module: nn.Module
-) -> dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], object]]]:
+def _check_constraint(name: str, value: Tensor, constraint: Any) -> None:
+    """Check a hyperparameter against its gpytorch constraint, up to rounding.
+
+    Raises:
+        DataError: it lies outside.
+    """
+    if constraint is None:
+        return
+    low, high = (x.to(value) for x in (constraint.lower_bound, constraint.upper_bound))
+    if ((value < low * (1 - 1e-6)) | (value > high * (1 + 1e-6))).any():
+        raise DataError(
+            f"{name}: expected values from {low.min().item():g} to {high.max().item():g}, "
+            f"got {value.flatten()[:4].tolist()}, outside its constraint; pass a kernel with "
+            "another constraint"
+        )
+
+
+def _module_slots(path: str, module: nn.Module) -> dict[str, _Slot]:
     """Read and write each parameter of a gpytorch module, by its path and constrained value."""
-    slots: dict[str, tuple[Callable[[], Tensor], Callable[[Tensor], object]]] = {}
-    for name, _, _ in named_parameters(module):
+    slots: dict[str, _Slot] = {}
+    for name, _, constraint in named_parameters(module):
         parent_path, _, leaf = name.rpartition(".")
         parent = module.get_submodule(parent_path)
         public = leaf.removeprefix("raw_")
@@ -438,7 +458,10 @@ def _module_slots(
         def write(value: Tensor, parent: Any = parent, public: str = public) -> object:
             return parent.initialize(**{public: value})
 
-        slots[f"{path}.{parent_path + '.' if parent_path else ''}{public}"] = (read, write)
+        def limits(constraint: Any = constraint) -> Any:
+            return constraint
+
+        slots[f"{path}.{parent_path + '.' if parent_path else ''}{public}"] = (read, write, limits)
     return slots
 
 
@@ -501,7 +524,7 @@ def log_likelihood_by_output(
     # w = L^-1 (y - c); masked rows add log 1 = 0 to the determinant
     w: Tensor = torch.linalg.solve_triangular(L, y.unsqueeze(-1), upper=False).squeeze(-1)
     log_det: Tensor = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    count = observed.sum(-1)
+    count = observed.sum(-1).to(y)
     return -0.5 * (w.square().sum(-1) + log_det + count * math.log(2 * math.pi))
 
 
