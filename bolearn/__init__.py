@@ -54,7 +54,8 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     from .acquisition.objectives import output as output, weighted_sum as weighted_sum
     from .optim.multi_start import Candidates as Candidates, optimize_acqf as optimize_acqf
     from .problems import Problem as Problem
-    from .studies import StudyResult as StudyResult, study as study
+    from .results import StudyResult as StudyResult
+    from .studies import study as study
 
 
 __version__ = "0.1.0"
@@ -75,7 +76,8 @@ _PUBLIC = {
     "acquisition.objectives": "output weighted_sum",
     "optim.multi_start": "Candidates optimize_acqf",
     "problems": "Problem",
-    "studies": "StudyResult study",
+    "results": "StudyResult",
+    "studies": "study",
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 

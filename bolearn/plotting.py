@@ -24,8 +24,8 @@ from .errors import DataError, ShapeError
 from .models.exact import ExactGP
 from .problems import Problem
 from .protocols import Acquisition
+from .results import Kind, StudyResult
 from .shapes import check_count, check_points
-from .studies import Kind, StudyResult
 
 if TYPE_CHECKING:
     import matplotlib.axes

@@ -25,6 +25,7 @@ CORE = (
     ("acquisition",),
     ("optim",),
     ("strategies",),
+    ("results",),
     ("studies",),
     ("storage",),
     ("campaign",),

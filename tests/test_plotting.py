@@ -20,8 +20,9 @@ from bolearn.acquisition.analytic import LogExpectedImprovement, incumbent
 from bolearn.errors import DataError, ShapeError
 from bolearn.models.exact import ExactGP
 from bolearn.problems import Branin, Forrester, Hartmann6, Problem
+from bolearn.results import StudyResult
 from bolearn.sampling import sobol_points
-from bolearn.studies import StudyResult, study
+from bolearn.studies import study
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,10 @@ from bolearn.errors import (
 )
 from bolearn.problems import Branin, Hartmann6, Problem
 from bolearn.protocols import Acquisition, Surrogate
+from bolearn.results import StudyResult
 from bolearn.seeds import Seed, derive
 from bolearn.strategies import NelderMead, StudyData, nelder_mead, random, sobol
-from bolearn.studies import StudyResult, study
+from bolearn.studies import study
 
 BASELINES = {"random": random, "Sobol": sobol, "simplex": nelder_mead}
 
