@@ -214,7 +214,7 @@ print("X:", tuple(one_d.X["LogEI"].shape), "= replicates, evaluations, inputs")
 print(f"{hills.name}: {hills.optimal_value:.4f}, by {hills.how}")
 by_hand = hills.optimal_value - one_d.values["LogEI"].cummax(-1).values
 gap = (by_hand - one_d.regret("LogEI")).abs()
-teach.claim("this line is what the package calls simple regret", error=gap, tolerance=1e-7)
+teach.claim("simple regret by its formula is the package's", error=gap, tolerance=1e-7)
 rises = [(one_d.best(name).diff(dim=-1) < 0).sum().item() for name in one_d.names]
 teach.claim(
     "best-so-far never falls, for Sobol points as for LogEI", rises == [0, 0], kind="theorem"
@@ -300,7 +300,7 @@ before, after = (
     torch.corrcoef(torch.stack([branin.scores(a, at=at) for a in ("LogEI", "Sobol")]))[0, 1]
     for at in (7, 30)
 )
-teach.claim("soon after the common start, paired runs are alike", before > 0.5, kind="monte-carlo")
+teach.claim("soon after the common start, paired runs correlate", before > 0.5, kind="monte-carlo")
 print(
     "correlation of LogEI and Sobol after 7 evaluations above that after 30:", bool(before > after)
 )
@@ -406,7 +406,7 @@ time = torch.linspace(0.0, 4.0, 40_001, dtype=torch.float64)
 B = bl.problems.batch_concentrations(k1, k2, one, time)[:, 1]
 t_best, B_best = math.log(2.0 / 0.5) / 1.5, (2.0 / 0.5) ** (0.5 / (0.5 - 2.0))
 teach.claim("B peaks at ln(k1/k2)/(k1-k2)", error=(time[B.argmax()] - t_best).abs(), tolerance=1e-4)
-teach.claim("its height there is known as well", error=(B.max() - B_best).abs(), tolerance=1e-4)
+teach.claim("it is (k1/k2)^(k2/(k2-k1)) high", error=(B.max() - B_best).abs(), tolerance=1e-4)
 
 # %% [markdown]
 # A yield is measured, say, to two percentage points: `noise_std=0.02`. Now the best number seen
@@ -450,8 +450,8 @@ excess = Y.max(1).values - lucky
 model_excess = (model.posterior(x).mean - reactor.noiseless(x))[:, 0, 0]
 nearer = excess.abs() - model_excess.abs()
 too_high, better = (v.mean() / v.std() * math.sqrt(32) for v in (excess, nearer))
-teach.claim("the highest number seen is above the truth", too_high > 4, kind="paired")
-teach.claim("the model's mean at its own choice is nearer to it", better > 2, kind="paired")
+teach.claim("the highest number seen is above the truth there", too_high > 4, kind="paired")
+teach.claim("the model's mean at its own choice is nearer to the truth", better > 2, kind="paired")
 teach.reveal(
     "p4.t3.q5", "above the truth at its point", because="the highest of many is partly luck"
 )
@@ -572,14 +572,24 @@ def mean_and_error(v):
 
 
 sooner, error = mean_and_error(needed["random"] - needed["LogEI"])
-teach.claim("LogEI is within 3 images sooner than random search", sooner > 2 * error, kind="paired")
+teach.claim(
+    "LogEI comes within 3 images of the best sooner than random", sooner > 2 * error, kind="paired"
+)
 ratio = needed["LogEI"].median() / needed["random"].median()
-teach.claim("in the median, by a factor near 2", (ratio > 0.25) & (ratio < 0.75), kind="paired")
+teach.claim(
+    "LogEI needs, in the median, about half of the evaluations",
+    (ratio > 0.25) & (ratio < 0.75),
+    kind="paired",
+)
 
 final = {name: values[:, -1] for name, values in lost.items()}
 gain, error = mean_and_error(final["random"] - final["LogEI"])
 teach.undecided("after 25 evaluations, images lost by LogEI against random search")
-teach.claim("the difference is below 3 images of 1,797", gain.abs() + 4 * error < 3, kind="paired")
+teach.claim(
+    "after 25 evaluations they differ by less than 3 images",
+    gain.abs() + 4 * error < 3,
+    kind="paired",
+)
 ours, theirs = mean_and_error(final["LogEI"]), mean_and_error(grid)
 ahead = theirs[0] - ours[0] > 2 * torch.hypot(ours[1], theirs[1])
 teach.claim("LogEI loses fewer images than a 5 x 5 grid", ahead, kind="monte-carlo")
@@ -639,7 +649,9 @@ teach.show(
     "below the bound; on the lower hill the bound falls below 0.5 while the truth stays at 5.",
 )
 teach.claim(
-    "the rule stops every run within 15 evaluations", stops.any(1).all(), kind="monte-carlo"
+    "the model's bound stops every run within 15 evaluations",
+    stops.any(1).all(),
+    kind="monte-carlo",
 )
 teach.claim(
     "it stops runs whose true regret is ten times the bound",
