@@ -130,9 +130,9 @@ def log_fatplus(y: Float[Tensor, "*s"], tau: float = TAU_RELU) -> Float[Tensor, 
     Source: Ament et al. 2023, appendix A.4, arXiv:2310.20708.
     """
     z = y / tau
-    return torch.log(torch.nn.functional.softplus(z, threshold=1e3) + 0.1 / (1 + z * z)) + math.log(
-        tau
-    )
+    # Above 40, softplus(z) = z to 17 digits; exp(z) must not get the chance to overflow.
+    plus = torch.nn.functional.softplus(z, threshold=40.0)
+    return torch.log(plus + 0.1 / (1 + z * z)) + math.log(tau)
 
 
 def fatmax(x: Float[Tensor, "..."], dim: int, tau: float = TAU_MAX) -> Float[Tensor, "..."]:
