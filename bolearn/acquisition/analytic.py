@@ -54,7 +54,7 @@ class LogExpectedImprovement:
         check_single_output(self.model, type(self).__name__)
         object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
 
-    def __call__(self, X: Float[Tensor, "*#batch 1 d"]) -> Float[Tensor, "*batch"]:
+    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the expected improvement at each point, in log user units."""
         mean, std = moments(self.model, X, type(self).__name__)
         return log_expected_improvement(mean, std, self.best_f)
@@ -86,7 +86,7 @@ class ExpectedImprovement:
         check_single_output(self.model, type(self).__name__)
         object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
 
-    def __call__(self, X: Float[Tensor, "*#batch 1 d"]) -> Float[Tensor, "*batch"]:
+    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The expected improvement at each point."""
         mean, std = moments(self.model, X, type(self).__name__)
         return log_expected_improvement(mean, std, self.best_f).exp()
@@ -118,7 +118,7 @@ class UpperConfidenceBound:
             raise DataError(f"beta: expected a number >= 0 (the square of kappa), got {self.beta}")
         object.__setattr__(self, "beta", beta)
 
-    def __call__(self, X: Float[Tensor, "*#batch 1 d"]) -> Float[Tensor, "*batch"]:
+    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The upper confidence bound at each point."""
         mean, std = moments(self.model, X, type(self).__name__)
         return mean + torch.as_tensor(self.beta, dtype=X.dtype, device=X.device).sqrt() * std
@@ -140,7 +140,7 @@ class PosteriorMean:
     def __post_init__(self) -> None:
         check_single_output(self.model, type(self).__name__)
 
-    def __call__(self, X: Float[Tensor, "*#batch 1 d"]) -> Float[Tensor, "*batch"]:
+    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The posterior mean at each point."""
         return moments(self.model, X, type(self).__name__)[0]
 
