@@ -684,3 +684,88 @@ def traced_bound(
     panels[-1].legend(loc="lower left")
     panels[0].set_ylabel("regret (1e-4 and below at the lower end)")
     return figure
+
+
+# ---------------------------------------------------------------- part_1/tutorial_03
+
+
+def curves(
+    x: Float[Tensor, "n"],
+    lines: Mapping[str, Float[Tensor, "n"]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+    marks: Mapping[str, float | int] | None = None,
+) -> "matplotlib.figure.Figure":
+    """Lines over a common axis, told apart by colour, line style and marker.
+
+    Args:
+        x: where the values stand.
+        lines: the values by label; NaN and infinities leave a gap.
+        xlabel, ylabel: what the axes show, with units.
+        log: which axes are logarithmic: "x", "y" or "xy".
+        marks: positions on the x axis by label, drawn as vertical lines.
+
+    Raises:
+        ShapeError: a line of another length than x.
+
+    Example:
+        >>> x = torch.linspace(1.0, 2.0, 5)
+        >>> labels = {"xlabel": "step", "ylabel": "loss"}
+        >>> figure = curves(x, {"square": x**2, "cube": x**3}, log="y", **labels)
+    """
+    figure, panel = _axes(None)
+    for k, (label, y) in enumerate(lines.items()):
+        if y.shape != x.shape:
+            raise ShapeError(f"{label}: expected {len(x)} values, got shape {tuple(y.shape)}")
+        shown = y.masked_fill(~y.isfinite(), torch.nan).tolist()
+        every = max(1, len(x) // 8)
+        mark = (k * every // len(lines), every)
+        panel.plot(x.tolist(), shown, label=label, markevery=mark, **_line(k))
+    for k, (label, position) in enumerate((marks or {}).items()):
+        style = {"color": OKABE_ITO["black"], "ls": LINE_STYLES[3 - k % 3], "lw": 1.6}
+        panel.axvline(float(position), label=label, zorder=1, **style)
+    panel.set(xlabel=xlabel, ylabel=ylabel)
+    if "x" in log:
+        panel.set_xscale("log")
+    if "y" in log:
+        panel.set_yscale("log")
+    if len(lines) + len(marks or {}) > 1:
+        panel.legend()
+    return figure
+
+
+def predicted_and_measured(
+    measured: Float[Tensor, "n"],
+    predicted: Mapping[str, Float[Tensor, "n"]],
+    *,
+    unit: str,
+) -> "matplotlib.figure.Figure":
+    """One small panel for each set of predictions; right ones lie on the diagonal.
+
+    Args:
+        measured: what was seen.
+        predicted: what was predicted for the same points, by title.
+        unit: of both.
+
+    Example:
+        >>> y = torch.tensor([1.0, 2.0, 3.0])
+        >>> figure = predicted_and_measured(y, {"start": 0 * y, "end": y}, unit="cm")
+    """
+    from matplotlib import pyplot
+
+    size = (2.6 * len(predicted) + 0.6, 3.3)
+    figure, panels = pyplot.subplots(
+        1, len(predicted), figsize=size, sharex=True, sharey=True, squeeze=False
+    )
+    values = torch.stack([measured, *predicted.values()])
+    ends = [values.min().item(), values.max().item()]
+    for panel, (title, y) in zip(panels[0], predicted.items(), strict=True):
+        panel.plot(ends, ends, color=GREY, ls="--", lw=1.5)
+        panel.plot(y.tolist(), measured.tolist(), color=OKABE_ITO["blue"], ls="", marker="o")
+        panel.set_title(title)
+        panel.set_xlabel(f"predicted ({unit})")
+        panel.set_aspect("equal")
+    panels[0, 0].set_ylabel(f"measured ({unit})")
+    return figure
