@@ -33,7 +33,7 @@ e1 = Exercise(
 
 
 @e1.answer
-def tell(state: dict[str, Any], trial_id: int, y: float) -> dict[str, Any]:
+def tell(state: dict[str, Any], trial_id: int, y: float | Tensor) -> dict[str, Any]:
     """A new state in which the trial with this id has its result.
 
     Each trial is {"id": 7, "x": [0.5], "status": "pending", "y": None}. A finite result gives it
