@@ -28,9 +28,9 @@ def test_regret_curves_draw_every_run_and_the_median():
     for panel, name in zip(figure.axes, result.names, strict=True):
         lines = panel.get_lines()
         assert len(lines) == 5 + 1
-        drawn = torch.tensor([line.get_ydata() for line in lines[:5]], dtype=torch.float64)
+        drawn = torch.tensor([list(line.get_ydata()) for line in lines[:5]], dtype=torch.float64)
         torch.testing.assert_close(drawn, result.regret(name))
-        median = torch.tensor(lines[5].get_ydata(), dtype=torch.float64)
+        median = torch.tensor(list(lines[5].get_ydata()), dtype=torch.float64)
         torch.testing.assert_close(median, result.regret(name).median(0).values)
         assert name in panel.get_title() and panel.get_yscale() == "log"
     assert len(plotting.regret_curves(result, ["Sobol"]).axes) == 1
