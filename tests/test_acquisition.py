@@ -182,4 +182,6 @@ def test_several_outputs_need_an_objective_and_q_needs_a_joint_acquisition() -> 
     with pytest.raises(bl.ShapeError, match=r"output\(4\): the model has 1 outputs"):
         bl.qLogExpectedImprovement(gp(5, 2), 1.0, objective=bl.output(4))(draw((3, 2), "X"))
     with pytest.raises(bl.ShapeError, match="one weight for each of 1 outputs, got 2"):
-        bl.qLogExpectedImprovement(gp(5, 2), 1.0, objective=bl.weighted_sum(1, 2))(draw((3, 2), ""))
+        bl.qLogExpectedImprovement(gp(5, 2), 1.0, objective=bl.weighted_sum(1.0, 2.0))(
+            draw((3, 2), "")
+        )

@@ -1,0 +1,154 @@
+"""Fitting: the report, starts, warm starts, roll-back, determinism."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from gpytorch.constraints import Interval
+from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
+from gpytorch.means import ConstantMean
+from gpytorch.priors import LogNormalPrior, NormalPrior
+from oracles import F64, T, assert_close, box, dataset, draw, surface
+
+import bolearn as bl
+
+
+class Broken(Kernel):
+    """Never a number."""
+
+    has_lengthscale = True
+
+    def forward(self, x1, x2, diag=False, **params):  # type: ignore[no-untyped-def]
+        K = torch.nan * self.lengthscale[..., 0:1] * (x1[..., :, None, 0] - x2[..., None, :, 0])
+        return K.diagonal(dim1=-2, dim2=-1) if diag else K
+
+
+def test_the_report_tells_what_happened() -> None:
+    X, Y, bounds = dataset(10, 2, 2, (3,))
+    model = bl.ExactGP(X, Y, bounds)
+    assert bl.fit_mll(model) is model
+    report = model.fit_report
+    for field in (report.value, report.start, report.spread, report.iterations, report.converged):
+        assert field.shape == (3, 2)
+    assert bool(report.converged.all()) and report.attempts == 1 and report.evaluations > 3
+    assert bool((report.spread >= 0).all()) and bool((report.iterations > 0).all())
+    assert "6 of 6 data sets converged" in str(report)
+
+
+def test_fits_improve_on_the_default_and_on_every_start() -> None:
+    X, Y, bounds = dataset(12, 2)
+    model = bl.ExactGP(X, Y, bounds)
+    before = bl.log_marginal_likelihood(model).item()
+    assert bl.log_marginal_likelihood(bl.fit_mll(model)).item() > before
+    warm = bl.fit_mll(bl.ExactGP(X, Y, bounds), start=model.hyperparameters())
+    assert_close(warm.fit_report.value, model.fit_report.value, 1e-7)
+    assert warm.fit_report.value >= model.fit_report.value - 1e-12
+
+
+def test_a_warm_start_is_cheap_and_partial_ones_are_completed() -> None:
+    X, Y, bounds = dataset(15, 2)
+    cold = bl.fit_mll(bl.ExactGP(X[:14], Y[:14], bounds))
+    start = cold.hyperparameters()
+    warm = bl.fit_mll(bl.ExactGP(X, Y, bounds), start=start)
+    afresh = bl.fit_mll(bl.ExactGP(X, Y, bounds))
+    assert warm.fit_report.value >= afresh.fit_report.value - 1e-6
+    bl.fit_mll(bl.ExactGP(X, Y, bounds), start={"lengthscale": start["lengthscale"]})
+    with pytest.raises(bl.DataError, match=r"names among .*lengthscale.* got 'lengthscales'"):
+        bl.fit_mll(bl.ExactGP(X, Y, bounds), start={"lengthscales": start["lengthscale"]})
+
+
+def test_a_failed_fit_leaves_the_model_as_it_was() -> None:
+    X, Y, bounds = dataset(6, 2)
+    model = bl.ExactGP(X, Y, bounds, kernel=Broken())
+    before = model.hyperparameters()
+    with pytest.raises(bl.FitError, match="1 of 1 data sets after 6 attempts.*unchanged"):
+        bl.fit_mll(model)
+    for name, value in model.hyperparameters().items():
+        assert torch.equal(value, before[name])
+    assert model.fit_report is None
+
+
+def test_one_seed_twice_gives_the_same_and_starts_do_not_depend_on_it() -> None:
+    X, Y, bounds = dataset(10, 3, 1, (2,))
+    a, b, c = (bl.fit_mll(bl.ExactGP(X, Y, bounds), seed=s) for s in (1, 1, 2))
+    for name, value in a.hyperparameters().items():
+        assert torch.equal(value, b.hyperparameters()[name])
+        assert torch.equal(value, c.hyperparameters()[name])
+
+
+@pytest.mark.parametrize(
+    "n, values",
+    [(1, [2.0]), (2, [1.0, 1.0]), (3, [5.0, 5.0, 5.0]), (4, [0.0, 0.0, 1e-30, 0.0])],
+)
+def test_almost_no_information(n: int, values: list[float]) -> None:
+    model = bl.fit_mll(bl.ExactGP(draw((n, 2), "x"), T(values).unsqueeze(-1), box(2)))
+    posterior = model.posterior(draw((3, 2), "p"))
+    assert torch.isfinite(posterior.mean).all() and bool((posterior.variance > 0).all())
+    x, value = bl.optimize_acqf(
+        bl.LogExpectedImprovement(model, bl.incumbent(model, model.X).value),
+        box(2),
+        num_restarts=2,
+        raw_samples=16,
+        seed=0,
+    )
+    assert torch.isfinite(x).all() and torch.isfinite(value)
+
+
+def test_duplicates_that_contradict_each_other_are_noise() -> None:
+    X = draw((5, 2), "x").repeat(4, 1)
+    Y = surface(X) + draw((20, 1), "noise")
+    model = bl.fit_mll(bl.ExactGP(X, Y, box(2)))
+    spread = Y.reshape(4, 5).std(0).mean() / model.output_scale
+    assert 0.2 < model.hyperparameters()["noise_var"].sqrt().item() / spread.item() < 3
+
+
+def test_constraints_and_floors_are_respected() -> None:
+    X, Y, bounds = dataset(12, 2)
+    narrow = ScaleKernel(
+        MaternKernel(nu=2.5, ard_num_dims=2, lengthscale_constraint=Interval(0.4, 0.7)),
+        outputscale_constraint=Interval(0.05, 0.3),
+    )
+    model = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=narrow))
+    values = model.hyperparameters()
+    assert bool(((values["lengthscale"] > 0.4 - 1e-6) & (values["lengthscale"] < 0.7 + 1e-6)).all())
+    assert 0.05 - 1e-6 < values["outputscale"].item() < 0.3 + 1e-6
+    clean = bl.fit_mll(bl.ExactGP(X, surface(X), bounds)).hyperparameters()
+    assert bool((clean["noise_var"] >= 1e-4 * (1 - 1e-6)).all())
+    assert bool((clean["lengthscale"] >= 0.025 * (1 - 1e-6)).all())
+    again = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=narrow), start=values)
+    assert_close(again.fit_report.value, model.fit_report.value, 1e-6)
+
+
+def test_every_prior_counts() -> None:
+    X, Y, bounds = dataset(8, 2)
+    Y = Y + 5
+    tight = ConstantMean(constant_prior=NormalPrior(0.0, 0.01))
+    free = bl.fit_mll(bl.ExactGP(X, Y, bounds, standardize=False))
+    held = bl.fit_mll(bl.ExactGP(X, Y, bounds, standardize=False, mean=tight))
+    assert free.hyperparameters()["mean"].item() > 3
+    assert abs(held.hyperparameters()["mean"].item()) < 0.5
+    for prior in (LogNormalPrior(-1.0, 0.01), LogNormalPrior(T([-1.0, -1.0]), T([0.01, 0.01]))):
+        kernel = RBFKernel(ard_num_dims=2, lengthscale_prior=prior)
+        ell = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=kernel)).hyperparameters()["lengthscale"]
+        assert_close(ell, torch.full((1, 2), -1.0, dtype=F64).exp(), 2e-2)
+
+
+def test_an_isotropic_kernel_has_one_lengthscale() -> None:
+    X, Y, bounds = dataset(8, 3)
+    model = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=RBFKernel()))
+    ell = model.hyperparameters()["lengthscale"]
+    assert_close(ell, ell[..., :1].expand_as(ell), 1e-14)
+    round_trip = bl.ExactGP(X, Y, bounds, kernel=RBFKernel())
+    round_trip = round_trip.with_hyperparameters(**model.hyperparameters())
+    P = draw((3, 3), "P")
+    assert_close(round_trip.posterior(P).mean, model.posterior(P).mean, 1e-10)
+
+
+def test_a_fit_does_not_touch_the_callers_kernel() -> None:
+    kernel = RBFKernel(ard_num_dims=2)
+    before = copy.deepcopy(kernel.state_dict())
+    bl.fit_mll(bl.ExactGP(*dataset(8, 2, 1, (2,)), kernel=kernel))
+    for name, value in kernel.state_dict().items():
+        assert torch.equal(value, before[name]) and value.dtype == before[name].dtype

@@ -1,0 +1,171 @@
+"""Many bounded minimisations as one batch, against SciPy's row by row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import F64, T, assert_close, draw, few
+from scipy.optimize import minimize as scipy_minimize
+
+import bolearn as bl
+from bolearn.optim.lbfgs import minimize
+
+
+def quadratics(N: int, D: int, spread: float):  # type: ignore[no-untyped-def]
+    """Convex quadratics with condition number about 10**spread, an optimum for each row."""
+    Q = torch.linalg.qr(draw((N, D, D), "Q", D) - 0.5)[0]
+    eigen = 10 ** (spread * draw((N, D), "eigen", D))
+    A = Q @ torch.diag_embed(eigen) @ Q.mT
+    centre = 2 * draw((N, D), "centre", D) - 1
+
+    def fun(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        z = x - centre[rows]
+        Az = (A[rows] @ z.unsqueeze(-1)).squeeze(-1)
+        return 0.5 * (z * Az).sum(-1), Az
+
+    return fun, centre
+
+
+def rosenbrock(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.enable_grad():
+        leaf = x.detach().clone().requires_grad_(True)
+        a, b = leaf[:, :-1], leaf[:, 1:]
+        value = (100 * (b - a**2) ** 2 + (1 - a) ** 2).sum(-1)
+        (slope,) = torch.autograd.grad(value.sum(), leaf)
+    return value.detach(), slope
+
+
+def by_scipy(fun, x0, low, high):  # type: ignore[no-untyped-def]
+    values = []
+    for i in range(len(x0)):
+
+        def one(v, i=i):  # type: ignore[no-untyped-def]
+            f, g = fun(torch.from_numpy(v.copy()).unsqueeze(0), torch.tensor([i]))
+            return f.item(), g[0].numpy()
+
+        box = list(zip(low.expand_as(x0)[i].tolist(), high.expand_as(x0)[i].tolist(), strict=True))
+        values.append(scipy_minimize(one, x0[i].numpy(), jac=True, bounds=box).fun)
+    return torch.tensor(values, dtype=F64)
+
+
+INF = torch.tensor(torch.inf, dtype=F64)
+
+
+@few
+@given(
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.floats(0, 3),
+    st.sampled_from([(-torch.inf, torch.inf), (-0.3, 0.4), (-torch.inf, 0.2)]),
+)
+def test_convex_quadratics_reach_scipys_values(
+    N: int, D: int, spread: float, limits: tuple[float, float]
+) -> None:
+    fun, _ = quadratics(N, D, spread)
+    low, high = (torch.tensor(v, dtype=F64) for v in limits)
+    x0 = torch.clamp(3 * draw((N, D), "x0") - 1.5, low, high)
+    end = minimize(fun, x0, low, high)
+    reference = by_scipy(fun, x0, low, high)
+    assert bool((end.value <= reference + 1e-7 * reference.abs().clamp(min=1)).all())
+    assert bool((end.x >= low).all()) and bool((end.x <= high).all())
+    start, _ = fun(x0, torch.arange(N))
+    assert bool((end.value <= start).all()) and bool(end.converged.all())
+    again, _ = fun(end.x, torch.arange(N))
+    assert_close(end.value, again, 1e-12)
+
+
+@pytest.mark.parametrize("D", [2, 6])
+@pytest.mark.parametrize("limits", [(-torch.inf, torch.inf), (-1.5, 0.8), (0.2, 3.0)])
+def test_rosenbrock_reaches_scipys_values(D: int, limits: tuple[float, float]) -> None:
+    low, high = (torch.tensor(v, dtype=F64) for v in limits)
+    x0 = torch.clamp(3 * draw((12, D), "rosenbrock") - 1.5, low, high)
+    end = minimize(rosenbrock, x0, low, high)
+    reference = by_scipy(rosenbrock, x0, low, high)
+    assert (end.value - reference).median() < 1e-5
+    assert (end.value < reference + 1e-4).double().mean() >= 0.8  # D = 6 has two basins
+    assert bool((end.x >= low).all()) and bool((end.x <= high).all())
+
+
+def test_rows_do_not_depend_on_their_neighbours() -> None:
+    x0 = 3 * draw((7, 3), "rows") - 1.5
+    together = minimize(rosenbrock, x0, T(-1.0), T(1.2))
+    for i in range(7):
+        alone = minimize(rosenbrock, x0[i : i + 1], T(-1.0), T(1.2))
+        assert_close(together.x[i], alone.x[0], 1e-10)
+        assert_close(together.value[i], alone.value[0], 1e-10)
+        assert together.iterations[i] == alone.iterations[0]
+        assert together.status[i] == alone.status[0]
+    order = [3, 1, 6, 0, 2, 5, 4]
+    assert_close(minimize(rosenbrock, x0[order], T(-1.0), T(1.2)).x, together.x[order], 1e-10)
+
+
+def test_a_row_that_is_not_a_number_poisons_no_other() -> None:
+    x0 = 3 * draw((5, 3), "nan") - 1.5
+    clean = minimize(rosenbrock, x0)
+
+    def sick(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        f, g = rosenbrock(x, rows)
+        f = torch.where(rows == 1, torch.nan, f)
+        g = torch.where((rows == 3).unsqueeze(-1), torch.inf, g)
+        # row 4 cannot be evaluated in a part of its box
+        return torch.where((rows == 4) & (x[:, 0] > 0.5), torch.nan, f), g
+
+    end = minimize(sick, x0)
+    assert torch.isnan(end.value[[1, 3]]).all() and torch.isfinite(end.value[[0, 2, 4]]).all()
+    assert_close(end.x[[0, 2]], clean.x[[0, 2]], 1e-12)
+    assert "not finite at the start" in end.message(1)
+    start, _ = rosenbrock(x0, torch.arange(5))
+    assert end.value[4] <= start[4] and end.x[4, 0] <= 0.5
+
+
+def test_starts_outside_are_projected_and_fixed_variables_stay() -> None:
+    fun, _ = quadratics(3, 4, 1.0)
+    low = torch.full((4,), -0.5, dtype=F64)
+    high = T([0.5, -0.5, 0.5, 0.5])  # the second has no room
+    end = minimize(fun, torch.full((3, 4), 9.0, dtype=F64), low, high)
+    assert bool((end.x[:, 1] == -0.5).all())
+    assert bool((end.x >= low).all()) and bool((end.x <= high).all())
+    reference = by_scipy(fun, torch.clamp(torch.full((3, 4), 9.0, dtype=F64), low, high), low, high)
+    assert_close(end.value, reference, 1e-7)
+
+
+def test_verdicts() -> None:
+    fun, centre = quadratics(2, 3, 0.5)
+    at_optimum = minimize(fun, centre)
+    assert at_optimum.iterations.tolist() == [0, 0] and "gradient" in at_optimum.message(0)
+    few_steps = minimize(rosenbrock, T([[-1.2, 1.0]]), max_iter=3)
+    assert "iteration limit" in few_steps.message(0) and few_steps.iterations.item() == 3
+
+    def wrong(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (f := fun(x, rows))[0], -f[1]
+
+    stuck = minimize(wrong, centre + 1)
+    assert_close(stuck.value, fun(centre + 1, torch.arange(2))[0], 1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6, 1e12])
+def test_it_never_ends_worse_than_it_started_at_any_scale(scale: float) -> None:
+    fun, _ = quadratics(4, 3, 2.0)
+
+    def scaled(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        f, g = fun(x, rows)
+        return scale * f, scale * g
+
+    x0 = 3 * draw((4, 3), "scale") - 1.5
+    end = minimize(scaled, x0)
+    assert bool((end.value <= scaled(x0, torch.arange(4))[0]).all())
+    if scale >= 1:
+        assert_close(end.value / scale, torch.zeros(4, dtype=F64), 1e-6)
+
+
+def test_bad_input() -> None:
+    fun, _ = quadratics(2, 2, 0.0)
+    x0 = torch.zeros(2, 2, dtype=F64)
+    with pytest.raises(bl.DataError, match="lower <= upper"):
+        minimize(fun, x0, T(1.0), T(0.0))
+    with pytest.raises(bl.ShapeError, match=r"broadcasts to \(2, 2\), got \(3,\)"):
+        minimize(fun, x0, T([0.0, 0.0, 0.0]))
+    assert np.isfinite(minimize(fun, x0, None, None).value).all()
