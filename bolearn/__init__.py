@@ -9,6 +9,7 @@ next to nothing.
 """
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker, an editor and a reader see
@@ -85,14 +86,16 @@ __all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
-    if name not in _HOME:
+    """Import a public name, or a module of the package, when it is first used."""
+    home = _HOME.get(name)
+    if home:
+        value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
+    path = f"{__name__}.{name}"
+    if name.startswith("_") or importlib.util.find_spec(path) is None:
         raise AttributeError(f"module 'bolearn' has no attribute {name!r}")
-    if not _HOME[name]:
-        return importlib.import_module(f"{__name__}.{name}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    return importlib.import_module(path)
 
 
 def __dir__() -> list[str]:
