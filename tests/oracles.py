@@ -159,7 +159,7 @@ def condition(model: bl.ExactGP) -> float:
 
 def assert_close(a: object, b: object, tol: float = 1e-8, what: str = "") -> None:
     """Absolute or relative agreement to ``tol``; NaN agrees with nothing."""
-    x, y = (torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v) for v in (a, b))
+    x, y = (v if isinstance(v, Tensor) else torch.tensor(np.array(v)) for v in (a, b))
     assert x.shape == y.shape, f"{what}: shapes {tuple(x.shape)} and {tuple(y.shape)}"
     x, y = x.detach().to(F64), y.detach().to(F64)
     error = (x - y).abs() / y.abs().clamp(min=1.0)

@@ -63,7 +63,7 @@ def test_a_failed_fit_leaves_the_model_as_it_was() -> None:
     X, Y, bounds = dataset(6, 2)
     model = bl.ExactGP(X, Y, bounds, kernel=Broken())
     before = model.hyperparameters()
-    with pytest.raises(bl.FitError, match="1 of 1 data sets after 6 attempts.*unchanged"):
+    with pytest.raises(bl.FitError, match=r"1 of 1 data sets after 6 attempts.*unchanged"):
         bl.fit_mll(model)
     for name, value in model.hyperparameters().items():
         assert torch.equal(value, before[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -168,4 +167,4 @@ def test_bad_input() -> None:
         minimize(fun, x0, T(1.0), T(0.0))
     with pytest.raises(bl.ShapeError, match=r"broadcasts to \(2, 2\), got \(3,\)"):
         minimize(fun, x0, T([0.0, 0.0, 0.0]))
-    assert np.isfinite(minimize(fun, x0, None, None).value).all()
+    assert torch.isfinite(minimize(fun, x0, None, None).value).all()

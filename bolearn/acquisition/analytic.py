@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import DataError, ShapeError, UnsupportedError
 from ..numerics import log_h
 from ..protocols import HasTrainingData, Surrogate
-from ..shapes import check_same_device
+from ..shapes import check_same_device, check_tensor
 from .objectives import Objective
 
 
@@ -175,6 +175,7 @@ def incumbent(
         0.5
     """
     mask = None
+    X = check_tensor("X", X, finite=False)
     if isinstance(model, HasTrainingData) and X.shape == model.X.shape:
         mask = model.observed
         X = torch.where(mask.unsqueeze(-1), X, model.X)

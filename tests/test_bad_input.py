@@ -1,0 +1,280 @@
+"""Bad input at every public entry: an error that names what came and what to do, and no change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from jaxtyping import config
+from oracles import F64, T, box, dataset, draw, few, gp
+
+import bolearn as bl
+from bolearn import teach
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unchecked() -> Iterator[None]:
+    """As users run it: without the annotations of the test suite, which would speak first."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+def refused(call: Callable[[], object], *words: str) -> None:
+    """The call raises a BolearnError whose message has these words."""
+    with pytest.raises(bl.BolearnError) as caught:
+        call()
+    for word in words:
+        assert word in str(caught.value), f"{word!r} is not in: {caught.value}"
+    assert len(str(caught.value)) > 20
+
+
+CORRUPTIONS: dict[str, tuple[Callable[[torch.Tensor, int], object], tuple[str, ...]]] = {
+    "float32": (lambda x, i: x.float(), ("float64", "float32", ".double()")),
+    "integers": (lambda x, i: x.long(), ("float64", "int64", ".double()")),
+    "a list": (lambda x, i: x.tolist(), ("list", "torch.as_tensor")),
+    "None": (lambda x, i: None, ("NoneType",)),
+    "NaN": (lambda x, i: _poke(x, i, torch.nan), ("finite", "nan")),
+    "inf": (lambda x, i: _poke(x, i, torch.inf), ("finite", "inf")),
+    "-inf": (lambda x, i: _poke(x, i, -torch.inf), ("finite", "-inf")),
+    "rank 1": (lambda x, i: x.flatten()[:3], ("shape",)),
+    "rank 0": (lambda x, i: x.flatten()[0], ()),
+}
+
+
+def _poke(x: torch.Tensor, i: int, value: float) -> torch.Tensor:
+    bad = x.clone()
+    bad.view(-1)[i % bad.numel()] = value
+    return bad
+
+
+bad_tensor = st.tuples(st.sampled_from(sorted(CORRUPTIONS)), st.integers(0, 99))
+ranks = st.sampled_from([(), (2,), (2, 2)])
+
+
+@few
+@given(bad_tensor, st.sampled_from(["X", "Y", "bounds"]), ranks, st.integers(1, 3))
+def test_data_of_a_model(bad: tuple[str, int], name: str, r: tuple[int, ...], d: int) -> None:
+    X, Y, bounds = dataset(4, d, 1, r)
+    corrupt, words = CORRUPTIONS[bad[0]]
+    data = {"X": X, "Y": Y, "bounds": bounds}
+    copies = {k: v.clone() for k, v in data.items()}
+    given_ = {**data, name: corrupt(data[name], bad[1])}
+    refused(lambda: bl.ExactGP(**given_), name, *words)
+    for key, value in data.items():
+        assert torch.equal(value, copies[key])
+
+
+@few
+@given(bad_tensor, ranks, st.integers(1, 3))
+def test_points_of_a_posterior(bad: tuple[str, int], r: tuple[int, ...], d: int) -> None:
+    model = gp(4, d, 1, r)
+    corrupt, words = CORRUPTIONS[bad[0]]
+    words = tuple(w for w in words if w != "shape")
+    X = corrupt(draw((*r, 2, d), "X"), bad[1])
+    if bad[0] == "rank 1":
+        words = ()
+    before = model.hyperparameters()
+    refused(lambda: model.posterior(X), "X", *words)
+    for name, value in model.hyperparameters().items():
+        assert torch.equal(value, before[name])
+
+
+@few
+@given(ranks, st.integers(1, 3), st.integers(1, 3), st.integers(0, 2))
+def test_points_with_another_number_of_inputs(
+    r: tuple[int, ...], d: int, other: int, q: int
+) -> None:
+    model = gp(4, d, 1, r)
+    X = draw((*r, q, other), "X") if q else torch.zeros(*r, 0, other, dtype=F64)
+    if other != d:
+        words = (f"{d} inputs", f"got {other}")
+        refused(lambda: model.posterior(X), *words)
+        refused(lambda: bl.LogExpectedImprovement(model, 0.0)(X), "inputs" if q == 1 else "X")
+    elif q == 0:
+        refused(lambda: model.posterior(X), "q >= 1", "q = 0")
+
+
+@few
+@given(bad_tensor, st.sampled_from(["sobol_points", "optimize_acqf"]))
+def test_boxes(bad: tuple[str, int], entry: str) -> None:
+    corrupt, words = CORRUPTIONS[bad[0]]
+    bounds = corrupt(box(3), bad[1])
+
+    def call() -> object:
+        if entry == "sobol_points":
+            return bl.sobol_points(bounds, n=3, seed=0)
+        return bl.optimize_acqf(lambda X: X.sum((-2, -1)), bounds, seed=0)
+
+    refused(call, "bounds", *words)
+
+
+@few
+@given(st.integers(0, 2), st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_inverted_and_empty_boxes(i: int, low: float, width: float) -> None:
+    bounds = box(3)
+    bounds[0, i], bounds[1, i] = low + width, low
+    word = "swap" if low + width > low else "drop the input or widen"
+    for call in (
+        lambda: bl.sobol_points(bounds, n=3, seed=0),
+        lambda: bl.optimize_acqf(lambda X: X.sum((-2, -1)), bounds, seed=0),
+        lambda: bl.ExactGP(*dataset(4, 3)[:2], bounds),
+    ):
+        refused(call, "bounds", "lower < upper", f"input {i}", word)
+    refused(lambda: bl.sobol_points(box(3).T, n=3, seed=0), "(3, 2)", "bounds.T")
+    refused(lambda: bl.ExactGP(*dataset(4, 2)[:2], box(3)), "2 columns", "got 3")
+    refused(lambda: bl.ExactGP(*dataset(4, 2)[:2], box(2).expand(3, 2, 2)), "bounds", "(3, 2, 2)")
+
+
+def test_data_that_do_not_belong_together() -> None:
+    X, Y, bounds = dataset(4, 2)
+    refused(lambda: bl.ExactGP(X, Y[:3], bounds), "X (4, 2)", "Y (3, 1)")
+    refused(lambda: bl.ExactGP(X, Y[:, 0], bounds), "Y.unsqueeze(-1)", "(4,)")
+    refused(lambda: bl.ExactGP(X[:0], Y[:0], bounds), "at least one observation", "(0, 2)")
+    refused(lambda: bl.ExactGP(X, Y[:, :0], bounds), "one output", "(4, 0)")
+    refused(lambda: bl.ExactGP(X.expand(2, 4, 2), Y, bounds), "(2, 4, 2)", "(4, 1)")
+    for observed, words in (
+        (torch.ones(3, dtype=torch.bool), ("observed", "(4,)", "(3,)")),
+        (torch.ones(4), ("observed", "bool", "float32")),
+        (torch.zeros(4, dtype=torch.bool), ("observed", "at least one", "replicate ()")),
+    ):
+        refused(lambda o=observed: bl.ExactGP(X, Y, bounds, observed=o), *words)
+
+
+def test_devices_are_not_mixed() -> None:
+    # The meta device stands for any other: it has shapes and no values. (Masks switch off the
+    # look at values that would come first.)
+    X, Y, bounds = dataset(4, 2)
+    mask = torch.ones(4, dtype=torch.bool)
+    there = {"X": X.to("meta"), "Y": Y.to("meta"), "observed": mask.to("meta")}
+    for name, value in there.items():
+        data = {"X": X, "Y": Y, "observed": mask, name: value}
+        refused(lambda d=data: bl.ExactGP(**d, bounds=bounds), f"{name} on meta", "on cpu", ".to(")
+
+
+@few
+@given(st.sampled_from([0.0, -1.0, torch.nan, torch.inf]), st.booleans())
+def test_noise_variances(value: float, as_tensor: bool) -> None:
+    X, Y, bounds = dataset(4, 2)
+    noise = T([value]) if as_tensor else value
+    refused(lambda: bl.ExactGP(X, Y, bounds, noise_var=noise), "noise_var")
+    refused(lambda: bl.ExactGP(X, Y, bounds, noise_var=T([0.1, 0.2])), "noise_var", "(2,)")
+
+
+@few
+@given(st.text(min_size=1, max_size=8), st.sampled_from([torch.nan, torch.inf]))
+def test_hyperparameters(name: str, value: float) -> None:
+    model = gp(4, 2)
+    before = model.hyperparameters()
+    if name not in before:
+        refused(lambda: model.with_hyperparameters(**{name: 1.0}), repr(name), "lengthscale")
+        refused(lambda: bl.fit_mll(model, start={name: T(1.0)}), repr(name), "noise_var")
+    for known in before:
+        refused(lambda k=known: model.with_hyperparameters(**{k: value}), known, "finite")
+    refused(lambda: model.with_hyperparameters(lengthscale=T([1.0, 2.0, 3.0])), "(1, 2)", "(3,)")
+    refused(lambda: model.with_hyperparameters(lengthscale=-1.0), "lengthscale", "-1")
+    for key, old in model.hyperparameters().items():
+        assert torch.equal(old, before[key])
+
+
+LEVELS = [
+    (torch.nan, ("finite", "nan")),
+    (torch.inf, ("finite", "inf")),
+    ("best", ("str",)),
+    (None, ("NoneType",)),
+    (True, ("bool",)),
+    (torch.tensor(1.0), ("float64", "float32", ".double()")),
+    (torch.zeros(3, dtype=F64), ("(2,)", "(3,)")),
+    (torch.zeros(2, 1, dtype=F64), ("(2,)", "(2, 1)")),
+]
+
+
+@pytest.mark.parametrize("level, words", LEVELS)
+def test_levels_of_acquisitions(level: object, words: tuple[str, ...]) -> None:
+    model = gp(4, 2, r=(2,))
+    for acq in (bl.LogExpectedImprovement, bl.ExpectedImprovement, bl.qLogExpectedImprovement):
+        refused(lambda a=acq: a(model, level), "best_f", *words)
+    refused(lambda: bl.UpperConfidenceBound(model, level), "beta", *words)
+    refused(lambda: bl.UpperConfidenceBound(model, -1.0), "beta", ">= 0", "-1.0")
+
+
+@few
+@given(
+    st.sampled_from(["q", "num_restarts", "raw_samples"]),
+    st.one_of(st.integers(-5, 0), st.floats(1, 3), st.sampled_from([True, None, "2"])),
+)
+def test_counts(name: str, value: object) -> None:
+    call = {name: value}
+    refused(
+        lambda: bl.optimize_acqf(lambda X: X.sum((-2, -1)), box(2), seed=0, **call),
+        name,
+        "integer >= 1",
+        repr(value),
+    )
+    refused(lambda: bl.sobol_points(box(2), n=value, seed=0), "n", repr(value))
+    refused(lambda: bl.Sampler(value, seed=0), "num_samples", repr(value))
+
+
+@few
+@given(st.sampled_from([-1, 1.5, True, None, "x", [1, -1], 2**63]))
+def test_seeds(seed: object) -> None:
+    model = gp(4, 2)
+    for call in (
+        lambda: bl.optimize_acqf(lambda X: X.sum((-2, -1)), box(2), seed=seed),
+        lambda: bl.sobol_points(box(2), n=2, seed=seed),
+        lambda: bl.Sampler(2, seed=seed),
+        lambda: bl.fit_mll(model, seed=seed),
+    ):
+        refused(call, "seed", "[0, 2**63)")
+
+
+FIXED = [
+    ({2: 0.5}, "2"),
+    ({-1: 0.5}, "-1"),
+    ({"x": 0.5}, "'x'"),
+    ({0: 1.5}, "1.5"),
+    ({0: torch.nan}, "nan"),
+    ({0: "a"}, "'a'"),
+]
+
+
+@pytest.mark.parametrize("fixed, word", FIXED)
+def test_fixed_inputs(fixed: dict, word: str) -> None:
+    refused(
+        lambda: bl.optimize_acqf(lambda X: X.sum((-2, -1)), box(2), fixed=fixed, seed=0),
+        "fixed",
+        word,
+    )
+
+
+def test_searches_that_cannot_be() -> None:
+    model = gp(4, 2, r=(2,))
+    acq = bl.LogExpectedImprovement(model, 0.0)
+    refused(lambda: bl.optimize_acqf(acq, box(3), seed=0), "2 inputs", "(2, 3)")
+    refused(lambda: bl.optimize_acqf(acq, box(2).expand(3, 2, 2), seed=0), "(3, 2, 2)")
+    refused(lambda: bl.optimize_acqf(acq, box(2), seed=[1, 2, 3]), "2 seeds", "got 3")
+    refused(
+        lambda: bl.optimize_acqf(acq, box(2), num_restarts=9, raw_samples=8, seed=0),
+        "raw_samples",
+        "9",
+        "got 8",
+    )
+    refused(lambda: bl.optimize_acqf(lambda X: X, box(2), seed=0), "acquisition", "*batch")
+    refused(lambda: bl.optimize_acqf(lambda X: 1.0, box(2), seed=0), "acquisition", "float")
+    refused(lambda: bl.fit_mll("model"), "ExactGP", "str")
+
+
+def test_incumbents() -> None:
+    model = gp(4, 2, r=(2,))
+    refused(lambda: bl.incumbent(model, model.X[0]), "replicates", "(4, 2)")
+    refused(lambda: bl.incumbent(model, model.X.float()), "float32")
+
+
+@few
+@given(st.text(max_size=6))
+def test_unknown_exercises(name: str) -> None:
+    with pytest.raises(bl.BolearnError, match="exercise"):
+        teach.check(f"p1.t1.{name}!", lambda: None)

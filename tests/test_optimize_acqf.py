@@ -1,0 +1,200 @@
+"""Maximising acquisitions: boxes, fixed inputs, q, replicates, lambdas; and no global state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from oracles import F64, T, assert_close, box, dataset, draw, gp
+
+import bolearn as bl
+from bolearn.seeds import derive
+
+SMALL = {"num_restarts": 4, "raw_samples": 64}
+
+
+def peak(X: torch.Tensor) -> torch.Tensor:
+    """Highest at 0.7 in every coordinate."""
+    return -(X - 0.7).square().sum((-2, -1))
+
+
+def test_a_lambda_is_an_acquisition() -> None:
+    for d, q in ((1, 1), (3, 2)):
+        x, value = bl.optimize_acqf(peak, box(d, -2, 3), q, seed=0, **SMALL)
+        assert_close(x, torch.full((q, d), 0.7, dtype=F64), 1e-4)
+        assert value.shape == () and value.item() > -1e-8
+
+
+def test_a_replicated_lambda_needs_its_shape() -> None:
+    targets = draw((3, 1, 2), "targets")
+
+    def acq(X: torch.Tensor) -> torch.Tensor:
+        return -(X - targets).square().sum((-2, -1))
+
+    x, value = bl.optimize_acqf(acq, box(2), batch_shape=(3,), seed=0, **SMALL)
+    assert_close(x, targets, 1e-4)
+    assert value.shape == (3,)
+    with pytest.raises(bl.ShapeError, match="batch_shape="):
+        bl.optimize_acqf(acq, box(2), seed=0, num_restarts=1, raw_samples=1)
+
+
+def test_boxes_are_respected_also_one_for_each_replicate() -> None:
+    boxes = torch.stack([box(2, 0.0, 0.5), box(2, 0.6, 1.0), box(2, 0.9, 2.0)])
+    x, _ = bl.optimize_acqf(peak, boxes, batch_shape=(3,), seed=0, **SMALL)
+    assert_close(x[:, 0], T([[0.5, 0.5], [0.7, 0.7], [0.9, 0.9]]), 1e-4)
+    tiny = T([[1e9, -1e-9], [1e9 + 1, 1e-9]])
+    x, _ = bl.optimize_acqf(lambda X: X.sum((-2, -1)), tiny, seed=0, **SMALL)
+    assert bool((x >= tiny[0]).all()) and bool((x <= tiny[1]).all())
+    assert_close(x[0, 0], tiny[1, 0], 1e-15)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.3])
+def test_fixed_inputs_are_exact(value: float) -> None:
+    model = gp(8, 3, r=(2,))
+    acq = bl.qLogExpectedImprovement(model, T([0.3, 0.4]))
+    for sequential in (False, True):
+        x, _ = bl.optimize_acqf(
+            acq, box(3), 2, fixed={1: value}, sequential=sequential, seed=0, **SMALL
+        )
+        assert bool((x[..., 1] == value).all())
+        assert len(x[..., 0].unique()) > 2
+    everything = bl.optimize_acqf(peak, box(2), fixed={0: 0.1, 1: value}, seed=0, **SMALL)
+    assert_close(everything.x, T([[0.1, value]]), 1e-15)
+
+
+def test_the_value_is_the_acquisitions_there_and_no_grid_point_is_better() -> None:
+    for r in ((), (2,)):
+        model = gp(10, 2, r=r)
+        acq = bl.LogExpectedImprovement(model, bl.incumbent(model, model.X).value)
+        found = bl.optimize_acqf(acq, box(2), num_restarts=8, raw_samples=256, seed=1)
+        assert_close(acq(found.x), found.value, 1e-9)
+        grid = draw((2000, *(1,) * len(r), 1, 2), "grid")
+        assert bool((acq(grid).amax(0) <= found.value + 1e-6).all())
+
+
+def test_the_report_tells_what_each_restart_reached() -> None:
+    model = gp(8, 2, r=(3,))
+    acq = bl.LogExpectedImprovement(model, 0.5)
+    found = bl.optimize_acqf(acq, box(2), seed=0, **SMALL)
+    report = found.report
+    for field in (report.start_values, report.values, report.converged, report.iterations):
+        assert field.shape == (4, 3)
+    assert bool((report.values >= report.start_values - 1e-12).all())
+    assert_close(report.values.amax(0), found.value, 1e-12)
+    assert sum(report.messages.values()) == 12 and "restarts" in str(report)
+    x, value = found
+    assert x is found.x and value is found.value
+
+
+def test_greedy_and_joint_choice_are_of_similar_value() -> None:
+    gaps = []
+    for seed in range(4):
+        model = gp(8, 2, seed=seed)
+        best = bl.incumbent(model, model.X).value
+        acq = bl.qLogExpectedImprovement(model, best, sampler=bl.Sampler(64, seed=seed))
+        joint = bl.optimize_acqf(acq, box(2), 3, seed=seed, **SMALL)
+        greedy = bl.optimize_acqf(acq, box(2), 3, sequential=True, seed=seed, **SMALL)
+        assert greedy.x.shape == joint.x.shape == (3, 2)
+        # the greedy value is that of the last point given the others: the joint value of all
+        assert_close(greedy.value, acq(greedy.x[[2, 1, 0]]), 0.2)
+        gaps.append((acq(greedy.x) - joint.value).item())
+        first = bl.optimize_acqf(acq, box(2), seed=derive(seed, "greedy", 0), **SMALL)
+        assert_close(greedy.x[:1], first.x, 1e-10)
+    assert all(gap > -0.46 for gap in gaps), gaps  # at least (1 - 1/e) of the best
+
+
+def test_greedy_choice_takes_pending_points_into_account() -> None:
+    model = gp(8, 1)
+    acq = bl.qLogExpectedImprovement(model, bl.incumbent(model, model.X).value)
+    first, _ = bl.optimize_acqf(acq, box(1), seed=0, **SMALL)
+    second, value = bl.optimize_acqf(acq.with_pending(first), box(1), seed=0, **SMALL)
+    assert (second - first).abs().item() > 1e-3
+    assert value.item() >= acq(first.unsqueeze(0)).item() - 1e-9  # two are worth more than one
+    with pytest.raises(bl.UnsupportedError, match=r"with_pending.*LogExpectedImprovement"):
+        bl.optimize_acqf(bl.LogExpectedImprovement(model, 0.0), box(1), 2, sequential=True, seed=0)
+
+
+def test_one_seed_twice_gives_the_same_and_another_seed_other_starts() -> None:
+    model = gp(8, 2)
+    acq = bl.LogExpectedImprovement(model, 0.5)
+    a, b, c = (bl.optimize_acqf(acq, box(2), seed=s, **SMALL) for s in (1, 1, 2))
+    assert torch.equal(a.x, b.x) and torch.equal(a.report.start_values, b.report.start_values)
+    assert not torch.equal(a.report.start_values, c.report.start_values)
+
+
+def test_where_nothing_is_finite_it_says_so_and_where_something_is_it_goes_on() -> None:
+    with pytest.raises(bl.OptimizationError, match="not finite at any of 64 candidates"):
+        bl.optimize_acqf(lambda X: X.sum((-2, -1)) * torch.nan, box(1), seed=0, **SMALL)
+
+    def half(X: torch.Tensor) -> torch.Tensor:
+        return torch.where(X[..., 0, 0] < 0.5, torch.nan, peak(X))
+
+    x, value = bl.optimize_acqf(half, box(2), seed=0, **SMALL)
+    assert_close(x, T([[0.7, 0.7]]), 1e-3)
+    flat, _ = bl.optimize_acqf(lambda X: 0 * X.sum((-2, -1)), box(2), seed=0, **SMALL)
+    assert torch.isfinite(flat).all() and torch.isfinite(value)
+
+
+def test_a_model_that_is_no_gaussian_process() -> None:
+    class Line:
+        """f(x) = x1, known to within 0.1."""
+
+        num_outputs = 1
+        batch_shape = torch.Size()
+
+        def posterior(self, X, *, observation_noise=False):  # type: ignore[no-untyped-def]
+            q = X.shape[-2]
+            eye = 0.01 * torch.eye(q, dtype=F64).expand(*X.shape[:-2], 1, q, q)
+            return bl.GaussianPosterior.from_moments(X[..., :1], eye)
+
+    for acq in (bl.LogExpectedImprovement(Line(), 0.0), bl.qLogExpectedImprovement(Line(), 0.0)):
+        x, _ = bl.optimize_acqf(acq, box(2), seed=0, **SMALL)
+        assert x[0, 0].item() > 1 - 1e-6
+
+
+@pytest.fixture
+def untouched() -> Iterator[None]:
+    """Global random state, default type and number of threads stay as they are."""
+    before = torch.get_rng_state().clone(), torch.get_default_dtype(), torch.get_num_threads()
+    yield
+    after = torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads()
+    assert torch.equal(before[0], after[0]), "the global random state has changed"
+    assert before[1:] == after[1:]
+
+
+@pytest.mark.usefixtures("untouched")
+def test_no_public_function_touches_the_global_state() -> None:
+    for problem in (bl.problems.Branin(noise_std=0.1), bl.problems.Hartmann6(noise_std=0.1)):
+        X = bl.sobol_points(problem.bounds, n=5, seed=0, replicates=2)
+        Y = problem(X, seed=0)
+        problem.loss(X)
+    problem = bl.problems.Branin(noise_std=0.1)
+    X = bl.sobol_points(problem.bounds, n=5, seed=0, replicates=2)
+    Y = problem(X, seed=0)
+    model = bl.fit_mll(bl.ExactGP(X, Y, problem.bounds), seed=3)
+    bl.fit_mll(bl.ExactGP(X, Y, problem.bounds), start=model.hyperparameters())
+    bl.log_marginal_likelihood(model)
+    best = bl.incumbent(model, X).value
+    sampler = bl.Sampler(16, seed=0)
+    for acq in (
+        bl.LogExpectedImprovement(model, best),
+        bl.ExpectedImprovement(model, best),
+        bl.UpperConfidenceBound(model, 4.0),
+        bl.PosteriorMean(model),
+        bl.qLogExpectedImprovement(model, best, sampler=sampler),
+    ):
+        bl.optimize_acqf(acq, problem.bounds, seed=0, **SMALL)
+    bl.optimize_acqf(acq, problem.bounds, 2, sequential=True, seed=0, **SMALL)
+    bl.Sampler(16, seed=0, kind="iid").base_samples((2, 1), (2,))
+    model.posterior(X).rsample(sampler.base_samples((5, 1), (2,)))
+    methods = {"LogEI": bl.strategies.log_ei, "Sobol": bl.strategies.sobol}
+    bl.study(problem, methods, n_init=4, n_iter=2, q=1, replicates=2, seed=0)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_failed_fit_does_not_touch_the_global_state() -> None:
+    from test_fit import Broken
+
+    with pytest.raises(bl.FitError):
+        bl.fit_mll(bl.ExactGP(*dataset(5, 2), kernel=Broken()))
