@@ -562,3 +562,29 @@ def test_rng_leaves_the_global_state_alone():
     draw = Rng("seed").uniform_in(2.0, 3.0, 100)
     assert torch.equal(torch.get_rng_state(), before)
     assert bool(((draw >= 2) & (draw <= 3)).all())
+
+
+def test_a_changed_number_in_a_dictionary_is_a_changed_input():
+    e = Exercise(id="x.e1", title="count", hints=("a", "b", "c"), pure=True)
+
+    @e.answer
+    def count(state: dict[str, int]) -> int:
+        """One more than state["n"]."""
+        return state["n"] + 1
+
+    @e.cases
+    def cases(rng):
+        for n in range(20):
+            yield Case({"n": n, "name": "a"})
+
+    @e.value("adding one")
+    def right(fn, state):
+        return fn(state) == state["n"] + 1
+
+    def in_place(state):
+        state["n"] += 1
+        return state["n"]
+
+    assert evaluate(count, e).status == "passed"
+    changed = evaluate(in_place, e)
+    assert changed.status == "failed" and "changed its input" in changed.message

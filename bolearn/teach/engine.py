@@ -438,7 +438,9 @@ def _same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
-    return True
+    if isinstance(one, (int, float, complex, str, bytes)):
+        return bool(one == other) or (one != one and other != other)
+    return True  # objects of the exercise's own: nothing can be said
 
 
 @contextlib.contextmanager
