@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     from .acquisition.objectives import output as output, weighted_sum as weighted_sum
     from .optim.multi_start import Candidates as Candidates, optimize_acqf as optimize_acqf
     from .problems import Problem as Problem
+    from .diagnostics import leave_one_out as leave_one_out
     from .results import StudyResult as StudyResult
     from .studies import study as study
 
@@ -77,6 +78,7 @@ _PUBLIC = {
     "acquisition.objectives": "output weighted_sum",
     "optim.multi_start": "Candidates optimize_acqf",
     "problems": "Problem",
+    "diagnostics": "leave_one_out",
     "results": "StudyResult",
     "studies": "study",
 }
