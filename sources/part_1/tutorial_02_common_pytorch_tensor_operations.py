@@ -144,7 +144,7 @@ def draw_flow(stages, letters):
             panel.text(column, row + 0.42, text, ha="center", va="center", size=13)
     panel.set_xticks(range(len(stages)), [name for name, _ in stages], size=14)
     panel.set_yticks([])
-    panel.invert_yaxis()
+    panel.set_ylim(len(letters), -0.1)
     panel.grid(visible=False)
     panel.spines[:].set_visible(False)
     panel.tick_params(length=0)
@@ -184,16 +184,18 @@ print(f"mean squared error {error:.4f}, variance of the targets {variance:.4f}")
 teach.reveal("p1.t2.q2", "twice the variance", because="it averages over all 64 x 64 pairs")
 teach.claim("the perfect prediction of shape (64, 1) gets the error 2 Var(y)",
             error=(error - 2 * variance).abs(), tolerance=1e-12)
-constant = y.mean().expand(64, 1)
-teach.claim("predicting the mean, whatever the target, gets only Var(y)",
-            error=((constant - y).square().mean() - variance).abs(), tolerance=1e-12)
+anything = torch.randn(64, 1, generator=g, dtype=torch.float64)
+from_mean = (anything - y.mean()).square().mean()
+teach.claim("any prediction gets its mean squared distance from the mean of y, plus Var(y)",
+            error=((anything - y).square().mean() - from_mean - variance).abs(), tolerance=1e-12)
 
 # %% [markdown]
-# Entry $(i, j)$ of the difference is $y_i - y_j$. Written as $(y_i - \bar y) - (y_j - \bar y)$ and
-# squared, it averages to two variances, for the mixed term averages to 0.
+# Entry $(i, j)$ of the difference is $p_i - y_j$, prediction $i$ against *every* target. With the
+# mean $\bar y$ of the targets it is $(p_i - \bar y) - (y_j - \bar y)$; squared and averaged, the
+# mixed term vanishes, and the second claim remains. For $p = y$ it gives the first.
 #
-# Worse than a wrong number: a program that makes this error small learns to predict the mean, and
-# nothing ever complains. So let something complain.
+# Worse than a wrong number: this error is smallest if all $p_i = \bar y$. A program that minimises
+# it learns to predict the mean, and nothing complains. So let something complain.
 
 # %%
 def assert_shape(name, x, *shape):
@@ -222,7 +224,8 @@ teach.claim("an explicit shape stops the lie, in our words and in the package's"
 
 # %% [markdown]
 # `bolearn` keeps inputs as `n d` and outputs as `n m`, with an axis for the outputs even if there
-# is only one: `m` = 1. Its functions check this at the door and say how to mend it.
+# is only one: `m` = 1. Its functions check this at the door and say how to mend it. (`*r` in the
+# message: further axes may stand in front.)
 #
 # ## 3. Add and remove axes by name
 #
@@ -343,8 +346,8 @@ for correction in (1, 0):
     mean, allowed = estimates.mean(), 5 * estimates.std() / len(draws) ** 0.5
     print(f"correction {correction}: on average {mean:.2f}")
     target, name = (1.0, "1") if correction else (2 / 3, "2/3")
-    teach.claim(f"variances of 3 numbers with correction={correction} average to {name} of the "
-                "true one", bool((mean - target).abs() < allowed), kind="monte-carlo")
+    teach.claim(f"with correction={correction}, variances of 3 numbers average to {name} times "
+                "the true one", bool((mean - target).abs() < allowed), kind="monte-carlo")
 
 # %% [markdown]
 # The numbers lie closer to their own mean than to the true one, so dividing by $n$ comes out too
@@ -354,7 +357,8 @@ for correction in (1, 0):
 #
 # Some reductions keep their axis and show every intermediate result: `cumsum`, `cummax`, ….
 #
-# **Exercise 1.** Every optimisation run in this course is judged by such a curve.
+# **Exercise 1.** The best value found up to each step: the curve by which every optimiser in this
+# course is judged.
 
 # %%
 # exercise: p1.t2.e1
@@ -421,7 +425,7 @@ teach.claim("0 times NaN is NaN, a choice is not a product",
 
 # %%
 def slope(f, x):
-    """f'(x) for each entry of x."""
+    """f'(x) for each entry of x, where f works entry by entry."""
     x = x.clone().requires_grad_()
     return torch.autograd.grad(f(x).sum(), x)[0]
 
@@ -441,7 +445,7 @@ def twice_chosen_sqrt(x):
     return torch.where(x > 0, inside.sqrt(), 0.0)
 
 
-grid = torch.linspace(-1, 2, 61, dtype=torch.float64)
+grid = torch.arange(-20, 41, dtype=torch.float64) / 20  # from -1 to 2, with an exact 0
 figure, panels = pyplot.subplots(1, 2, sharey=True, figsize=(9, 3.8))
 for panel, f in zip(panels, (chosen_sqrt, twice_chosen_sqrt), strict=True):
     slopes = slope(f, grid)
@@ -453,6 +457,7 @@ for panel, f in zip(panels, (chosen_sqrt, twice_chosen_sqrt), strict=True):
                       edgecolor=plotting.GREY, label="slope is NaN")
     panel.set(title=f.__name__, xlabel="x", xlim=(-1, 2))
     panel.legend(loc="upper right")
+panels[0].set_ylabel("value and slope")
 teach.show(figure, "Two functions with the same values, zero on the left and a square root on the "
            "right: the slope of the first is NaN wherever x is not positive, that of the second "
            "is 0 there.")
@@ -585,8 +590,8 @@ for plan, marker in zip(X, plotting.MARKERS, strict=False):
     panel.plot(*plan.T, marker=marker, ls="", mfc="white", mec="black", ms=10)
 panel.set(xlabel="first coordinate", ylabel="second coordinate", aspect="equal")
 panel.grid(visible=False)
-teach.show(figure, "The landscape has three high ridges along the second coordinate, at -2, 0 and "
-           "2 of the first; four kinds of markers show the three places of each of the four plans.")
+teach.show(figure, "Hills at -2, 0 and 2 of the first coordinate, stretched along the second; four "
+           "kinds of markers show the three places of each of the four plans.")
 
 # %% [markdown]
 # Some functions accept only a table `n d`. Then `reshape` on the way in and on the way out.
@@ -607,12 +612,14 @@ teach.claim("indexing='xy' gives the map with its axes swapped, of the same shap
             torch.equal(mirrored, heights.T) and not torch.equal(mirrored, heights))
 
 # %% [markdown]
-# What did we gain? Each torch call from Python has a price that does not depend on its size. So
-# count calls.
+# What did we gain? Every torch call is a trip from Python into compiled code and back, whatever the
+# size of its tensors. So count the trips.
 
 # %%
-teach.predict("p1.t2.q9", "landscape makes 3 torch calls. How many does one call for 40,000 points "
-              "make?", [3, 40_000, 120_000], guess=None)
+teach.predict(
+    "p1.t2.q9", "For one point, landscape makes 3 torch calls. How many for all 40,000 together?",
+    [3, 40_000, 120_000], guess=None,
+)
 
 # %%
 def looped(table):
@@ -658,6 +665,8 @@ teach.show(figure, "Measured seconds against the number of points, for a Python 
            "tensor expression; another machine draws other curves.")
 
 # %% [markdown]
+# Where a curve is flat, the trips cost most; where it rises in proportion, the arithmetic does.
+#
 # **Exercise 5** (homework). The grid for a box of any dimension. Beware: $n^d$ grows fast, and Part
 # 3 will look for something better.
 

@@ -655,8 +655,8 @@ def _(bounds: Tensor, n: int) -> Tensor:
 
 @e5.wrong("the first input's values for all inputs")
 def _(bounds: Tensor, n: int) -> Tensor:
-    axis = torch.linspace(*bounds[:, 0].tolist(), n, dtype=bounds.dtype)
-    axes = [axis] * bounds.shape[-1]
+    low, high = bounds[:, 0].tolist()
+    axes = [torch.linspace(low, high, n, dtype=bounds.dtype)] * bounds.shape[-1]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(axes))
 
 
