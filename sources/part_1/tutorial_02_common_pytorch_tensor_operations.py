@@ -138,7 +138,7 @@ def draw_flow(stages, letters):
     for column, (_, shape) in enumerate(stages):
         for row, (size, letter) in enumerate(letters.items()):
             style = {"width": 0.84, "height": 0.84, "edgecolor": plotting.GREY}
-            face = colors[row] if size in shape else "white"
+            face = (colors[row], 0.6) if size in shape else "white"
             panel.bar(column, bottom=row, facecolor=face, **style)
             text = f"{letter} = {size}" if size in shape else "–"
             panel.text(column, row + 0.42, text, ha="center", va="center", size=13)
