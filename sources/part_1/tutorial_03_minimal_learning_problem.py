@@ -60,9 +60,9 @@ print(y[:3])
 # %% [markdown]
 # The **model** predicts $w_1 x_1 + w_2 x_2 + b$. We stack its three **parameters** into one vector
 # $\theta = (w_1, w_2, b)$; thanks to the column of ones, all predictions are $A\theta$. A **loss**
-# says in one number how wrong they are. Ours is half the mean squared error,
+# $f$ says in one number how wrong they are. Ours is half the mean squared error,
 #
-# $$\ell(\theta) = \frac{1}{2n} \sum_{i=1}^{n} r_i^2, \qquad r = A\theta - y .$$
+# $$f(\theta) = \frac{1}{2n} \sum_{i=1}^{n} r_i^2, \qquad r = A\theta - y .$$
 #
 # The half will cancel a 2. **Learning** is looking for a $\theta$ with a small loss.
 
@@ -93,12 +93,12 @@ teach.reveal("p1.t3.q1", "others", because="they bend a little towards the noise
 #
 # ## 2. The gradient, by hand and by machine
 #
-# The **gradient** $\nabla\ell$ collects the derivatives of the loss in each parameter; it points
+# The **gradient** $\nabla f$ collects the derivatives of the loss in each parameter; it points
 # uphill. Only $r_i = \sum_j A_{ij}\theta_j - y_i$ depends on $\theta_j$, with derivative $A_{ij}$,
 # so by the chain rule
 #
-# $$\frac{\partial \ell}{\partial \theta_j} = \frac{1}{n} \sum_i r_i A_{ij},
-# \qquad\text{that is,}\qquad \nabla\ell(\theta) = \tfrac{1}{n} A^\top r .$$
+# $$\frac{\partial f}{\partial \theta_j} = \frac{1}{n} \sum_i r_i A_{ij},
+# \qquad\text{that is,}\qquad \nabla f(\theta) = \tfrac{1}{n} A^\top r .$$
 #
 # torch can do this for us. `requires_grad` asks it to take notes of every operation on a tensor,
 # and `backward` reads them backwards and puts the gradient into `.grad`.
@@ -162,8 +162,8 @@ print(f"{int(thrives.sum())} of {n} plants thrive; all-zero parameters give each
 # %% [markdown]
 # Is a gradient right? Nudge one parameter both ways and compare: the **central difference**
 #
-# $$\frac{\ell(\theta + h e_j) - \ell(\theta - h e_j)}{2h} \approx
-# \frac{\partial \ell}{\partial \theta_j}$$
+# $$\frac{f(\theta + h e_j) - f(\theta - h e_j)}{2h} \approx
+# \frac{\partial f}{\partial \theta_j}$$
 #
 # needs no calculus ($e_j$ is 1 at $j$ and 0 elsewhere). Surely $h$ must be small?
 
@@ -232,7 +232,7 @@ teach.claim("the tip is at the cube root of eps, within a power of ten", error=a
 # ## 4. One step
 #
 # To make the loss smaller, move against the gradient. How far is set by the **learning rate**
-# $\eta$: $\theta \leftarrow \theta - \eta\,\nabla\ell(\theta)$.
+# $\eta$: $\theta \leftarrow \theta - \eta\,\nabla f(\theta)$.
 
 # %%
 teach.predict(
@@ -343,7 +343,7 @@ for step in (0, 30, 100, 200):
 # Let $\hat\theta$ be the minimum. There the gradient is zero, and the gradient is linear in
 # $\theta$, so
 #
-# $$\nabla\ell(\theta) = H(\theta - \hat\theta), \qquad H = \tfrac{1}{n} A^\top A .$$
+# $$\nabla f(\theta) = H(\theta - \hat\theta), \qquad H = \tfrac{1}{n} A^\top A .$$
 #
 # $H$ holds the second derivatives: the **Hessian**. (Without the half it would be $2A^\top A/n$.)
 # A step turns the error $e = \theta - \hat\theta$ into $e - \eta H e$. Along an eigenvector of $H$
@@ -459,8 +459,8 @@ teach.reveal("p1.t3.q7", "swings for ever", because="a sum of all gradients is a
 
 # %% [markdown]
 # `.grad` now holds the sum $v$ of all gradients so far: each round does $v \leftarrow v +
-# \nabla\ell$ and $x \leftarrow x - \eta v$. That is a ball with a velocity. Kept on purpose with
-# some friction, $v \leftarrow \beta v + \nabla\ell$ with $\beta < 1$, it is called **momentum**
+# \nabla f$ and $x \leftarrow x - \eta v$. That is a ball with a velocity. Kept on purpose with
+# some friction, $v \leftarrow \beta v + \nabla f$ with $\beta < 1$, it is called **momentum**
 # (Part 2, tutorial 3). Here $\beta = 1$: no friction, so the ball rolls through the minimum and up
 # the other side for ever. Not a slower algorithm, but a *different* one.
 
