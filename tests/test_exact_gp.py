@@ -375,3 +375,29 @@ def test_kernels_for_another_number_of_inputs_are_refused() -> None:
         with pytest.raises(bl.ShapeError, match=f"kernel: .*{word}"):
             bl.ExactGP(X, Y, bounds, kernel=kernel)
     assert box(2).shape == bounds.shape
+
+
+def test_moving_a_model_moves_all_of_it() -> None:
+    model = gp(n=6, d=2, m=2, r=(3,), seed=1)
+    X = model.X[:, :2]
+    before = model.posterior(X).mean
+    moved = model.to("meta")
+    assert moved.cube.bounds.device.type == "meta"
+    assert moved.outcome.scale.device.type == "meta"
+    assert moved.X.device.type == "meta"
+    same = gp(n=6, d=2, m=2, r=(3,), seed=1).to("cpu")
+    torch.testing.assert_close(same.posterior(X).mean, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_posterior_does_not_follow_a_later_fit(plain: bool) -> None:
+    kernel = None if plain else RBFKernel() + RBFKernel(active_dims=(0,))
+    model = gp(n=9, d=2, seed=2, kernel=kernel)
+    X = model.X[:4] + 0.05
+    expected = model.posterior(X)
+    mean, covariance = expected.mean.clone(), expected.covariance.clone()
+    asked_later = model.posterior(X)
+    bl.fit_mll(model)
+    torch.testing.assert_close(asked_later.mean, mean, rtol=0, atol=0)
+    torch.testing.assert_close(asked_later.covariance, covariance, rtol=0, atol=0)
+    assert not torch.allclose(model.posterior(X).mean, mean)

@@ -168,3 +168,14 @@ def test_bad_input() -> None:
     with pytest.raises(bl.ShapeError, match=r"broadcasts to \(2, 2\), got \(3,\)"):
         minimize(fun, x0, T([0.0, 0.0, 0.0]))
     assert torch.isfinite(minimize(fun, x0, None, None).value).all()
+
+
+def test_a_wrong_gradient_is_not_called_converged() -> None:
+    def uphill(x: T, rows: T) -> tuple[T, T]:
+        return (x - 0.3).square().sum(-1), -2 * (x - 0.3)
+
+    start = torch.tensor([[0.9, 0.1]], dtype=torch.float64)
+    end = minimize(uphill, start)
+    assert not end.converged.any()
+    assert "gradient may be wrong" in end.message(0)
+    assert torch.equal(end.x, start)

@@ -71,7 +71,7 @@ def output(index: int) -> Output:
     return Output(index)
 
 
-def weighted_sum(*weights: float) -> WeightedSum:
+def weighted_sum(*weights: float | int) -> WeightedSum:
     """The objective "sum of weight times output".
 
     Example:

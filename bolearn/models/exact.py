@@ -156,6 +156,7 @@ class ExactGP(nn.Module):
         self.fit_report: Any = None
         self._cached: tuple[list[Tensor], _Cache] | None = None
         self._tracked = list(self.parameters())
+        self._seen = False  # whether a posterior holds the kernel, mean and noise as they are
 
     def _fixed_noise(
         self, noise_var: float | Tensor | None, batch: tuple[int, ...], n: int
@@ -245,6 +246,7 @@ class ExactGP(nn.Module):
 
     def set_hyperparameters(self, values: dict[str, Tensor | float]) -> None:
         """Replace hyperparameters in place (see `with_hyperparameters`)."""
+        self.renew()
         slots = self._slots()
         for name, value in values.items():
             if name not in slots:
@@ -330,12 +332,27 @@ class ExactGP(nn.Module):
         if len(r) and X.shape[-2 - len(r) : -2] != r:
             X = X.expand(*X.shape[: -2 - len(r)], *r, *X.shape[-2:])
         shape = torch.Size((*X.shape[:-1], self.num_outputs))
+        belief = self._as_it_is()
         return GaussianPosterior(
             shape,
-            lambda: self._marginal(X, observation_noise),
-            lambda: self._joint(X, observation_noise),
+            lambda: belief._marginal(X, observation_noise),
+            lambda: belief._joint(X, observation_noise),
             scale=self.output_scale.square(),
         )
+
+    def _as_it_is(self) -> "ExactGP":
+        """The model now: a posterior keeps it, whatever is fitted before its moments are asked."""
+        self.cache()
+        self._seen = True
+        now = ExactGP.__new__(ExactGP)
+        now.__dict__.update(self.__dict__, _modules=dict(self._modules))
+        return now
+
+    def renew(self) -> None:
+        """Give the model its own copies of kernel, mean and noise if a posterior holds them."""
+        if self._seen:
+            self._modules = {name: copy.deepcopy(part) for name, part in self._modules.items()}
+            self._tracked, self._seen = list(self.parameters()), False
 
     def _marginal(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
         cache = self.cache()
@@ -418,6 +435,14 @@ class ExactGP(nn.Module):
             z2=Z.square().sum(-1),
             jitter=factor.jitter,
         )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ExactGP":
+        """Move to another device (``model.to(...)``) with all that is not a parameter or buffer."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.cube = UnitCube(self.bounds)
+        self.outcome = Standardize(fn(self.outcome.shift), fn(self.outcome.scale))
+        self._cached, self._tracked = None, list(self.parameters())
+        return self
 
     def extra_repr(self) -> str:
         """The data's shape."""

@@ -492,6 +492,7 @@ class _AutogradRows:
 
     def write(self, theta: Float[Tensor, "b p"]) -> None:
         """Give the model the parameters of some rows."""
+        self.model.renew()
         values = self._tensors(theta)
         with torch.no_grad():
             for name, parameter, _ in named_parameters(self.model):

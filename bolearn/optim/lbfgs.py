@@ -400,8 +400,8 @@ def _advance(
     # One full step that gains nothing counts, of shortened ones it takes two in a row.
     small = (s.f - f_trial <= level) * (1.0 + (s.t >= 1))
     flat = xp.where(accepted, xp.where(small > 0, s.flat + small, 0.0), s.flat)
-    # Rejected although it promised less than rounding can show: nothing is left to gain.
-    flat = xp.where(~accepted & (slope < 0) & (-slope <= level), 2.0, flat)
+    # Rejected, and even the full step promised less than rounding can show: nothing left to gain.
+    flat = xp.where(~accepted & (slope < 0) & (-slope <= level * s.t), 2.0, flat)
     x, g = xp.where(accepted, trial, s.x), xp.where(accepted, g_trial, s.g)
     f = xp.where(accepted, f_trial, s.f)
 

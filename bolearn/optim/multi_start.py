@@ -82,7 +82,7 @@ def optimize_acqf(
     num_restarts: int = 16,
     raw_samples: int = 512,
     sequential: bool = False,
-    fixed: dict[int, float] | None = None,
+    fixed: dict[int, float | int] | None = None,
     batch_shape: Sequence[int] | None = None,
     seed: seeds.Seed,
 ) -> Candidates:
@@ -163,7 +163,7 @@ def _search(
     r: tuple[int, ...],
     num_restarts: int,
     raw_samples: int,
-    fixed: dict[int, float] | None,
+    fixed: dict[int, float | int] | None,
     streams: list[int],
 ) -> Candidates:
     d, R = box.shape[-1], math.prod(r)
@@ -204,7 +204,9 @@ def _search(
     return Candidates(x, reached.amax(0).view(r), report)
 
 
-def _unit_box(cube: UnitCube, fixed: dict[int, float] | None, q: int) -> tuple[Tensor, Tensor]:
+def _unit_box(
+    cube: UnitCube, fixed: dict[int, float | int] | None, q: int
+) -> tuple[Tensor, Tensor]:
     """Limits ``R' 1 qd`` in the unit cube; a fixed input has equal limits."""
     d = cube.bounds.shape[-1]
     low = torch.zeros_like(cube.bounds[..., 0, :]).reshape(-1, d)
@@ -224,7 +226,7 @@ def _unit_box(cube: UnitCube, fixed: dict[int, float] | None, q: int) -> tuple[T
     return low.repeat(1, q).unsqueeze(1), high.repeat(1, q).unsqueeze(1)
 
 
-def _exactly(x: Tensor, box: Tensor, fixed: dict[int, float] | None) -> Tensor:
+def _exactly(x: Tensor, box: Tensor, fixed: dict[int, float | int] | None) -> Tensor:
     """Undo the rounding of decoding: never outside the bounds, fixed inputs exact."""
     x = torch.minimum(torch.maximum(x, box[..., :1, :]), box[..., 1:, :])
     for index, value in (fixed or {}).items():

@@ -259,23 +259,26 @@ def _(fn: Fn, X: Tensor, y: Tensor, lr: float, steps: int) -> None:
     w, b, history = fn(X, y, lr, steps)
     loss = 0.5 * (X @ w.detach() + b.detach() - y).square().mean()
     size = float(y.square().mean()) + 1e-300
-    close(_history(history)[-1] / size, loss / size, 1e-9)
+    close(_history(history)[-1] / size, loss / size, 1e-6)
 
 
 @e2.value("the closed form of the iterates, from the singular values of X with a column of ones")
 def _(fn: Fn, X: Tensor, y: Tensor, lr: float, steps: int) -> None:
     A = _augmented(X)
     U, S, Vh = torch.linalg.svd(A, full_matrices=False)
-    curvature = S.square() / len(A)
-    # sum over k < steps of lr (1 - lr c)^k, times the gradient at zero, mode by mode
-    powers = (1 - lr * curvature).unsqueeze(-1) ** torch.arange(steps, dtype=torch.float64)
-    gain = lr * powers.sum(-1) * S / len(A)
-    theta = Vh.mT @ (gain * (U.mT @ y))
-    w, b, _history = fn(X, y, lr, steps)
-    scale = X.abs().amax(0).clamp(min=1e-300) / float(y.abs().max().clamp(min=1e-300))
-    close(w * scale, theta[:-1] * scale, 1e-9)
+    # After k steps: lr times the sum of (1 - lr c)^j over j < k, times the gradient at zero, for
+    # each singular direction with its curvature c.
+    factor = 1 - lr * S.square() / len(A)
+    powers = factor ** torch.arange(steps, dtype=torch.float64).unsqueeze(-1)  # steps modes
+    sums = torch.cat([torch.zeros(1, len(S), dtype=torch.float64), powers.cumsum(0)])
+    theta = (lr * sums * S / len(A) * (U.mT @ y)) @ Vh  # steps+1 d+1: every iterate
+    w, b, history = fn(X, y, lr, steps)
     size = float(y.abs().max().clamp(min=1e-300))
-    close(b / size, theta[-1] / size, 1e-9)
+    scale = X.abs().amax(0).clamp(min=1e-300) / size
+    close(w * scale, theta[-1, :-1] * scale, 1e-9)
+    close(b / size, theta[-1, -1] / size, 1e-9)
+    losses = 0.5 * (theta @ A.mT - y).square().mean(-1)
+    close(_history(history) / size**2, losses / size**2, 1e-6)
 
 
 @e2.wrong("never clears the gradients, so that they add up")
@@ -334,6 +337,16 @@ def _(X: Tensor, y: Tensor, lr: float, steps: int) -> tuple[Tensor, Tensor, list
         history.append(float(0.5 * r.square().mean()))
         w, b = w - lr * X.mT @ r / len(y), b - lr * r.mean()
     return w, b, history
+
+
+@e2.wrong("records the mean squared error of every step but the last without the half")
+def _(X: Tensor, y: Tensor, lr: float, steps: int) -> tuple[Tensor, Tensor, list[float]]:
+    w, b, history = torch.zeros(X.shape[-1]).double(), torch.zeros(()).double(), []
+    for _ in range(steps):
+        r = X @ w + b - y
+        history.append(float(r.square().mean()))
+        w, b = w - lr * X.mT @ r / len(y), b - lr * r.mean()
+    return w, b, [*history, float(0.5 * (X @ w + b - y).square().mean())]
 
 
 @e2.wrong("solves for the minimum at once, which gradient descent has not reached yet")
