@@ -205,7 +205,7 @@ teach.show(
     plotting.curves(h, {"central difference": errors}, xlabel="h", log="xy",
                     ylabel="error (root mean square)", marks={"cube root of eps": optimum}),
     "The error of a central difference against h is a V on two logarithmic axes: it falls, reaches "
-    "1e-11 near the cube root of eps, and rises twice as steeply.",
+    "a few 1e-11 near the cube root of eps, and rises twice as steeply.",
 )
 
 # %%
@@ -379,8 +379,8 @@ teach.show(
     plotting.curves(fractions, {"after 100 steps": excess}, log="y",
                     xlabel="learning rate, as a fraction of 2/L", ylabel="loss above its minimum",
                     marks={"2/L": 1.0, "2/(smallest eigenvalue + L)": fastest * L / 2}),
-    "The loss above its minimum after 100 steps falls with the learning rate to 1e-12 at 94 % of "
-    "2/L, climbs steeply from there, and passes its starting value just beyond 2/L.",
+    "The loss above its minimum after 100 steps falls with the learning rate below 1e-11 at 94 % "
+    "of 2/L, climbs steeply from there, and passes its starting value just beyond 2/L.",
 )
 
 # %%
@@ -394,9 +394,8 @@ teach.claim("larger is not faster: after 100 steps 0.94 is ahead of 0.5, and 0.5
 teach.reveal("p1.t3.q6", 0.94, because="beyond it the steepest direction overshoots too much")
 
 # %% [markdown]
-# Below the tip of this second V the flattest direction is the slow one, with factor $1 -
-# \eta\lambda_{\min}$; above it the steepest, which overshoots from side to side. Part 2 makes a
-# theory of this.
+# Below the tip of this second V the flattest direction is the slow one; above it the steepest one,
+# which overshoots from side to side. Part 2 makes a theory of this.
 #
 # **Exercise 3.** The critical learning rate, from the data alone.
 

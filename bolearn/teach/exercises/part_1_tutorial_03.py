@@ -273,7 +273,7 @@ def _(fn: Fn, X: Tensor, y: Tensor, lr: float, steps: int) -> None:
     sums = torch.cat([torch.zeros(1, len(S), dtype=torch.float64), powers.cumsum(0)])
     theta = (lr * sums * S / len(A) * (U.mT @ y)) @ Vh  # steps+1 d+1: every iterate
     w, b, history = fn(X, y, lr, steps)
-    size = float(y.abs().max().clamp(min=1e-300))
+    size = float(y.abs().max()) or 1.0
     scale = X.abs().amax(0).clamp(min=1e-300) / size
     close(w * scale, theta[-1, :-1] * scale, 1e-9)
     close(b / size, theta[-1, -1] / size, 1e-9)
