@@ -457,8 +457,8 @@ teach.claim("without zero_grad the last 100 of 1000 steps swing as high as the f
 teach.reveal("p1.t3.q7", "swings for ever", because="a sum of all gradients is a velocity")
 
 # %% [markdown]
-# `.grad` now holds the sum $v$ of all gradients so far: each round does $v \leftarrow v +
-# \nabla f$ and $x \leftarrow x - \eta v$. That is a ball with a velocity. Kept on purpose with
+# `.grad` now holds the sum $v$ of all gradients so far: each round does
+# $v \leftarrow v + \nabla f$ and $x \leftarrow x - \eta v$. That is a ball with a velocity. Kept on purpose with
 # some friction, $v \leftarrow \beta v + \nabla f$ with $\beta < 1$, it is called **momentum**
 # (Part 2, tutorial 3). Here $\beta = 1$: no friction, so the ball rolls through the minimum and up
 # the other side for ever. Not a slower algorithm, but a *different* one.
