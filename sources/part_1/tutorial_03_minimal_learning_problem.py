@@ -458,10 +458,10 @@ teach.reveal("p1.t3.q7", "swings for ever", because="a sum of all gradients is a
 
 # %% [markdown]
 # `.grad` now holds the sum $v$ of all gradients so far: each round does
-# $v \leftarrow v + \nabla f$ and $x \leftarrow x - \eta v$. That is a ball with a velocity. Kept on purpose with
-# some friction, $v \leftarrow \beta v + \nabla f$ with $\beta < 1$, it is called **momentum**
-# (Part 2, tutorial 3). Here $\beta = 1$: no friction, so the ball rolls through the minimum and up
-# the other side for ever. Not a slower algorithm, but a *different* one.
+# $v \leftarrow v + \nabla f$ and $x \leftarrow x - \eta v$. That is a ball with a velocity. Kept
+# on purpose with some friction, $v \leftarrow \beta v + \nabla f$ with $\beta < 1$, it is called
+# **momentum** (Part 2, tutorial 3). Here $\beta = 1$: no friction, so the ball rolls through the
+# minimum and up the other side for ever. Not a slower algorithm, but a *different* one.
 
 # %%
 ball, _ = run_sgd(bowl, corner, lr=0.05, steps=1000, momentum=1.0)
@@ -520,8 +520,8 @@ teach.claim("with w detached training converges to the same flat model as with a
 # ## 8. When there is no minimum
 #
 # Back to the labels of section 3, and a second set in which four of the forty (10 %) are flipped,
-# as a tired observer might. We train both for 10,000 steps, with $\eta = 1.2$ and with $\eta =
-# 100$: four descents in one call.
+# as a tired observer might. We train both for 10,000 steps, with $\eta = 1.2$ and with
+# $\eta = 100$: four descents in one call.
 
 # %%
 flipped = thrives.clone()
