@@ -29,9 +29,10 @@ BoTorch   {botorch}: SingleTaskGP, Normalize + Standardize; fit by L-BFGS-B from
           (one start), gtol 1e-5, ftol 2.2e-9; acquisition: Boltzmann starts (eta 1), L-BFGS-B,
           gtol 1e-5, ftol 2.2e-9, at most 2000 iterations; best_f = best observation.
           "warm": each fit starts from the last round's hyperparameters instead
-bolearn   fit from {starts}; acquisition: Boltzmann starts (eta 2), an eighth of the raw samples
-          near the best observations; batched L-BFGS for fit and acquisition, gtol 1e-5,
-          ftol 2.2e-9, at most 500 iterations; best_f = best posterior mean"""
+bolearn   fit from {starts};
+          acquisition: Boltzmann starts (eta 2), an eighth of the raw samples near the best
+          observations; batched L-BFGS for fit and acquisition, gtol 1e-5, ftol 2.2e-9, at most
+          500 iterations; best_f = best posterior mean"""
 
 
 def settings(starts: str) -> str:
@@ -59,20 +60,36 @@ class Clock:
     cpu: float
 
 
-def regret_gap(ours: Tensor, theirs: Tensor, resamples: int = 9_999) -> tuple[float, float, float]:
-    """Difference of median log10 regrets and its 95 % interval, resampling seeds (pairs).
+def compare_regret(ours: Tensor, theirs: Tensor, name: str, resamples: int = 9_999) -> str:
+    """Two 95 % intervals for log10 regret, ours minus theirs, resampling seeds (pairs).
+
+    The median of the paired differences uses the design: both arms started from the same points.
+    The difference of the two medians does not, and is wide where runs fall into two heaps.
 
     Args:
         ours: final regret of each seed.
         theirs: the same seeds, from the same designs.
+        name: what the other arm is called.
     """
     logs = torch.stack([ours, theirs]).clamp(min=1e-12).log10()
     n = logs.shape[-1]
     pick = (uniform([0], (resamples, n))[0] * n).long()
-    medians = logs[:, pick].median(-1).values
-    gap = (medians[0] - medians[1]).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
-    centre = logs.median(-1).values
-    return float(centre[0] - centre[1]), float(gap[0]), float(gap[1])
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+
+    def middle(x: Tensor) -> Tensor:
+        return x.quantile(0.5, dim=-1)
+
+    paired = middle((logs[0] - logs[1])[pick]).quantile(ends)
+    apart = (middle(logs[0, pick]) - middle(logs[1, pick])).quantile(ends)
+    medians = middle(logs)
+    wins = int((logs[0] < logs[1]).sum())
+    return (
+        f"median log10 regret: bolearn {medians[0]:.3f}, {name} {medians[1]:.3f} ({n} seeds)\n"
+        f"  paired differences: median {middle(logs[0] - logs[1]):+.3f}, 95 % interval "
+        f"[{paired[0]:+.3f}, {paired[1]:+.3f}], lower in {wins} of {n}\n"
+        f"  difference of the medians: {medians[0] - medians[1]:+.3f}, 95 % interval "
+        f"[{apart[0]:+.3f}, {apart[1]:+.3f}]"
+    )
 
 
 class Stopwatch:

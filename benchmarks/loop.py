@@ -13,7 +13,7 @@ import torch
 
 import bolearn as bl
 
-from .arms import Stopwatch, bolearn_loop, botorch_loop, regret_gap, settings, versions
+from .arms import Stopwatch, bolearn_loop, botorch_loop, compare_regret, settings, versions
 
 
 def main() -> None:
@@ -21,7 +21,11 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--seeds", type=int, default=20)
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/loop.json"))
+    ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
     options = ask.parse_args()
+    if options.report:
+        print(report(json.loads(options.out.read_text(encoding="utf-8"))))
+        return
     torch.set_num_threads(1)
     problem = bl.problems.Hartmann6()
     rows = []
@@ -61,7 +65,6 @@ def report(stored: dict) -> str:  # type: ignore[type-arg]
     """The summary of a stored run."""
     t = torch.tensor(stored["rows"], dtype=torch.float64)
     ratio = t[:, 2:4] / t[:, :2]
-    gap, low, high = regret_gap(t[:, 4], t[:, 5])
     return "\n".join(
         [
             stored["settings"],
@@ -69,9 +72,7 @@ def report(stored: dict) -> str:  # type: ignore[type-arg]
             f"seconds per loop: bolearn {t[:, 0].median():.2f}, BoTorch {t[:, 2].median():.2f}",
             f"ratio: median {ratio[:, 0].median():.1f} wall, {ratio[:, 1].median():.1f} cpu "
             f"(from {ratio[:, 0].min():.1f} to {ratio[:, 0].max():.1f} over {len(t)} seeds)",
-            f"median log10 regret: bolearn {t[:, 4].log10().median():.3f}, BoTorch "
-            f"{t[:, 5].log10().median():.3f}; difference {gap:+.3f}, 95 % interval "
-            f"[{low:+.3f}, {high:+.3f}]",
+            compare_regret(t[:, 4], t[:, 5], "BoTorch"),
         ]
     )
 

@@ -17,7 +17,7 @@ import torch
 
 import bolearn as bl
 
-from .arms import Stopwatch, botorch_loop, regret_gap, settings, versions
+from .arms import Stopwatch, botorch_loop, compare_regret, settings, versions
 
 N_INIT, N_ITER = 12, 30
 WARM_EVERY = 4  # BoTorch's warm-started form runs on one seed in four
@@ -29,7 +29,11 @@ def main() -> None:
     ask.add_argument("--seeds", type=int, default=64)
     ask.add_argument("--blocks", type=int, default=8)
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/study.json"))
+    ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
     options = ask.parse_args()
+    if options.report:
+        print(report(json.loads(options.out.read_text(encoding="utf-8"))))
+        return
     torch.set_num_threads(1)
     problem, R = bl.problems.Hartmann6(), options.seeds
     log: dict[str, list[list[float]]] = {"bolearn": [], "botorch": [], "botorch warm": []}
@@ -93,14 +97,8 @@ def report(stored: dict) -> str:  # type: ignore[type-arg]
     }
     lines.append("")
     for name in ("botorch", "botorch warm"):
-        n = len(final[name])
-        ours = final["bolearn"][:: len(final["bolearn"]) // n]
-        gap, low, high = regret_gap(ours, final[name])
-        lines.append(
-            f"median log10 regret: bolearn {ours.log10().median():.3f}, {name} "
-            f"{final[name].log10().median():.3f}; difference {gap:+.3f}, 95 % interval "
-            f"[{low:+.3f}, {high:+.3f}] over {n} seeds (bar: upper end below 0.1)"
-        )
+        ours = final["bolearn"][:: len(final["bolearn"]) // len(final[name])]
+        lines.append(compare_regret(ours, final[name], name))
     used = stored["memory MB"]
     lines.append(f"peak memory {used['study']} MB, of which imports {used['imports']} MB")
     return "\n".join(lines)
