@@ -200,3 +200,17 @@ def test_a_failed_fit_does_not_touch_the_global_state() -> None:
 
     with pytest.raises(bl.FitError):
         bl.fit_mll(bl.ExactGP(*dataset(5, 2), kernel=Broken()))
+
+
+def test_without_a_usable_gradient_the_best_start_is_returned() -> None:
+    bounds = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+
+    def rough(X: torch.Tensor) -> torch.Tensor:
+        x = X[..., 0, 0]
+        return -(x - 0.7).square() + (x - x).sqrt()  # value right, slope infinite times zero: NaN
+
+    found = bl.optimize_acqf(rough, bounds, seed=0)
+    assert abs(found.x.item() - 0.7) < 0.01
+    assert found.value.item() == rough(found.x).item()
+    assert not found.report.converged.any()
+    assert any("not finite at the start" in text for text in found.report.messages)

@@ -174,21 +174,21 @@ def _search(
     raw = _move_some_near(raw, acq, cube, q, r, streams)
     raw = torch.clamp(raw, low, high)
     values = unit.values(raw)
-    starts = raw.gather(
-        1, _pick_starts(values, num_restarts, streams)[..., None].expand(-1, -1, q * d)
-    )
+    picked = _pick_starts(values, num_restarts, streams)  # R restarts
+    starts = raw.gather(1, picked.unsqueeze(-1).expand(-1, -1, q * d))
+    start_values = values.gather(1, picked).mT
     # rows are restart-major: row = restart * R + replicate
     x0 = starts.transpose(0, 1).reshape(num_restarts * R, q * d)
     low_rows, high_rows = (
         v.transpose(0, 1).expand(num_restarts, R, q * d).reshape(-1, q * d) for v in (low, high)
     )
     end = lbfgs.minimize(unit.objective(), x0, low_rows, high_rows)
-    reached = torch.where(torch.isfinite(end.value), -end.value, -torch.inf)
-    reached = reached.view(num_restarts, R)
-    best = reached.argmax(0)
+    # A row whose gradient is not finite stays where it started.
+    reached = -end.value.view(num_restarts, R)
+    reached = torch.where(torch.isfinite(reached), reached, start_values)
+    best = torch.where(reached.isnan(), -torch.inf, reached).argmax(0)
     x = end.x.view(num_restarts, R, q * d)[best, torch.arange(R, device=best.device)]
     x = _exactly(cube.decode(x.reshape(*r, q, d)), box, fixed)
-    start_values = values.gather(1, _pick_starts(values, num_restarts, streams)).mT
     report = SearchReport(
         start_values=start_values.reshape(num_restarts, *r),
         values=reached.view(num_restarts, *r),
@@ -201,7 +201,7 @@ def _search(
             if count
         },
     )
-    return Candidates(x, reached.amax(0).view(r), report)
+    return Candidates(x, reached.gather(0, best.unsqueeze(0)).view(r), report)
 
 
 def _unit_box(
@@ -259,7 +259,7 @@ def _move_some_near(
     which = torch.arange(near * q, device=raw.device) % known  # R (near q)
     centre = best.gather(1, which[..., None].expand(-1, -1, d)).view(R, near, q, d)
     move = torch.special.ndtri(u[..., 0]) * _NEAR_WIDTH
-    # on average min(d, 20) coordinates move, and at least one of three for small d
+    # all coordinates move up to d = 20, and 20 of them on average beyond
     move = torch.where(u[..., 1] < min(1.0, 20 / d), move, 0.0)
     copies = (centre + move).reshape(R, near, q * d)
     return torch.cat([raw[:, : raw.shape[1] - near], copies], dim=1)
