@@ -118,7 +118,7 @@ def card_html(headline: str, rows: Sequence[Row]) -> str:
         value = html.escape(row.value)
         shown = f'<pre style="{PRE}">{value}</pre>' if row.code else value
         cells.append(
-            f'<dt style="font-weight:bold">{html.escape(row.label)}</dt>'
+            f'<dt style="font-weight:bold;white-space:nowrap">{html.escape(row.label)}</dt>'
             f'<dd style="margin:0">{shown}</dd>'
         )
     listed = f'<dl style="{LIST}">{"".join(cells)}</dl>' if rows else ""

@@ -18,6 +18,7 @@
 #
 # > **Before you start:** Gaussian processes and expected improvement (Part 3). The model and the
 # > acquisition are imported here; tutorials 1 and 2 of this part build them by hand.
+# >
 # > **Time:** 60 minutes of reading, about as much again for the exercises.
 # >
 # > **You will be able to**
