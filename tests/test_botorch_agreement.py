@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from botorch.acquisition import analytic
@@ -53,6 +52,11 @@ def twin(model: bl.ExactGP) -> SingleTaskGP:
     return theirs
 
 
+def exactly(level: float) -> torch.Tensor:
+    """A level as float64: BoTorch turns a Python float into float32."""
+    return torch.tensor(level, dtype=torch.float64)
+
+
 def single(case: dict) -> dict:
     """BoTorch standardises and compares one replicate at a time; n >= 2 there."""
     return {**case, "r": (), "n": max(case["n"], 2), "m": min(case["m"], 2)}
@@ -77,7 +81,7 @@ def test_posterior(case: dict) -> None:
         gradient(lambda X, f=f: f(X).mean + f(X).variance, X)
         for f in (model.posterior, theirs.posterior)
     ]
-    assert_close(*slopes, 100 * tol, "gradient")
+    assert_close(*slopes, tol, "gradient")
 
 
 @few
@@ -115,14 +119,14 @@ def test_analytic_acquisitions(name: str, case: dict) -> None:
     theirs, X = twin(model), probes(case, (6,))
     ours_of, theirs_of = ANALYTIC[name]
     level = 2.3 if name == "UCB" else model.Y.max().item()
-    a, b = ours_of(model, level), theirs_of(theirs, level)
+    a, b = ours_of(model, level), theirs_of(theirs, exactly(level))
     std = model.posterior(X).variance[..., 0, 0].sqrt()
     z = (model.posterior(X).mean[..., 0, 0] - level) / std
     fair = (z > -30) & (std > 1e-4)  # BoTorch clamps variances at 1e-7
-    tol = 100 * tolerance(condition(model))
+    tol = tolerance(condition(model))
     assert_close(a(X)[fair], b(X)[fair], tol, "value")
     if bool(fair.any()):
-        assert_close(gradient(a, X[fair]), gradient(b, X[fair]), 1e3 * tol, "gradient")
+        assert_close(gradient(a, X[fair]), gradient(b, X[fair]), tol, "gradient")
 
 
 @pytest.mark.parametrize("q", [1, 2, 4])
@@ -134,10 +138,13 @@ def test_qlogei_with_the_same_base_samples(q: int, n: int) -> None:
     # ours smooths on the scale of the outputs
     tau = 1e-6 * model.output_scale.item()
     b = TheirQLogEI(
-        theirs, best, sampler=SobolQMCNormalSampler(torch.Size([64]), seed=5), tau_relu=tau
+        theirs,
+        exactly(best),
+        sampler=SobolQMCNormalSampler(torch.Size([64]), seed=5),
+        tau_relu=tau,
     )
-    assert_close(a(X), b(X), 1e-7, "value")
-    assert_close(gradient(a, X), gradient(b, X), 1e-5, "gradient")
+    assert_close(a(X), b(X), 1e-8, "value")
+    assert_close(gradient(a, X), gradient(b, X), 1e-8, "gradient")
 
 
 def test_qlogei_with_pending_points() -> None:
@@ -147,12 +154,12 @@ def test_qlogei_with_pending_points() -> None:
     a = bl.qLogExpectedImprovement(model, best, sampler=bl.Sampler(64, seed=5)).with_pending(P)
     b = TheirQLogEI(
         theirs,
-        best,
+        exactly(best),
         sampler=SobolQMCNormalSampler(torch.Size([64]), seed=5),
         X_pending=P,
         tau_relu=1e-6 * model.output_scale.item(),
     )
-    assert_close(a(X), b(X), 1e-7)
+    assert_close(a(X), b(X), 1e-8)
 
 
 # -- fits and optimised values -------------------------------------------------------------------
@@ -198,21 +205,19 @@ def _objective(model: bl.ExactGP) -> torch.Tensor:
 
 @pytest.mark.parametrize("d", [2, 6])
 def test_optimised_values_are_not_worse_than_botorchs(d: int) -> None:
-    """Ten paired problems: same model, same number of restarts and raw samples."""
+    """Ten paired problems: same model, the restarts and raw samples of the benchmarks."""
     gaps = []
     for seed in range(10):
         model = gp(8 + 2 * seed, d, seed=seed)
         best = bl.incumbent(model, model.X).value.item()
         acq = bl.LogExpectedImprovement(model, best)
-        ours = bl.optimize_acqf(acq, box(d), num_restarts=8, raw_samples=128, seed=seed)
-        theirs = analytic.LogExpectedImprovement(twin(model), best)
+        ours = bl.optimize_acqf(acq, box(d), num_restarts=16, raw_samples=512, seed=seed)
+        theirs = analytic.LogExpectedImprovement(twin(model), exactly(best))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            x, _ = their_optimize(theirs, box(d), q=1, num_restarts=8, raw_samples=128)
+            x, _ = their_optimize(theirs, box(d), q=1, num_restarts=16, raw_samples=512)
         gaps.append(ours.value.item() - acq(x.unsqueeze(0)).item())
-    assert np.median(gaps) > -1e-4, gaps
-    assert sum(gap < -1e-3 for gap in gaps) <= 2, gaps
-    assert np.mean(gaps) > -0.02, gaps
+    assert min(gaps) > -1e-6, gaps
 
 
 def test_the_twin_has_the_same_hyperparameters() -> None:

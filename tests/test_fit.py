@@ -152,3 +152,35 @@ def test_a_fit_does_not_touch_the_callers_kernel() -> None:
     bl.fit_mll(bl.ExactGP(*dataset(8, 2, 1, (2,)), kernel=kernel))
     for name, value in kernel.state_dict().items():
         assert torch.equal(value, before[name]) and value.dtype == before[name].dtype
+
+
+class FailsHighUp(Kernel):
+    """An RBF kernel that is no number for long lengthscales where an input exceeds 0.9."""
+
+    has_lengthscale = True
+
+    def forward(self, x1, x2, diag=False, **params):  # type: ignore[no-untyped-def]
+        length = self.lengthscale
+        K = torch.exp(-0.5 * self.covar_dist(x1 / length, x2 / length, square_dist=True))
+        high = (x1.amax((-2, -1)) > 0.9)[..., None, None] & (length > 0.3)
+        K = torch.where(high, torch.nan, K)
+        return K.diagonal(dim1=-2, dim2=-1) if diag else K
+
+
+def test_a_retry_of_one_replicate_leaves_the_others_alone() -> None:
+    low = 0.5 * draw((8, 1), "X")
+    high = torch.cat([low[:-1], T([[0.99]])])
+    X = torch.stack([low, high])
+    Y = (7 * X).sin()
+    both = bl.fit_mll(bl.ExactGP(X, Y, box(1), kernel=FailsHighUp()))
+    alone = bl.fit_mll(bl.ExactGP(X[0], Y[0], box(1), kernel=FailsHighUp()))
+    assert both.fit_report.attempts > 1
+    assert alone.fit_report.attempts == 1
+    assert torch.isfinite(both.fit_report.value).all()
+    # The same climb from the same start, not another one to the same top.
+    for name in ("start", "iterations"):
+        assert torch.equal(getattr(both.fit_report, name)[0], getattr(alone.fit_report, name))
+    for name, value in alone.hyperparameters().items():
+        if "copies" not in name:
+            assert_close(both.hyperparameters()[name][0], value, 1e-12, name)
+    assert_close(both.posterior(X).mean[0], alone.posterior(low).mean, 1e-8)

@@ -14,7 +14,7 @@ Taught in part_3/tutorial_03 (the gradient) and part_4/tutorial_01 (priors, star
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -106,13 +106,13 @@ def fit_mll(
     closed_form = kernel is not None and _is_plain(model)
     rows: _PlainRows | _AutogradRows
     rows = _PlainRows(model) if closed_form else _AutogradRows(model)
-    theta, values, reports = _starts(rows, model, start), None, []
+    theta, ended = _starts(rows, model, start), []
+    best: _Best | None = None
     for attempt in range(_RETRIES + 1):
         S = theta.shape[0]
-        flat = theta.reshape(S * rows.count, -1)
         end = lbfgs.minimize(
             rows.objective(S),
-            flat,
+            theta.reshape(S * rows.count, -1),
             rows.lower,
             rows.upper,
             ftol=_FTOL,
@@ -120,36 +120,69 @@ def fit_mll(
             first_step=0.5,
             max_step=2.0,
         )
-        values = end.value.view(S, rows.count)
-        reports.append(end)
-        found = torch.isfinite(values).any(0)
-        if found.all():
+        ended.append(end)
+        # Data sets that have a fit keep it: what another one needs must not change them.
+        best = _best_start(end, S) if best is None else best.filled_by(_best_start(end, S))
+        if torch.isfinite(best.value).all():
             break
         theta = rows.draw(seeds.derive_each(seed, "fit", attempt))
     else:
+        assert best is not None
+        lost = int((~torch.isfinite(best.value)).sum())
         raise FitError(
-            f"fit_mll: no start gave a finite likelihood for {int((~found).sum())} of {rows.count} "
+            f"fit_mll: no start gave a finite likelihood for {lost} of {rows.count} "
             f"data sets after {_RETRIES + 1} attempts; the model is unchanged. Look for duplicated "
             "inputs with different values and a tiny fixed noise_var, or pass a kernel with wider "
             "constraints"
         )
-    assert values is not None
-    end, shape = reports[-1], (*model.batch_shape, model.num_outputs)
-    score = torch.where(torch.isfinite(values), values, torch.inf)
-    best = score.argmin(0)
-    pick = best * rows.count + torch.arange(rows.count, device=best.device)
-    rows.write(end.x[pick])
-    worst = torch.where(torch.isfinite(values), values, -torch.inf).amax(0)
+    shape = (*model.batch_shape, model.num_outputs)
+    rows.write(best.theta)
     model.fit_report = FitReport(
-        value=-score.amin(0).view(shape),
-        start=best.view(shape),
-        spread=(worst - score.amin(0)).view(shape),
-        iterations=end.iterations[pick].view(shape),
-        converged=end.converged[pick].view(shape),
-        evaluations=sum(r.evaluations for r in reports),
-        attempts=len(reports),
+        value=-best.value.view(shape),
+        start=best.start.view(shape),
+        spread=best.spread.view(shape),
+        iterations=best.iterations.view(shape),
+        converged=best.converged.view(shape),
+        evaluations=sum(end.evaluations for end in ended),
+        attempts=len(ended),
     )
     return model
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The best start of each data set b; value is infinite where every start failed."""
+
+    theta: Tensor  # b p
+    value: Tensor  # b: the objective, minus the log posterior per observation
+    start: Tensor  # b
+    spread: Tensor  # b
+    iterations: Tensor  # b
+    converged: Tensor  # b
+
+    def filled_by(self, other: "_Best") -> "_Best":
+        """This one, with the other's entries where this one has none."""
+        have = torch.isfinite(self.value)
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return _Best(*(torch.where(have.view(-1, *(1,) * (x.ndim - 1)), x, y) for x, y in pairs))
+
+
+def _best_start(end: lbfgs.Minimum, S: int) -> _Best:
+    """Pick the best of S starts for each data set; rows are start * count + data set."""
+    values = end.value.view(S, -1)
+    finite = torch.isfinite(values)
+    score = torch.where(finite, values, torch.inf)
+    start = score.argmin(0)
+    value = score.amin(0)
+    pick = start * values.shape[1] + torch.arange(values.shape[1], device=values.device)
+    return _Best(
+        theta=end.x[pick],
+        value=value,
+        start=start,
+        spread=torch.where(finite, values, -torch.inf).amax(0) - value,
+        iterations=end.iterations[pick],
+        converged=end.converged[pick],
+    )
 
 
 def _is_plain(model: ExactGP) -> bool:
