@@ -37,7 +37,11 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         Posterior as Posterior,
         Surrogate as Surrogate,
     )
-    from .posteriors import GaussianPosterior as GaussianPosterior
+    from .posteriors import (
+        GaussianPosterior as GaussianPosterior,
+        MixturePosterior as MixturePosterior,
+        SamplesPosterior as SamplesPosterior,
+    )
     from .sampling import Sampler as Sampler, sobol_points as sobol_points
     from .models.exact import ExactGP as ExactGP, log_marginal_likelihood as log_marginal_likelihood
     from .models.fit import FitReport as FitReport, fit_mll as fit_mll
@@ -68,7 +72,7 @@ _PUBLIC = {
     "errors": "BolearnError DataError FitError InfeasibleError NotFittedError NumericsError "
     "OptimizationError ShapeError StorageError UnsupportedError",
     "protocols": "Acquisition Posterior Surrogate",
-    "posteriors": "GaussianPosterior",
+    "posteriors": "GaussianPosterior MixturePosterior SamplesPosterior",
     "sampling": "Sampler sobol_points",
     "models.exact": "ExactGP log_marginal_likelihood",
     "models.fit": "FitReport fit_mll",

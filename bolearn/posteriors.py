@@ -3,9 +3,15 @@
 A sample is a *function* of standard normals z: mean + L z. With z fixed, an average over samples
 is a smooth deterministic function of the points, and its gradient passes through mean and L.
 
-Taught in part_1/tutorial_06 (reparameterisation) and part_4/tutorial_01.
+A Gaussian is one kind of belief. Two more need nothing but other beliefs, or samples:
+`MixturePosterior` (hyperparameter samples, several models) and `SamplesPosterior` (function values
+from an ensemble or from any other library).
+
+Taught in part_1/tutorial_06 (reparameterisation) and part_4/tutorial_01; mixtures in
+part_4/tutorial_04.
 """
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 
@@ -13,8 +19,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .errors import ShapeError
+from .errors import DataError, ShapeError, UnsupportedError
 from .linalg import psd_cholesky
+from .protocols import Posterior
+from .shapes import check_rank, check_tensor
 
 
 class GaussianPosterior:
@@ -111,9 +119,8 @@ class GaussianPosterior:
         Raises:
             ShapeError: z does not end in ``q m``.
         """
-        q, m = self.event_shape
-        if z.ndim < 3 or tuple(z.shape[-2:]) != (q, m):
-            raise ShapeError(f"z: expected shape s *b {q} {m}, got {tuple(z.shape)}")
+        q, _ = self.event_shape
+        check_base_samples(z, self.event_shape)
         missing = len(self._shape) + 1 - z.ndim
         base = z.reshape(z.shape[0], *(1,) * missing, *z.shape[1:])
         if q == 1:
@@ -122,3 +129,242 @@ class GaussianPosterior:
         L = psd_cholesky(covariance, floor=self._scale).L  # *batch m q q
         # f_i = mean_i + sum_j L_ij z_j for each output
         return mean + torch.einsum("...mij,...jm->...im", L, base)
+
+
+class MixturePosterior:
+    r"""k beliefs, equally credible: "the truth is one of these, and I do not know which".
+
+    With member means mu_j and variances s_j^2,
+
+        mean = avg_j mu_j,    variance = avg_j s_j^2 + avg_j (mu_j - mean)^2:
+
+    what the members doubt, plus how much they disagree. A joint draw belongs to one member.
+    Sample i of s comes from member floor(i k / s), each member with base samples of its own.
+    Neighbouring Sobol points fill space evenly, and i / s is one more even coordinate (the two
+    together are a Hammersley set). Taking turns, i mod k, would give every member its own slice of
+    the normal distribution instead: Sobol points with equal last digits of i lie close together.
+
+    Args:
+        members: one posterior with a member axis before q: moments ``*batch k q m``, as a model
+            with replicates ``*r k`` gives at ``X.unsqueeze(-3)``. `MixturePosterior.of` stacks
+            separate posteriors.
+
+    Raises:
+        ShapeError: the members have no such axis.
+
+    Example:
+        >>> mean = torch.tensor([[[-1.0]], [[1.0]]], dtype=torch.float64)
+        >>> two = GaussianPosterior.from_moments(mean, torch.ones(2, 1, 1, 1, dtype=torch.float64))
+        >>> MixturePosterior(two).variance.item()
+        2.0
+    """
+
+    def __init__(self, members: Posterior) -> None:
+        shape = _batch_shape(members)
+        if len(shape) == 0:
+            raise ShapeError(
+                "members: expected moments *batch k q m with a member axis k before q, got a "
+                "posterior without batch axes; use MixturePosterior.of(first, second, ...)"
+            )
+        self.members = members
+        self.num_members = shape[-1]
+        self._batch = shape[:-1]
+
+    @staticmethod
+    def of(*posteriors: Posterior) -> "MixturePosterior":
+        """A mixture of separate posteriors about the same points, each counted once.
+
+        Raises:
+            DataError: none given.
+            ShapeError: they differ in their shape or in the normals they consume.
+        """
+        return MixturePosterior(_Stack(posteriors))
+
+    @cached_property
+    def mean(self) -> Float[Tensor, "*batch q m"]:
+        """Average of the members' means."""
+        return self.members.mean.mean(-3)
+
+    @cached_property
+    def variance(self) -> Float[Tensor, "*batch q m"]:
+        """Average of the members' variances plus the variance of their means."""
+        return self.members.variance.mean(-3) + self.members.mean.var(-3, correction=0)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The event shape of a member."""
+        return self.members.event_shape
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """``*batch``."""
+        return self._batch
+
+    def rsample(self, z: Float[Tensor, "s ..."]) -> Float[Tensor, "s ..."]:
+        """Joint samples, each of one member; differentiable in the points and in z.
+
+        Args:
+            z: standard normals ``s *b *event``. With s < k, s of the members take part, spread
+                evenly over all.
+
+        Returns:
+            Samples ``s *batch q m``.
+
+        Raises:
+            ShapeError: z does not end in the event shape.
+        """
+        event, k, s = self.event_shape, self.num_members, len(z)
+        check_base_samples(z, event)
+        i = torch.arange(s, device=z.device)
+        member = i * k // s
+        # Member j has the samples from ceil(j s / k) on; short blocks are filled up, then dropped.
+        first = (torch.arange(k, device=z.device) * s + k - 1) // k
+        place = torch.arange(-(-s // k), device=z.device)
+        blocks = z[(first + place.unsqueeze(-1)).clamp(max=s - 1)]  # place k *b *event
+        y = self.members.rsample(blocks.movedim(1, -1 - len(event)))  # place *batch k q m
+        return y[i - first[member], ..., member, :, :]
+
+
+class SamplesPosterior:
+    """A belief that *is* a finite set of functions, known by their values at the points.
+
+    The functions may come from anywhere: the members of an ensemble, a Pyro posterior, a physical
+    simulator with uncertain constants. Each counts the same; moments are those of the set (the
+    variance with 1/S, so that they are the moments of what `rsample` draws).
+
+    Args:
+        samples: function values ``S *batch q m``: entry i holds function i at all points.
+
+    Raises:
+        DataError: not finite float64 numbers, or no function at all.
+        ShapeError: fewer than three axes.
+
+    Example:
+        >>> slopes = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+        >>> x = torch.tensor([[0.5], [1.0]], dtype=torch.float64)
+        >>> SamplesPosterior(slopes.view(3, 1, 1) * x).mean.flatten().tolist()
+        [1.0, 2.0]
+    """
+
+    def __init__(self, samples: Float[Tensor, "S ..."]) -> None:
+        check_rank("samples", check_tensor("samples", samples), 3, "S *batch q m")
+        if len(samples) == 0:
+            raise DataError("samples: expected at least one function, got S = 0")
+        self.samples = samples
+
+    @cached_property
+    def mean(self) -> Float[Tensor, "*batch q m"]:
+        """Average of the functions."""
+        return self.samples.mean(0)
+
+    @cached_property
+    def variance(self) -> Float[Tensor, "*batch q m"]:
+        """Spread of the functions around their average."""
+        return self.samples.var(0, correction=0)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """``(1,)``: one standard normal picks a function for all points and outputs."""
+        return (1,)
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """``*batch``."""
+        return self.samples.shape[1:-2]
+
+    def rsample(self, z: Float[Tensor, "s ..."]) -> Float[Tensor, "s ..."]:
+        """Functions floor(S Phi(z)): each equally likely, and the same one at every point.
+
+        Args:
+            z: standard normals ``s *b 1``; batch axes of size 1 (or missing) are shared. s Sobol
+                normals pick each function s / S times, up to one.
+
+        Returns:
+            Samples ``s *batch q m``, differentiable in the function values.
+
+        Raises:
+            ShapeError: z does not end in 1.
+        """
+        check_base_samples(z, self.event_shape)
+        S, (q, m) = len(self.samples), self.samples.shape[-2:]
+        pick = (torch.special.ndtr(z.squeeze(-1)) * S).long().clamp(max=S - 1)  # s *b
+        missing = len(self.batch_shape) + 1 - pick.ndim
+        pick = pick.reshape(len(z), *(1,) * missing, *pick.shape[1:], 1, 1)
+        return self.samples.gather(0, pick.expand(len(z), *self.batch_shape, q, m))
+
+
+class _Stack:
+    """Separate posteriors as one with a member axis before q."""
+
+    def __init__(self, parts: tuple[Posterior, ...]) -> None:
+        if not parts:
+            raise DataError("posteriors: expected at least one, got none")
+        shapes = {(*_batch_shape(p), *p.mean.shape[-2:], p.event_shape) for p in parts}
+        if len(shapes) > 1:
+            raise ShapeError(
+                "posteriors: expected one shape (*batch, q, m, event shape) for all, got "
+                f"{sorted(shapes, key=str)}; ask all models about the same points"
+            )
+        self.parts = parts
+        self.event_shape = parts[0].event_shape
+        self.batch_shape = torch.Size((*_batch_shape(parts[0]), len(parts)))
+
+    @property
+    def mean(self) -> Float[Tensor, "*batch k q m"]:
+        return torch.stack([part.mean for part in self.parts], dim=-3)
+
+    @property
+    def variance(self) -> Float[Tensor, "*batch k q m"]:
+        return torch.stack([part.variance for part in self.parts], dim=-3)
+
+    def rsample(self, z: Float[Tensor, "s ..."]) -> Float[Tensor, "s ..."]:
+        each = z.unbind(-1 - len(self.event_shape))
+        draws = [part.rsample(own) for part, own in zip(self.parts, each, strict=True)]
+        return torch.stack(draws, dim=-3)
+
+
+def gaussian_members(
+    posterior: Posterior,
+) -> tuple[Float[Tensor, "k *batch q m"], Float[Tensor, "k *batch q m"]]:
+    """Means and variances of the equally credible Gaussians that a belief consists of.
+
+    What a closed form needs: an expectation under the belief is the average over k. A single
+    Gaussian is the case k = 1.
+
+    Raises:
+        UnsupportedError: a belief made of samples, which is no mixture of Gaussians.
+    """
+    if isinstance(posterior, SamplesPosterior):
+        raise UnsupportedError(
+            "closed forms need a Gaussian posterior or a mixture of Gaussians, got a "
+            "SamplesPosterior; use a Monte-Carlo acquisition such as qLogExpectedImprovement"
+        )
+    if isinstance(posterior, MixturePosterior):
+        mean, variance = gaussian_members(posterior.members)  # j *batch k q m
+        return mean.movedim(-3, 1).flatten(0, 1), variance.movedim(-3, 1).flatten(0, 1)
+    if isinstance(posterior, _Stack):
+        parts = [gaussian_members(part) for part in posterior.parts]
+        j = math.lcm(*(len(mean) for mean, _ in parts))  # every part counts the same
+        mean, variance = (
+            torch.stack([torch.cat([v] * (j // len(v))) for v in moments], dim=-3)
+            for moments in zip(*parts, strict=True)
+        )
+        return mean, variance
+    return posterior.mean.unsqueeze(0), posterior.variance.unsqueeze(0)
+
+
+def check_base_samples(z: Tensor, event: tuple[int, ...]) -> None:
+    """Check that base samples have the shape ``s *b *event``.
+
+    Raises:
+        ShapeError: they do not.
+    """
+    if z.ndim < 1 + len(event) or tuple(z.shape[z.ndim - len(event) :]) != tuple(event):
+        sizes = " ".join(map(str, event))
+        raise ShapeError(f"z: expected shape s *b {sizes}, got {tuple(z.shape)}")
+
+
+def _batch_shape(posterior: Posterior) -> torch.Size:
+    """``*batch``, without computing moments where the posterior knows its shape."""
+    known = getattr(posterior, "batch_shape", None)
+    return posterior.mean.shape[:-2] if known is None else torch.Size(known)
