@@ -1,0 +1,192 @@
+"""A problem: a function to maximise over a box, its noise, and what is known about its optimum.
+
+Taught in part_4/tutorial_03.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import DataError, ShapeError
+from ..seeds import Seed, normal, replicate_seeds
+from ..shapes import check_bounds, check_count, check_points, check_tensor
+
+_ROUNDING = 1e-9  # how far outside its box, relative to the width, a point may fall by rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A function to maximise over a box: ``problem(X, seed=0)`` measures it.
+
+    Args:
+        f: maps a table of points ``n d`` to ``n`` or ``n m`` values. With ``vectorized=False`` it
+            maps one point ``d`` to a float or to ``m`` values and is called point by point.
+        bounds: ``2 d``, the box.
+        optimal_value: the best noise-free value of output 0, if it is known.
+        noise_std: standard deviation of the Gaussian noise added to each measurement.
+        optimal_points: ``k d``, points that attain the optimal value.
+        how: how the optimum is known.
+        name: for tables and figures.
+        inputs: one label for each input, with its unit.
+        output: what is maximised, with its unit.
+        num_outputs: m.
+        vectorized: whether ``f`` takes all points at once.
+
+    Raises:
+        DataError: bad bounds, a negative noise level, labels or optimal points that do not fit.
+
+    Example:
+        >>> parabola = Problem(lambda X: -(X**2).sum(-1), torch.tensor([[-1.0], [2.0]]).double())
+        >>> parabola(torch.tensor([[0.5], [1.0]]).double())
+        tensor([[-0.2500],
+                [-1.0000]], dtype=torch.float64)
+    """
+
+    f: Callable[[Tensor], Any]
+    bounds: Float[Tensor, "2 d"]
+    optimal_value: float | None = None
+    noise_std: float = 0.0
+    optimal_points: Float[Tensor, "k d"] | None = None
+    how: str = "not stated"
+    name: str = "problem"
+    inputs: tuple[str, ...] = ()
+    output: str = "value"
+    num_outputs: int = 1
+    vectorized: bool = True
+
+    def __post_init__(self) -> None:
+        """Check at the border, before anything is measured."""
+        if check_bounds(self.bounds).ndim != 2:
+            raise ShapeError(f"bounds: expected shape 2 d, got {tuple(self.bounds.shape)}")
+        noise = self.noise_std
+        if isinstance(noise, bool) or not isinstance(noise, float | int) or not 0 <= noise < 1e300:
+            raise DataError(f"noise_std: expected a finite number >= 0, got {noise!r}")
+        if self.optimal_value is not None and not math.isfinite(self.optimal_value):
+            raise DataError(f"optimal_value: expected a finite number, got {self.optimal_value!r}")
+        if self.optimal_points is not None:
+            self._inside(self.optimal_points, "optimal_points")
+        if not self.inputs:
+            object.__setattr__(self, "inputs", tuple(f"x{i + 1}" for i in range(self.d)))
+        if len(self.inputs) != self.d:
+            raise DataError(f"inputs: expected {self.d} labels, got {self.inputs!r}")
+
+    @property
+    def d(self) -> int:
+        """Number of inputs."""
+        return self.bounds.shape[-1]
+
+    def __call__(
+        self, X: Float[Tensor, "*r n d"], seed: Seed | None = None
+    ) -> Float[Tensor, "*r n m"]:
+        """Measure at X: the noise-free value plus noise from ``seed``.
+
+        Args:
+            X: points inside the bounds (rounding of 1e-9 of the width is forgiven).
+            seed: an int, or one for each replicate; needed when the problem is noisy. Replicate i
+                of a batch receives the noise it would receive alone.
+
+        Raises:
+            DataError: points that are not finite float64 or outside the bounds; no seed.
+            ShapeError: points of the wrong shape, or values of the wrong shape from ``f``.
+        """
+        values = self.noiseless(X)
+        if self.noise_std == 0:
+            return values
+        if seed is None:
+            raise DataError(
+                f"seed: {self.name} has noise_std = {self.noise_std:g}, so expected an int or one "
+                "for each replicate, got None; pass seed=0, another one for each later call"
+            )
+        streams = replicate_seeds(seed, values.shape[:-2])
+        noise = normal(streams, values.shape[-2:], device=values.device)
+        return values + self.noise_std * noise.reshape(values.shape)
+
+    def noiseless(self, X: Float[Tensor, "*r n d"]) -> Float[Tensor, "*r n m"]:
+        """The value at X without noise: what regret is computed from, never shown to a method.
+
+        Raises:
+            DataError: as for a measurement.
+            ShapeError: as for a measurement.
+        """
+        points = self._inside(check_points(X, self.d), "X")
+        return self._evaluate(points)
+
+    def loss(self, X: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        """Output 0 without noise and with its sign flipped, for code that minimises.
+
+        Unlike a measurement it may be asked outside the bounds, for a gradient step may leave the
+        box, and at infinity or NaN, where a descent that diverges ends.
+        """
+        points = check_tensor("X", X, finite=False)
+        if points.ndim == 0 or points.shape[-1] != self.d:
+            raise ShapeError(f"X: expected shape *batch {self.d}, got {tuple(points.shape)}")
+        values: Tensor = -self._evaluate(points.unsqueeze(-2))[..., 0, 0]
+        return values
+
+    def _inside(self, X: Tensor, name: str) -> Tensor:
+        """The points, pulled back by at most the forgiven rounding; DataError beyond it."""
+        low, high = self.bounds.to(X.device).unbind(-2)
+        slack = _ROUNDING * torch.maximum(high - low, torch.maximum(low.abs(), high.abs()))
+        bad = ((low - slack > X) | (high + slack < X)).nonzero()
+        if len(bad):
+            where = tuple(int(i) for i in bad[0])
+            i = where[-1]
+            raise DataError(
+                f"{name}: expected {self.inputs[i] if self.inputs else f'input {i}'} in "
+                f"[{low[i].item():g}, {high[i].item():g}], got {X[where].item():.12g} at index "
+                f"{where}; clamp the point or widen the bounds"
+            )
+        return torch.minimum(torch.maximum(X, low), high)
+
+    def _evaluate(self, X: Tensor) -> Tensor:
+        """Call f on the points as one table and return ``*r n m``."""
+        table = X.reshape(-1, self.d)
+        # A function written for one point would answer a square table with the right shape and the
+        # wrong numbers, so a square table is never handed over: its first row goes alone.
+        square = self.vectorized and 1 < len(table) == self.d
+        parts = [table[:1], table[1:]] if square else [table]
+        if not self.vectorized:
+            parts = [point.unsqueeze(0) for point in table]
+        values = torch.cat([self._call(part) for part in parts])
+        return values.reshape(*X.shape[:-1], self.num_outputs)
+
+    def _call(self, table: Tensor) -> Tensor:
+        """One call of f, its answer as ``n m``."""
+        try:
+            answer = self.f(table if self.vectorized else table[0])
+        except Exception as error:
+            if self.vectorized:
+                error.add_note(
+                    f"{self.name}: f was given {len(table)} points at once, shape "
+                    f"{tuple(table.shape)}; if it takes one point, pass vectorized=False"
+                )
+            raise
+        if not isinstance(answer, Tensor):
+            answer = torch.as_tensor(answer, dtype=torch.float64, device=table.device)
+        values = check_tensor("f(X)", answer, finite=False)
+        if not self.vectorized:
+            values = values.reshape(1, -1) if values.ndim < 2 else values
+        elif values.shape == table.shape[:-1]:
+            values = values.unsqueeze(-1)
+        if values.shape != (len(table), self.num_outputs):
+            raise ShapeError(
+                f"f(X): expected shape {(len(table),)} or {(len(table), self.num_outputs)} for "
+                f"{len(table)} points, got {tuple(answer.shape)}; if f takes one point at a time, "
+                "pass vectorized=False; if it has several outputs, pass num_outputs="
+            )
+        return values
+
+
+def table(*rows: Sequence[float]) -> Float[Tensor, "k d"]:
+    """Rows of numbers as a float64 table: bounds, optimal points, constants."""
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def cube(low: float, high: float, d: int) -> Float[Tensor, "2 d"]:
+    """Bounds with the same side for each of d inputs."""
+    return table([low] * check_count("d", d), [high] * d)
