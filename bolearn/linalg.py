@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import gpytorch
 import torch
 from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .errors import NumericsError, ShapeError
@@ -206,3 +206,62 @@ def _explain_singular(A: Tensor, info: Int[Tensor, "*b"], points: Tensor | None)
         f"; the two closest points are rows {i} and {j}, {gaps[i, j].item():.3g} apart: merge them "
         "or raise the noise variance"
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Extension:
+    """The new rows of a Cholesky factor, and the inverse of the whole factor.
+
+    ``failed`` marks matrices that are not positive definite; their numbers mean nothing.
+    """
+
+    cross: Float[Tensor, "*b p n"]
+    corner: Float[Tensor, "*b p p"]
+    inverse: Float[Tensor, "*b np np"]
+    failed: Bool[Tensor, "*b"]
+
+
+def extend_cholesky(
+    inverse: Float[Tensor, "*b n n"],
+    cross: Float[Tensor, "*b p n"],
+    corner: Float[Tensor, "*b p p"],
+) -> Extension:
+    r"""Factor of a matrix that has got p more rows, from the inverse factor of the old one.
+
+    With A = L L^T, the factor of [[A, C^T], [C, D]] is [[L, 0], [B, M]], where
+
+        B = C L^-T,    M M^T = D - B B^T,
+
+    and its inverse is [[L^-1, 0], [-M^-1 B L^-1, M^-1]]: O(n^2 p) instead of O((n + p)^3).
+
+    Args:
+        inverse: L^-1.
+        cross: C, the new rows' entries with the old ones.
+        corner: D, the new rows' entries with each other.
+
+    Returns:
+        B, M, the extended inverse and which matrices failed; no jitter is added.
+
+    Example:
+        >>> A = torch.tensor([[4.0, 2.0], [2.0, 5.0]], dtype=torch.float64)
+        >>> extend_cholesky(A[:1, :1].sqrt().inverse(), A[1:, :1], A[1:, 1:]).corner
+        tensor([[2.]], dtype=torch.float64)
+
+    Source: Golub & Van Loan, "Matrix computations", 4th edition 2013, section 4.2 (the block form
+    of the factorisation).
+    """
+    B = cross @ inverse.mT
+    return extend_by_schur(inverse, B, corner - B @ B.mT)
+
+
+def extend_by_schur(
+    inverse: Float[Tensor, "*b n n"], B: Float[Tensor, "*b p n"], schur: Float[Tensor, "*b p p"]
+) -> Extension:
+    """`extend_cholesky` when B = C L^-T and D - B B^T are known: a posterior has both at hand."""
+    p = B.shape[-2]
+    M, info = torch.linalg.cholesky_ex(schur)
+    eye = torch.eye(p, dtype=M.dtype, device=M.device).expand_as(M)
+    M_inv = torch.linalg.solve_triangular(M, eye, upper=False)
+    top = torch.cat([inverse, torch.zeros_like(B).mT], dim=-1)
+    below = torch.cat([-M_inv @ (B @ inverse), M_inv], dim=-1)
+    return Extension(B, M, torch.cat([top, below], dim=-2), info > 0)

@@ -6,7 +6,7 @@ library. An acquisition is any function of X, a lambda included.
 Taught in part_4/tutorial_01.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -62,6 +62,45 @@ class HasTrainingData(Protocol):
     X: Tensor
     Y: Tensor
     observed: Tensor
+
+
+@runtime_checkable
+class SupportsConditioning(Protocol):
+    """A surrogate that learns from new data without a new fit."""
+
+    def condition(self, X: Float[Tensor, "*b p d"], Y: Float[Tensor, "*c p m"]) -> Surrogate:
+        """The belief after seeing Y at X; leading axes beyond ``*r`` become replicates."""
+
+
+@runtime_checkable
+class SupportsFantasies(Protocol):
+    """A surrogate that can imagine data and learn from them."""
+
+    def fantasize(self, X: Float[Tensor, "*batch q d"], z: Float[Tensor, "s ..."]) -> Surrogate:
+        """One belief for each sample of standard normals, batch shape ``s *batch``."""
+
+
+@runtime_checkable
+class Paths(Protocol):
+    """s functions drawn from a belief, for each replicate."""
+
+    @property
+    def num_paths(self) -> int:
+        """s."""
+
+    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "s *batch q m"]:
+        """Every path at the same points."""
+
+    def at_each(self, X: Float[Tensor, "s *#batch q d"]) -> Float[Tensor, "s *batch q m"]:
+        """Each path at its own points."""
+
+
+@runtime_checkable
+class SupportsPaths(Protocol):
+    """A surrogate that draws whole functions in its own way; `draw_paths` asks it."""
+
+    def draw_paths(self, s: int, *, seed: int | Sequence[int], num_features: int) -> Paths:
+        """s functions for each replicate."""
 
 
 @runtime_checkable

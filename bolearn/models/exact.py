@@ -26,12 +26,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
-from ..linalg import Stationary, correlation, gram, psd_cholesky
+from ..linalg import Stationary, correlation, extend_by_schur, gram, psd_cholesky
 from ..posteriors import GaussianPosterior
-from ..shapes import check_bounds, check_data, check_points, check_same_device, check_tensor
+from ..shapes import (
+    check_bounds,
+    check_data,
+    check_points,
+    check_rank,
+    check_same_device,
+    check_tensor,
+)
 from ..transforms import Standardize, UnitCube
 from . import priors
-from .replicated import replicate_kernel, replicate_mean
+from .replicated import expand_module, replicate_kernel, replicate_mean
 
 # Posterior variances are floored here, relative to the prior variance: rounding can make them
 # negative, and nothing distinguishes smaller ones from zero.
@@ -164,6 +171,11 @@ class ExactGP(nn.Module):
         """Given noise variances as ``*r m n`` in standardised units, or None."""
         if noise_var is None:
             return None
+        value = self._known_noise(noise_var, (*batch[:-1], n, batch[-1]))
+        return (value / self.outcome.scale.square()).mT
+
+    def _known_noise(self, noise_var: float | Tensor, full: tuple[int, ...]) -> Tensor:
+        """Noise variances in squared user units, checked and expanded to ``full``."""
         value = torch.as_tensor(noise_var, dtype=torch.float64, device=self.X.device)
         if isinstance(noise_var, Tensor):
             check_tensor("noise_var", noise_var)
@@ -173,15 +185,13 @@ class ExactGP(nn.Module):
                 f"got {value.flatten()[:4].tolist()}; for noise-free data use a small one, "
                 "for example 1e-6 times the variance of Y"
             )
-        full = (*batch[:-1], n, batch[-1])
         try:
-            value = value.expand(full)
+            return value.expand(full)
         except RuntimeError:
             raise ShapeError(
-                f"noise_var: expected a number, m = {batch[-1]} values or shape {full}, "
+                f"noise_var: expected a number, m = {full[-1]} values or shape {full}, "
                 f"got {tuple(value.shape)}"
             ) from None
-        return (value / self.outcome.scale.square()).mT
 
     # -- what the model is made of ---------------------------------------------------------------
 
@@ -237,11 +247,18 @@ class ExactGP(nn.Module):
             DataError: an unknown name, a value that is not finite or outside its constraint.
             ShapeError: a value that does not broadcast.
         """
-        twin = copy.copy(self)
+        twin = self._twin()
         twin._modules = {name: copy.deepcopy(module) for name, module in self._modules.items()}
         twin._cached, twin.fit_report = None, None
-        twin._tracked = list(twin.parameters())
+        twin._tracked, twin._seen = list(twin.parameters()), False
         twin.set_hyperparameters(values)
+        return twin
+
+    def _twin(self) -> "ExactGP":
+        """A model with the same parts, whose parts can be exchanged."""
+        twin = ExactGP.__new__(ExactGP)
+        own = {"_modules": dict(self._modules), "_buffers": dict(self._buffers)}
+        twin.__dict__.update(self.__dict__, **own)
         return twin
 
     def set_hyperparameters(self, values: dict[str, Tensor | float]) -> None:
@@ -344,15 +361,228 @@ class ExactGP(nn.Module):
         """The model now: a posterior keeps it, whatever is fitted before its moments are asked."""
         self.cache()
         self._seen = True
-        now = ExactGP.__new__(ExactGP)
-        now.__dict__.update(self.__dict__, _modules=dict(self._modules))
-        return now
+        return self._twin()
 
     def renew(self) -> None:
         """Give the model its own copies of kernel, mean and noise if a posterior holds them."""
         if self._seen:
             self._modules = {name: copy.deepcopy(part) for name, part in self._modules.items()}
             self._tracked, self._seen = list(self.parameters()), False
+
+    # -- more data -------------------------------------------------------------------------------
+
+    def condition(
+        self,
+        X: Float[Tensor, "*b p d"],
+        Y: Float[Tensor, "*c p m"],
+        *,
+        noise_var: float | Tensor | None = None,
+        observed: Bool[Tensor, "*e p"] | None = None,
+    ) -> "ExactGP":
+        """The belief after seeing more data: hyperparameters and output scaling stay as they are.
+
+        Leading axes that X or Y have beyond ``*r`` become leading replicate axes of the result: Y
+        of shape ``s *r p m`` gives s beliefs in one model, with batch shape ``s *r``. The Cholesky
+        factor gets new rows, in O(n^2 p), instead of being computed again.
+
+        Args:
+            X: new inputs ``*t *r p d``; replicate axes equal to the model's or 1.
+            Y: their values ``*t *r p m``; batch axes broadcast against those of X.
+            noise_var: known noise variance of the new values, as for the model. Default: the
+                learned one, or the average of the known ones. If the model's noise is learned
+                and this is given, the result holds both as known, per point.
+            observed: which new rows count, ``*t *r p``, or fewer leading axes; default all.
+
+        Returns:
+            A new model; it is a constant: no gradient flows to X or Y.
+
+        Raises:
+            DataError: data that are not finite float64 numbers, non-positive noise.
+            ShapeError: shapes that do not fit the model.
+
+        Example:
+            >>> X = torch.linspace(0, 1, 5, dtype=torch.float64).unsqueeze(-1)
+            >>> box = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+            >>> model = ExactGP(X[:3], X[:3].sin(), box)
+            >>> model.condition(X[3:], X[3:].sin()).X.shape
+            torch.Size([5, 1])
+
+        Source: Golub & Van Loan, "Matrix computations", 4th edition 2013, section 4.2.
+        """
+        X, Y, new = self._check_new(X, Y, observed)
+        lead = Y.shape[:-2]
+        extra = lead[: len(lead) - len(self.batch_shape)]
+        with torch.no_grad():
+            twin = self._twin()
+            twin._modules = {
+                name: None if part is None else expand_module(part, extra)
+                for name, part in self._modules.items()
+            }
+            twin._tracked, twin._cached, twin._seen = list(twin.parameters()), None, False
+            twin.fit_report = None
+            noise = self._noise_with_new(noise_var, lead, X.shape[-2])
+            if noise is not None:
+                twin.likelihood = None
+            grown = {"X": X.expand(*lead, *X.shape[-2:]), "Y": Y, "observed": new}
+            for name, value in grown.items():
+                old = self._buffers[name]
+                assert old is not None
+                axis = -1 if name == "observed" else -2
+                old = old.expand(*extra, *old.shape)
+                twin._buffers[name] = torch.cat([old, value], dim=axis)
+            twin._buffers["noise"] = noise
+            if self.bounds.ndim > 2:
+                twin._buffers["bounds"] = self.bounds.expand(*extra, *self.bounds.shape)
+            twin.cube = UnitCube(twin.bounds)
+            twin.outcome = Standardize(
+                *(v.expand(*lead, *v.shape[-2:]) for v in (self.outcome.shift, self.outcome.scale))
+            )
+            known = self._extended(X, twin, new)
+            if known is not None:
+                values = [p.detach().clone() for p in twin._tracked]
+                twin._cached = (values, twin._compute_cache(known))
+        return twin
+
+    def fantasize(
+        self,
+        X: Float[Tensor, "*batch q d"],
+        z: Float[Tensor, "s ..."],
+        *,
+        noise_var: float | Tensor | None = None,
+    ) -> "ExactGP":
+        """One belief for each imagined outcome at X: samples become leading replicate axes.
+
+        Outcomes are observations, noise included: y = mean + L z with L L^T the joint covariance
+        of q new observations. Averaged over z, the fantasies' means are the present mean, and
+        their variance is what observing X will leave.
+
+        Args:
+            X: points ``*t *r q d``; replicate axes equal to the model's or 1.
+            z: standard normals ``s *b q m`` (`Sampler.base_samples`); batch axes that are missing
+                or of size 1 are shared.
+            noise_var: noise variance of the imagined observations, as in `condition`.
+
+        Returns:
+            A model with batch shape ``s *t *r``: ask it for ``*batch q' d`` with these as trailing
+            batch axes, or for ``s 1 ... q' d``.
+
+        Raises:
+            DataError: points that are not finite float64 numbers, non-positive noise.
+            ShapeError: shapes that do not fit the model.
+
+        Example:
+            >>> X = torch.linspace(0, 1, 5, dtype=torch.float64).unsqueeze(-1)
+            >>> box = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+            >>> z = torch.zeros(8, 2, 1, dtype=torch.float64)
+            >>> ExactGP(X, X.sin(), box).fantasize(X[:2] + 0.1, z).batch_shape
+            torch.Size([8])
+        """
+        with torch.no_grad():
+            belief = self.posterior(X)
+            mean, covariance = belief.joint_moments
+            noise = self._noise_with_new(noise_var, mean.shape[:-2], mean.shape[-2])
+            if noise is None:
+                added = self._new_noise().expand(mean.shape).mT
+            else:
+                added = noise[..., -mean.shape[-2] :] * self.outcome.scale.square().mT
+            observation = GaussianPosterior.from_moments(mean, covariance + torch.diag_embed(added))
+            Y = observation.rsample(z)
+        return self.condition(X, Y, noise_var=noise_var)
+
+    def _check_new(
+        self, X: Tensor, Y: Tensor, observed: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """New data with all their batch axes: X ``*t *r p d``, Y ``*lead p m``, mask ``*lead p``.
+
+        X keeps fewer leading axes than Y where all of Y's share it.
+        """
+        r, d, m = self.batch_shape, self.X.shape[-1], self.num_outputs
+        for name, x in (("X", X), ("Y", Y)):
+            check_tensor(name, x, finite=observed is None)
+            check_rank(name, x, 2, "*t *r p d" if name == "X" else "*t *r p m")
+        check_same_device(X=X, Y=Y, model=self.X)
+        if observed is not None:
+            try:
+                seen = observed.unsqueeze(-1)
+                X, Y = torch.where(seen, X, self.bounds[..., :1, :]), torch.where(seen, Y, 0.0)
+            except RuntimeError:
+                raise ShapeError(
+                    f"observed: expected a shape that broadcasts to {tuple(Y.shape[:-1])}, "
+                    f"got {tuple(observed.shape)}"
+                ) from None
+        X = check_points(X, d, r)
+        p = X.shape[-2]
+        if tuple(Y.shape[-2:]) != (p, m):
+            raise ShapeError(
+                f"Y: expected shape *t *r {p} {m} (p values of m outputs), got {tuple(Y.shape)}"
+            )
+        if not torch.isfinite(Y).all():
+            raise DataError("Y: expected finite numbers in observed rows; mask failed ones out")
+        have = tuple(Y.shape[:-2])[-len(r) :] if len(r) else ()
+        if len(have) < len(r) or any(a not in (1, b) for a, b in zip(have, r, strict=True)):
+            raise ShapeError(
+                f"Y: the model has replicates {tuple(r)}, so expected shape "
+                f"*t {' '.join(map(str, r))} {p} {m}, got {tuple(Y.shape)}"
+            )
+        X = X.expand(*X.shape[: X.ndim - 2 - len(r)], *r, p, d)
+        try:
+            lead = torch.broadcast_shapes(X.shape[:-2], Y.shape[:-2])
+        except RuntimeError:
+            raise ShapeError(
+                f"X and Y: expected batch axes that broadcast, got X {tuple(X.shape)} and "
+                f"Y {tuple(Y.shape)}"
+            ) from None
+        Y = Y.expand(*lead, p, m)
+        mask = torch.ones(*lead, p, dtype=torch.bool, device=X.device)
+        return X.detach(), Y.detach(), mask if observed is None else observed.expand(*lead, p)
+
+    def _noise_with_new(
+        self, noise_var: float | Tensor | None, lead: torch.Size, p: int
+    ) -> Tensor | None:
+        """Noise variances of old and p new points, ``*lead m n+p``; None if they are learned."""
+        scale2 = self.outcome.scale.square().mT  # *r m 1
+        if noise_var is None:
+            if self.noise is None:
+                return None
+            new = (self._new_noise().mT / scale2).expand(*lead, self.num_outputs, p)
+        else:
+            new = self._known_noise(noise_var, (*lead, p, self.num_outputs)).mT / scale2
+        old = self.noise_variance().detach()
+        return torch.cat([old.expand(*lead, *old.shape[-2:]), new], dim=-1)
+
+    def _extended(self, X: Tensor, twin: "ExactGP", new: Tensor) -> tuple[Tensor, Tensor] | None:
+        """L^-1 of the twin, ``b n n``, and its jitter; None if it has to be factorised afresh."""
+        cache, r, m = self.cache(), self.batch_shape, self.num_outputs
+        p, n = X.shape[-2], self.X.shape[-2]
+        if p > n or cache.jitter.any():
+            return None
+        # Rows may be masked, or noisier, in some of the leading axes only: then X needs them all.
+        lead = twin.batch_shape
+        noise = twin.noise_variance()[..., -p:]
+        t = X.shape[: X.ndim - 2 - len(r)]
+        extra = lead[: len(lead) - len(r)]
+        common = extra[: len(extra) - len(t)]
+        plain = bool(new.all()) and (twin.noise is None or _is_constant(noise, len(common)))
+        if not plain or lead[len(common) :] != X.shape[:-2]:
+            X, t, common = X.expand(*lead, p, X.shape[-1]), extra, torch.Size()
+        noise, seen = noise[(0,) * len(common)], new[(0,) * len(common)].unsqueeze(-2)
+        scale = self.outcome.scale.mT.unsqueeze(-1)  # *r m 1 1
+        shape = (*t, *r, m)
+        # The posterior has both pieces: V = s C L^-T and the covariance s^2 (D - B B^T).
+        V = _moments_reference(self, X)[2].transpose(0, 1).reshape(*shape, p, n)
+        B = torch.where(seen.unsqueeze(-1), V / scale, 0.0)
+        schur = self.posterior(X).joint_moments[1] / scale.square()
+        inverse = (cache.Linv.reshape(*r, m, n, n) / scale).expand(*shape, n, n)
+        grown = extend_by_schur(inverse, B, mask_covariance(schur, noise, seen))
+        if grown.failed.any():
+            return None
+        Linv = torch.where(
+            twin.observed[(0,) * len(common)][..., None, :, None], grown.inverse, 0.0
+        )
+        full = Linv.expand(*common, *Linv.shape).reshape(-1, n + p, n + p)
+        return full, torch.zeros_like(full[:, 0, 0])
+
+    # -- algebra ---------------------------------------------------------------------------------
 
     def _marginal(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
         cache = self.cache()
@@ -390,21 +620,23 @@ class ExactGP(nn.Module):
                 self._cached = (values, self._compute_cache())
         return self._cached[1]
 
-    def _compute_cache(self) -> _Cache:
+    def _compute_cache(self, known: tuple[Tensor, Tensor] | None = None) -> _Cache:
+        """The algebra; ``known`` is L^-1 ``b n n`` with masked rows zeroed, and the jitter."""
         lead, (n, d) = (*self.batch_shape, self.num_outputs), self.X.shape[-2:]
         b = math.prod(lead)
         X, observed = self.training_inputs(), self.observed.unsqueeze(-2)
         mask = observed.expand(*lead, n).reshape(b, n)
         x = X.expand(*lead, n, d).reshape(b, n, d)
-        A = mask_covariance(
-            gram(self.kernel, X).expand(*lead, n, n), self.noise_variance(), observed
-        )
-        factor = psd_cholesky(A.reshape(b, n, n), x)
         scale = self.outcome.scale.reshape(b, 1)
         y = (self.training_outputs() - self.mean(X)).expand(*lead, n).reshape(b, n)
-        eye = torch.eye(n, dtype=x.dtype, device=x.device).expand(b, n, n)
-        Linv = torch.linalg.solve_triangular(factor.L, eye, upper=False)
-        Linv = torch.where(mask.unsqueeze(-1), Linv, 0.0)
+        if known is None:
+            K = gram(self.kernel, X).expand(*lead, n, n)
+            A = mask_covariance(K, self.noise_variance(), observed)
+            factor = psd_cholesky(A.reshape(b, n, n), x)
+            eye = torch.eye(n, dtype=x.dtype, device=x.device).expand(b, n, n)
+            Linv = torch.linalg.solve_triangular(factor.L, eye, upper=False)
+            known = torch.where(mask.unsqueeze(-1), Linv, 0.0), factor.jitter
+        Linv, jitter = known
         # a = L^-T L^-1 (y - c)
         alpha = (Linv.mT @ (Linv @ torch.where(mask, y, 0.0).unsqueeze(-1))).squeeze(-1) * scale
         Linv = Linv * scale.unsqueeze(-1)
@@ -433,7 +665,7 @@ class ExactGP(nn.Module):
             inverse=1 / (width * lengthscale),
             Z=Z,
             z2=Z.square().sum(-1),
-            jitter=factor.jitter,
+            jitter=jitter,
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ExactGP":
@@ -448,6 +680,11 @@ class ExactGP(nn.Module):
         """The data's shape."""
         n, d = self.X.shape[-2:]
         return f"replicates={tuple(self.batch_shape)}, n={n}, d={d}, m={self.num_outputs}"
+
+
+def _is_constant(x: Tensor, axes: int) -> bool:
+    """Whether x does not change along its leading axes."""
+    return bool((x == x[(slice(0, 1),) * axes]).all())
 
 
 def _check_constraint(name: str, value: Tensor, constraint: Any) -> None:

@@ -32,6 +32,14 @@ class KernelByEntry(Kernel):  # type: ignore[misc]
         count = math.prod(batch_shape)
         self.copies = nn.ModuleList(copy.deepcopy(kernel) for _ in range(count))
 
+    def repeated(self, shape: Sequence[int]) -> "KernelByEntry":
+        """A copy with ``shape`` before the batch axes, every entry with a kernel of its own."""
+        twin = KernelByEntry(self.copies[0], (*shape, *self.batch_shape))
+        twin.copies = nn.ModuleList(
+            copy.deepcopy(kernel) for _ in range(math.prod(shape)) for kernel in self.copies
+        )
+        return twin
+
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Kernel values of each entry, stacked."""
         lead = torch.broadcast_shapes(x1.shape[:-2], x2.shape[:-2], self.batch_shape)
@@ -109,7 +117,12 @@ def replicate_mean(mean: Mean, batch: Sequence[int]) -> Mean:
 
 
 def expand_module(module: Any, shape: torch.Size) -> Any:
-    """A copy of a gpytorch module whose parameters all have the leading axes ``shape``."""
+    """A copy of a gpytorch module whose parameters all have ``shape`` before their own axes.
+
+    Priors keep theirs: they broadcast.
+    """
+    if isinstance(module, KernelByEntry):
+        return module.repeated(shape)
     twin = copy.deepcopy(module)
     for part in twin.modules():
         own = dict(part.named_parameters(recurse=False))
@@ -117,11 +130,11 @@ def expand_module(module: Any, shape: torch.Size) -> Any:
             value = parameter.detach().expand(*shape, *parameter.shape).clone()
             setattr(part, name, nn.Parameter(value))
         if isinstance(part, Kernel):
-            part._batch_shape = shape
+            part._batch_shape = torch.Size((*shape, *part._batch_shape))
         elif hasattr(part, "batch_shape") and not isinstance(
             getattr(type(part), "batch_shape", None), property
         ):
-            part.batch_shape = shape
+            part.batch_shape = torch.Size((*shape, *part.batch_shape))
     return twin
 
 
