@@ -1,4 +1,11 @@
-"""From outcomes to one number: which output, or which combination, is to be maximised."""
+"""From outcomes to one number: what is to be maximised, and what has to be met.
+
+An objective maps outcomes to a value, a constraint maps them to a number that is <= 0 where they
+are feasible. Any callable will do; those here also know their scale in the units of the model, so
+that smoothing does not depend on the units of Y.
+
+Taught in part_4/tutorial_02 and part_5/tutorial_02.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import DataError, ShapeError
+from ..protocols import Surrogate
 
 Objective = Callable[[Tensor], Tensor]
 """Maps outcomes ``... m`` to values ``...``."""
+Constraint = Callable[[Tensor], Tensor]
+"""Maps outcomes ``... m`` to ``...``: feasible where <= 0."""
 
 
 @dataclass(frozen=True)
@@ -83,3 +93,94 @@ def weighted_sum(*weights: float | int) -> WeightedSum:
     if not any(weights):
         raise DataError("weights: expected at least one that is not zero")
     return WeightedSum(tuple(float(w) for w in weights))
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """An upper limit for one outcome: y_i - bound <= 0."""
+
+    index: int
+    bound: float
+
+    def __call__(self, y: Float[Tensor, "*s m"]) -> Float[Tensor, "*s"]:
+        """By how much the limit is exceeded."""
+        return Output(self.index)(y) - self.bound
+
+    def scale(self, output_scale: Float[Tensor, "*r m"]) -> Float[Tensor, "*r"]:
+        """The outcome's output scale."""
+        return Output(self.index)(output_scale)
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A lower limit for one outcome: bound - y_i <= 0."""
+
+    index: int
+    bound: float
+
+    def __call__(self, y: Float[Tensor, "*s m"]) -> Float[Tensor, "*s"]:
+        """By how much the limit is missed."""
+        return self.bound - Output(self.index)(y)
+
+    def scale(self, output_scale: Float[Tensor, "*r m"]) -> Float[Tensor, "*r"]:
+        """The outcome's output scale."""
+        return Output(self.index)(output_scale)
+
+
+def at_most(index: int, bound: float | int) -> AtMost:
+    """The constraint "output number ``index`` is at most ``bound``" (user units).
+
+    Raises:
+        DataError: index is not an int, or bound is not a finite number.
+
+    Example:
+        >>> at_most(1, 4.0)(torch.tensor([3.0, 5.0], dtype=torch.float64)).item()
+        1.0
+    """
+    return AtMost(output(index).index, _check_bound(bound))
+
+
+def at_least(index: int, bound: float | int) -> AtLeast:
+    """The constraint "output number ``index`` is at least ``bound``" (user units).
+
+    Raises:
+        DataError: index is not an int, or bound is not a finite number.
+
+    Example:
+        >>> at_least(1, 4.0)(torch.tensor([3.0, 5.0], dtype=torch.float64)).item()
+        -1.0
+    """
+    return AtLeast(output(index).index, _check_bound(bound))
+
+
+def _check_bound(bound: object) -> float:
+    if isinstance(bound, bool) or not isinstance(bound, int | float) or not abs(bound) < torch.inf:
+        raise DataError(f"bound: expected a finite number, got {bound!r}")
+    return float(bound)
+
+
+def check_constraints(constraints: object) -> tuple[Constraint, ...]:
+    """Check outcome constraints: a sequence of functions.
+
+    Raises:
+        DataError: something else, for example a single constraint.
+    """
+    if not isinstance(constraints, tuple | list) or not all(map(callable, constraints)):
+        raise DataError(
+            "outcome_constraints: expected a tuple of functions such as "
+            f"(bolearn.at_most(1, 5.0),), got {constraints!r}"
+        )
+    return tuple(constraints)
+
+
+def scale_of(f: Objective, model: Surrogate) -> Float[Tensor, "*r"]:
+    """Unit in which an objective's or constraint's differences are small or large.
+
+    That of the model's outputs for objectives and constraints with a ``scale`` method and models
+    with an ``output_scale``; otherwise 1.
+    """
+    output_scale = getattr(model, "output_scale", None)
+    scale = getattr(f, "scale", None)
+    if output_scale is None or scale is None:
+        return torch.ones(model.batch_shape, dtype=torch.float64)
+    return scale(output_scale)  # type: ignore[no-any-return]
