@@ -9,6 +9,7 @@
     teach.undecided(text)                               records what stays open
     teach.check(id, fn), teach.hint(id, level)          exercises
     teach.show(fig, alt)                                a figure with its alternative text
+    teach.explorable(name, state, still=fig, alt=...)   the same, and a page to play with
     teach.claims_table()                                what the notebook proved
 
 `docs/writing_exercises.md` shows how to write an exercise of one's own in one file.
@@ -18,6 +19,7 @@ from bolearn.teach.engine import CheckResult, check, evaluate, hint, selftest
 from bolearn.teach.errors import ClaimError, ExerciseError, Violation
 from bolearn.teach.exercise import Case, Exercise, Fn, Rng, close, has_shape, require
 from bolearn.teach.exercises import load
+from bolearn.teach.explorables import explorable
 from bolearn.teach.figures import show
 from bolearn.teach.session import (
     claim,
@@ -38,6 +40,7 @@ __all__ = [
     "check",
     "hint",
     "show",
+    "explorable",
     "Exercise",
     "Case",
     "Rng",

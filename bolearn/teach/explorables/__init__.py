@@ -1,0 +1,207 @@
+"""Figures to play with: a still picture first, and below it a small page that computes live.
+
+    teach.explorable("cobweb", {"eta": 1.8}, still=figure, alt="...")
+
+A page is one HTML file with its style and script inside: no network, no kernel, no library. It
+stands in a sandboxed `<iframe srcdoc>`, so it works in JupyterLab, in VS Code, in a static web
+page and without a connection, and cannot touch the notebook around it. Where a site strips frames
+(GitHub does), the still picture remains. `docs/explorables.md` shows how a page is made.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bolearn.errors import DataError
+from bolearn.teach.display import publish, shell
+from bolearn.teach.figures import show
+
+FOLDER = Path(__file__).parent
+PAGES = {
+    "cobweb": "cobweb.html",
+    "stability_triangle": "stability_triangle.html",
+    "conditioning": "conditioning.html",
+}
+SHARED = ("shared.css", "shared.js")
+
+
+def explorable(name: str, state: Mapping[str, Any], *, still: Any, alt: str) -> None:
+    """Show a figure, and below it a page in which the reader can change what it shows.
+
+    The still figure comes first, as `teach.show` shows it: it must make the point alone. In plain
+    Python only its words are printed.
+
+    Args:
+        name: of a page: cobweb, stability_triangle, conditioning, graph_stepper, vjp_ellipse or
+            memory_layout.
+        state: where the page starts; what is left out starts as the page thinks best. Numbers
+            are rounded to six digits, so that the output does not depend on the machine.
+        still: a matplotlib figure of the same.
+        alt: one sentence that says what the still figure shows.
+
+    Raises:
+        DataError: an unknown page, a state that the page does not understand, or what
+            `teach.show` refuses.
+    """
+    document = page(name, state)
+    show(still, alt)
+    if shell() is None:
+        return
+    title, what = _meta(document, "title"), _meta(document, "description")
+    publish(
+        {
+            "text/plain": f"interactive figure, {title}: {what}",
+            "text/html": frame(document),
+        }
+    )
+
+
+def page(name: str, state: Mapping[str, Any] | None = None) -> str:
+    """A page as one HTML text, ready to be written to a file or put into a frame.
+
+    Args:
+        name: of the page.
+        state: where it starts; default: its own start.
+
+    Raises:
+        DataError: an unknown page, or a state that the page does not understand.
+
+    Example:
+        >>> text = page("cobweb", {"eta": 1.8})
+        >>> '"eta":1.8' in text and "</html>" in text
+        True
+    """
+    if name not in PAGES:
+        raise DataError(f"expected a page among {', '.join(PAGES)}; got {name!r}")
+    text = (FOLDER / PAGES[name]).read_text(encoding="utf-8")
+    for shared in SHARED:
+        text = text.replace(f"/* {shared} */", (FOLDER / shared).read_text(encoding="utf-8"))
+    before, default, after = _split_at_state(text)
+    start = _merge(name, json.loads(default), state or {})
+    # "<" would end the script element early if a text contained "</script>".
+    data = json.dumps(start, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return before + data.replace("<", "\\u003c") + after
+
+
+def frame(document: str) -> str:
+    """The page as a sandboxed frame that is as high as its content, at any width.
+
+    The page states its height as a CSS length in which `cqi` is a per cent of the frame's width.
+    What stands inside the frame is read only where frames are stripped.
+    """
+    title, height = _meta(document, "title"), _meta(document, "height")
+    srcdoc = document
+    for character, entity in (("&", "&amp;"), ('"', "&quot;"), ("<", "&lt;"), (">", "&gt;")):
+        srcdoc = srcdoc.replace(character, entity)
+    return (
+        '<div style="container-type:inline-size;max-width:984px">'
+        f'<iframe title="{html.escape(title)}" sandbox="allow-scripts" loading="lazy" '
+        f'style="width:100%;height:{html.escape(height)};border:1px solid #8888;'
+        f'border-radius:6px" srcdoc="{srcdoc}">'
+        "An interactive figure stands here when you run this cell.</iframe></div>"
+    )
+
+
+def _split_at_state(text: str) -> tuple[str, str, str]:
+    """What stands before, in and after the page's own start."""
+    match = re.search(r'(?<=id="state">).*?(?=</script>)', text, re.DOTALL)
+    assert match is not None, "a page holds its own start in <script id=state>"
+    return text[: match.start()], match[0], text[match.end() :]
+
+
+def _meta(document: str, name: str) -> str:
+    """The page's title, or what a `<meta>` of this name says."""
+    form = r"<title>(.*?)</title>" if name == "title" else rf'<meta name="{name}" content="(.*?)">'
+    match = re.search(form, document)
+    assert match is not None, f"a page has its {name}"
+    return html.unescape(match[1])
+
+
+def _merge(name: str, default: dict[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """The page's start with what the caller changes, checked."""
+    unknown = [str(key) for key in state if key not in default]
+    if unknown:
+        raise DataError(
+            f"{name}: expected a state with the keys {', '.join(default)}; "
+            f"got also {', '.join(unknown)}"
+        )
+    merged = default | {key: _plain(name, key, value) for key, value in state.items()}
+    for key, value in merged.items():
+        if type(value) is not type(default[key]) and not (_number(value) and _number(default[key])):
+            kind = "a number" if _number(default[key]) else f"a {type(default[key]).__name__}"
+            raise DataError(f"{name}: expected {key} to be {kind}, got {value!r}")
+    CHECKS[name](merged)
+    return merged
+
+
+def _plain(name: str, key: str, value: Any) -> Any:
+    """Tensors, arrays and tuples as lists; numbers with six digits."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise DataError(f"{name}: expected finite numbers in {key}, got {value}")
+        return float(f"{value:.6g}")
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(inner): _plain(name, key, entry) for inner, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(name, key, entry) for entry in value]
+    raise DataError(
+        f"{name}: expected numbers, texts, lists and dicts in {key}, got {type(value).__name__}"
+    )
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise DataError(message)
+
+
+def _check_cobweb(s: Mapping[str, Any]) -> None:
+    kinds = ("quadratic", "double_well")
+    _expect(
+        s["function"] in kinds,
+        f"cobweb: expected function to be one of {', '.join(kinds)}; got {s['function']!r}",
+    )
+    _expect(s["a"] > 0, f"cobweb: expected a curvature a > 0, got {s['a']}")
+    _expect(s["eta"] > 0, f"cobweb: expected a step size eta > 0, got {s['eta']}")
+    _expect(abs(s["x0"]) <= 2, f"cobweb: expected a start x0 in [-2, 2], got {s['x0']}")
+
+
+def _check_stability_triangle(s: Mapping[str, Any]) -> None:
+    h, beta = s["eta_lambda"], s["beta"]
+    _expect(
+        0.02 <= h <= 4.2 and abs(beta) <= 1.05,
+        "stability_triangle: expected eta_lambda in [0.02, 4.2] and beta in [-1.05, 1.05], "
+        f"which is what the picture shows; got {h} and {beta}",
+    )
+
+
+def _check_conditioning(s: Mapping[str, Any]) -> None:
+    _expect(
+        1 <= s["kappa"] <= 1000,
+        f"conditioning: expected kappa in [1, 1000], got {s['kappa']}",
+    )
+    _expect(
+        0.05 <= s["eta_factor"] <= 2.05,
+        "conditioning: expected eta_factor, a multiple of 2 / (L + mu), in [0.05, 2.05]; "
+        f"got {s['eta_factor']}",
+    )
+
+
+CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
+    "cobweb": _check_cobweb,
+    "stability_triangle": _check_stability_triangle,
+    "conditioning": _check_conditioning,
+}
