@@ -27,6 +27,9 @@ PAGES = {
     "cobweb": "cobweb.html",
     "stability_triangle": "stability_triangle.html",
     "conditioning": "conditioning.html",
+    "graph_stepper": "graph_stepper.html",
+    "vjp_ellipse": "vjp_ellipse.html",
+    "memory_layout": "memory_layout.html",
 }
 SHARED = ("shared.css", "shared.js")
 
@@ -200,8 +203,79 @@ def _check_conditioning(s: Mapping[str, Any]) -> None:
     )
 
 
+def _check_graph_stepper(s: Mapping[str, Any]) -> None:
+    known: list[str] = []
+    for node in s["nodes"]:
+        _expect_keys("graph_stepper: a node", node, {"name": str, "formula": str, "value": float})
+        _expect(node["name"] not in known, f"graph_stepper: two nodes are called {node['name']!r}")
+        known.append(node["name"])
+    _expect(len(known) > 0, "graph_stepper: expected at least one node, got none")
+    for edge in s["edges"]:
+        _expect_keys("graph_stepper: an edge", edge, {"from": str, "to": str, "slope": float})
+        ends = (edge["from"], edge["to"])
+        _expect(
+            all(end in known for end in ends) and known.index(ends[0]) < known.index(ends[1]),
+            "graph_stepper: expected edges from a node to a later one in the list "
+            f"{', '.join(known)}; got {ends[0]} -> {ends[1]}",
+        )
+
+
+def _check_vjp_ellipse(s: Mapping[str, Any]) -> None:
+    for key in ("theta", "lengths"):
+        _expect(
+            len(s[key]) == 2 and all(_number(value) for value in s[key]),
+            f"vjp_ellipse: expected two numbers as {key}, got {s[key]!r}",
+        )
+    _expect(min(s["lengths"]) > 0, f"vjp_ellipse: expected lengths > 0, got {s['lengths']}")
+    _expect(
+        max(abs(s["theta"][1]), abs(s["v"])) <= math.pi,
+        "vjp_ellipse: expected the elbow's angle and that of v in [-pi, pi], "
+        f"got {s['theta'][1]} and {s['v']}",
+    )
+
+
+def _check_memory_layout(s: Mapping[str, Any]) -> None:
+    _expect(
+        0 < len(s["storage"]) <= 16 and all(_number(value) for value in s["storage"]),
+        f"memory_layout: expected a storage of 1 to 16 numbers, got {s['storage']!r}",
+    )
+    _expect(len(s["operations"]) > 0, "memory_layout: expected at least one operation, got none")
+    for op in s["operations"]:
+        kinds: dict[str, Any] = {"label": str, "shape": list, "strides": list, "offset": int}
+        _expect_keys("memory_layout: an operation", op, kinds | {"own": (list, type(None))})
+        label, shape, strides = op["label"], op["shape"], op["strides"]
+        _expect(
+            len(shape) in (1, 2) and len(strides) == len(shape) and min(shape) > 0,
+            f"memory_layout: {label}: expected one or two axes, each with a size > 0 and a "
+            f"stride; got shape {shape} and strides {strides}",
+        )
+        places = len(s["storage"] if op["own"] is None else op["own"])
+        steps = [(n - 1) * stride for n, stride in zip(shape, strides, strict=True)]
+        first = op["offset"] + sum(min(step, 0) for step in steps)
+        last = op["offset"] + sum(max(step, 0) for step in steps)
+        _expect(
+            first >= 0 and last < places,
+            f"memory_layout: {label}: expected places from 0 to {places - 1}, "
+            f"got {first} to {last}",
+        )
+
+
+def _expect_keys(what: str, entry: object, kinds: Mapping[str, Any]) -> None:
+    """One entry of a list: a dict with exactly these keys; float stands for any number."""
+    right = isinstance(entry, Mapping) and set(entry) == set(kinds)
+    right = right and all(
+        _number(entry[key]) if kind is float else isinstance(entry[key], kind)  # type: ignore[index]
+        for key, kind in kinds.items()
+    )
+    listed = ", ".join(kinds)
+    _expect(right, f"{what}: expected a dict with {listed} of the right kinds, got {entry!r}")
+
+
 CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "cobweb": _check_cobweb,
     "stability_triangle": _check_stability_triangle,
     "conditioning": _check_conditioning,
+    "graph_stepper": _check_graph_stepper,
+    "vjp_ellipse": _check_vjp_ellipse,
+    "memory_layout": _check_memory_layout,
 }
