@@ -45,18 +45,32 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     from .sampling import Sampler as Sampler, sobol_points as sobol_points
     from .models.exact import ExactGP as ExactGP, log_marginal_likelihood as log_marginal_likelihood
     from .models.fit import FitReport as FitReport, fit_mll as fit_mll
+    from .paths import draw_paths as draw_paths
     from .acquisition.analytic import (
         ExpectedImprovement as ExpectedImprovement,
+        LogConstrainedExpectedImprovement as LogConstrainedExpectedImprovement,
         LogExpectedImprovement as LogExpectedImprovement,
+        LogProbabilityOfImprovement as LogProbabilityOfImprovement,
         PosteriorMean as PosteriorMean,
+        ProbabilityOfImprovement as ProbabilityOfImprovement,
         UpperConfidenceBound as UpperConfidenceBound,
         incumbent as incumbent,
     )
     from .acquisition.monte_carlo import (
         LogMonteCarloAcquisition as LogMonteCarloAcquisition,
+        MonteCarloAcquisition as MonteCarloAcquisition,
         qLogExpectedImprovement as qLogExpectedImprovement,
+        qLogNoisyExpectedImprovement as qLogNoisyExpectedImprovement,
+        qLogProbabilityOfFeasibility as qLogProbabilityOfFeasibility,
+        qSimpleRegret as qSimpleRegret,
+        qUpperConfidenceBound as qUpperConfidenceBound,
     )
-    from .acquisition.objectives import output as output, weighted_sum as weighted_sum
+    from .acquisition.objectives import (
+        at_least as at_least,
+        at_most as at_most,
+        output as output,
+        weighted_sum as weighted_sum,
+    )
     from .optim.multi_start import Candidates as Candidates, optimize_acqf as optimize_acqf
     from .problems import Problem as Problem
     from .diagnostics import leave_one_out as leave_one_out
@@ -76,10 +90,14 @@ _PUBLIC = {
     "sampling": "Sampler sobol_points",
     "models.exact": "ExactGP log_marginal_likelihood",
     "models.fit": "FitReport fit_mll",
-    "acquisition.analytic": "ExpectedImprovement LogExpectedImprovement PosteriorMean "
+    "paths": "draw_paths",
+    "acquisition.analytic": "ExpectedImprovement LogConstrainedExpectedImprovement "
+    "LogExpectedImprovement LogProbabilityOfImprovement PosteriorMean ProbabilityOfImprovement "
     "UpperConfidenceBound incumbent",
-    "acquisition.monte_carlo": "LogMonteCarloAcquisition qLogExpectedImprovement",
-    "acquisition.objectives": "output weighted_sum",
+    "acquisition.monte_carlo": "LogMonteCarloAcquisition MonteCarloAcquisition "
+    "qLogExpectedImprovement qLogNoisyExpectedImprovement qLogProbabilityOfFeasibility "
+    "qSimpleRegret qUpperConfidenceBound",
+    "acquisition.objectives": "at_least at_most output weighted_sum",
     "optim.multi_start": "Candidates optimize_acqf",
     "problems": "Problem",
     "diagnostics": "leave_one_out",

@@ -88,10 +88,10 @@ class Paths(Protocol):
     def num_paths(self) -> int:
         """s."""
 
-    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "s *batch q m"]:
+    def __call__(self, X: Float[Tensor, "*batch q d"]) -> Float[Tensor, "s *out q m"]:
         """Every path at the same points."""
 
-    def at_each(self, X: Float[Tensor, "s *#batch q d"]) -> Float[Tensor, "s *batch q m"]:
+    def at_each(self, X: Float[Tensor, "s *batch q d"]) -> Float[Tensor, "s *out q m"]:
         """Each path at its own points."""
 
 
