@@ -72,6 +72,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         weighted_sum as weighted_sum,
     )
     from .optim.multi_start import Candidates as Candidates, optimize_acqf as optimize_acqf
+    from .optim.thompson import thompson as thompson
     from .problems import Problem as Problem
     from .diagnostics import leave_one_out as leave_one_out
     from .results import StudyResult as StudyResult
@@ -99,6 +100,7 @@ _PUBLIC = {
     "qSimpleRegret qUpperConfidenceBound",
     "acquisition.objectives": "at_least at_most output weighted_sum",
     "optim.multi_start": "Candidates optimize_acqf",
+    "optim.thompson": "thompson",
     "problems": "Problem",
     "diagnostics": "leave_one_out",
     "results": "StudyResult",

@@ -79,7 +79,7 @@ class SpectralDensity:
         """
         d = self.lengthscale.shape[-1]
         u = shifted_sobol(streams, count, d + self.degrees, self.lengthscale.device)
-        z = torch.special.ndtri(u)
+        z: Tensor = torch.special.ndtri(u)
         if not self.degrees:
             return z
         chi2 = z[..., d:].square().sum(-1, keepdim=True)
@@ -349,7 +349,7 @@ class _Shared(torch.autograd.Function):
         values = cache.constant.expand(len(Z), paths.num_paths, Z.shape[-2]).clone()
         pieces = [(slice(None), slice(None))]
         if not ctx.needs_input_grad[0]:
-            pieces = list(_blocks(*Z.shape[:2], paths.C.shape[-1]))
+            pieces = list(_blocks(Z.shape[0], Z.shape[1], paths.C.shape[-1]))
         for rows, points in pieces:
             C, (cos, sin, k, h) = paths.C[rows], _features(paths, Z[rows, points], rows)
             part = torch.bmm(C[..., :f], cos.mT).baddbmm_(C[..., f : 2 * f], sin.mT)
