@@ -9,9 +9,13 @@ int for each replicate and is already specific to the round. Three optional attr
     recommend(data)  the point ``R d`` it would hand over now; gives inference regret
     state            what it returns beside X comes back as ``data.state`` in the next round
 
+Those with a model are frozen dataclasses: `dataclasses.replace(log_ei, model=build)` is the same
+strategy with another model, where ``build(X, Y, bounds, observed)`` returns one that is not fitted.
+
 Taught in part_4/tutorial_03.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
@@ -26,9 +30,15 @@ from .errors import UnsupportedError
 from .models.exact import ExactGP
 from .models.fit import fit_mll
 from .optim.multi_start import optimize_acqf
+from .optim.thompson import thompson as sample_maxima
+from .paths import draw_paths
 from .protocols import Acquisition
-from .sampling import Sampler, sobol_points
+from .sampling import Sampler, shifted_sobol, sobol_points
 from .seeds import Seed, derive, derive_each, replicate_seeds, uniform
+from .transforms import Standardize
+
+_WORTHWHILE = 1e-3  # of the spread of the values: a smaller gain is no success of a trust region
+_MOVED = 20  # coordinates in which a trust region's candidate differs from its centre, on average
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +115,25 @@ def _exact_gp(X: Tensor, Y: Tensor, bounds: Tensor, observed: Tensor | None) -> 
     return ExactGP(X, Y, bounds, observed=observed)
 
 
+def _fit(
+    build: BuildModel, data: StudyData, start: object, observed: Tensor | None = None
+) -> ExactGP:
+    """The model of the data (of some rows), fitted from the last round's hyperparameters."""
+    seen = data.observed if observed is None else observed
+    model = build(data.X, data.Y, data.bounds, None if bool(seen.all()) else seen)
+    return fit_mll(model, start=cast("dict[str, Tensor] | None", start))
+
+
+def _best_evaluated(build: BuildModel, data: StudyData, last: object) -> Float[Tensor, "*r d"]:
+    """The evaluated point with the best posterior mean, under the last round's hyperparameters."""
+    if last is None:
+        return incumbent(_fit(build, data, None), data.X).x
+    seen = None if bool(data.observed.all()) else data.observed
+    model = build(data.X, data.Y, data.bounds, seen)
+    model = model.with_hyperparameters(**cast("dict[str, Tensor]", last))
+    return incumbent(model, data.X).x
+
+
 @dataclass(frozen=True)
 class ModelBased:
     """The loop of Bayesian optimisation as a strategy: fit, build an acquisition, maximise it.
@@ -135,8 +164,7 @@ class ModelBased:
         self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
     ) -> tuple[Float[Tensor, "*r q d"], object]:
         """Fit, maximise the acquisition, return its best points and the hyper-parameters."""
-        model = self._model(data)
-        model = fit_mll(model, start=cast("dict[str, Tensor] | None", data.state))
+        model = _fit(self.model, data, data.state)
         best_f = incumbent(model, data.X).value
         x, _ = optimize_acqf(
             self.acquisition(model, best_f, derive_each(seed, "acquisition")),
@@ -152,16 +180,7 @@ class ModelBased:
 
     def recommend(self, data: StudyData) -> Float[Tensor, "*r d"]:
         """The evaluated point with the best posterior mean, under the last fit."""
-        model = self._model(data)
-        if data.state is None:
-            model = fit_mll(model)
-        else:
-            model = model.with_hyperparameters(**cast("dict[str, Tensor]", data.state))
-        return incumbent(model, data.X).x
-
-    def _model(self, data: StudyData) -> ExactGP:
-        observed = None if bool(data.observed.all()) else data.observed
-        return self.model(data.X, data.Y, data.bounds, observed)
+        return _best_evaluated(self.model, data, data.state)
 
 
 def _log_ei(model: ExactGP, best_f: Tensor, seed: Seed) -> Acquisition:
@@ -179,14 +198,223 @@ q_log_ei = ModelBased(_q_log_ei, sequential=True)
 """Monte-Carlo log expected improvement for batches (q >= 1), chosen one after the other."""
 
 
-def ucb(beta: float = 4.0) -> ModelBased:
+@dataclass(frozen=True)
+class _UpperConfidenceBound:
+    beta: float
+
+    def __call__(self, model: ExactGP, best_f: Tensor, seed: Seed) -> Acquisition:
+        return UpperConfidenceBound(model, self.beta)
+
+
+def ucb(beta: float = 4.0, *, model: BuildModel = _exact_gp) -> ModelBased:
     """Upper confidence bound mean + sqrt(beta) * std, one point at a time (q = 1).
 
     Source:
         Srinivas et al., "Gaussian process optimization in the bandit setting", ICML 2010,
         arXiv:0912.3995.
     """
-    return ModelBased(lambda model, best_f, seed: UpperConfidenceBound(model, beta))
+    return ModelBased(_UpperConfidenceBound(beta), model)
+
+
+@dataclass(frozen=True)
+class Thompson:
+    """Thompson sampling: the maxima of q paths of the fitted model (`bolearn.thompson`), q >= 1.
+
+    Args:
+        model: ``(X, Y, bounds, observed) -> model``, with a kernel that has paths.
+        num_restarts, raw_samples: for each path, as in `optimize_acqf`.
+        num_features: as in `draw_paths`.
+    """
+
+    model: BuildModel = _exact_gp
+    num_restarts: int = 8
+    raw_samples: int = 512
+    num_features: int = 1024
+    batched: ClassVar[bool] = True
+
+    def __call__(
+        self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
+    ) -> tuple[Float[Tensor, "*r q d"], object]:
+        """Fit, draw q paths for each replicate, return their maxima and the hyper-parameters."""
+        model = _fit(self.model, data, data.state)
+        x, _ = sample_maxima(
+            model,
+            bounds,
+            q,
+            num_restarts=self.num_restarts,
+            raw_samples=self.raw_samples,
+            num_features=self.num_features,
+            seed=seed,
+        )
+        return x, model.hyperparameters()
+
+    def recommend(self, data: StudyData) -> Float[Tensor, "*r d"]:
+        """The evaluated point with the best posterior mean, under the last fit."""
+        return _best_evaluated(self.model, data, data.state)
+
+
+thompson = Thompson()
+"""`Thompson` with its defaults."""
+
+
+@dataclass(frozen=True)
+class TuRBO:
+    """Trust-region Bayesian optimisation: Thompson sampling near the best point (TuRBO-1, q >= 1).
+
+    A box around the best point, elongated along the model's lengthscales, is the search space. It
+    doubles after `successes` improving rounds in a row and halves after `failures` rounds without;
+    when it is shorter than `shortest`, the replicate forgets its data and starts anew from a Sobol
+    design. Each replicate has a region of its own; all are fitted and searched as one batch.
+
+    An improvement of the best value observed counts if it exceeds 1e-3 standard deviations of the
+    region's values (the authors' program takes 1e-3 |best|, which depends on where zero is).
+
+    Args:
+        model: ``(X, Y, bounds, observed) -> model``, with a kernel that has paths.
+        length, shortest, longest: first, least and greatest edge of the region, in unit cubes.
+        successes, failures: rounds; default failures ceil(max(4, d) / q).
+        restart: evaluations of the design after a restart; default: the study's n_init.
+        candidates: points among which each path is maximised; default min(100 d, 5000).
+        num_features: as in `draw_paths`.
+
+    Source:
+        Eriksson, Pearce, Gardner, Turner & Poloczek, "Scalable global optimization via local
+        Bayesian optimization", NeurIPS 2019, arXiv:1910.01739, section 2 and its supplement.
+    """
+
+    model: BuildModel = _exact_gp
+    length: float = 0.8
+    shortest: float = 0.5**7
+    longest: float = 1.6
+    successes: int = 3
+    failures: int | None = None
+    restart: int | None = None
+    candidates: int | None = None
+    num_features: int = 1024
+    batched: ClassVar[bool] = True
+
+    def __call__(
+        self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
+    ) -> tuple[Float[Tensor, "*r q d"], object]:
+        """Update the regions, fit, and maximise q paths in each; the state holds the regions."""
+        region = self._updated(data, q, seed)
+        r, (n, d) = data.X.shape[:-2], data.X.shape[-2:]
+        age = n - region["first"]  # evaluations in this region
+        own = data.observed & (torch.arange(n, device=age.device) >= region["first"].unsqueeze(-1))
+        starting = (age < self._restart(data)) | ~own.any(-1)
+        X = torch.zeros(*r, q, d, dtype=data.X.dtype, device=data.X.device)
+        if not starting.all():
+            # a replicate that starts anew has no data of its own yet: its fit is not used
+            seen = torch.where(starting.unsqueeze(-1), data.observed, own)
+            model = _fit(self.model, data, region["fit"], seen)
+            X = self._maxima(model, bounds, q, region["length"], seed)
+            region["fit"] = model.hyperparameters()
+        if starting.any():
+            drawn = torch.where(starting, age, 0)
+            design = sobol_points(
+                bounds, int(drawn.max()) + q, seed=region["seeds"], replicates=r[0] if r else None
+            )
+            which = drawn[..., None, None] + torch.arange(q, device=age.device).unsqueeze(-1)
+            fresh = design.gather(-2, which.expand(*r, q, d))
+            X = torch.where(starting[..., None, None], fresh, X)
+        return X, region
+
+    def recommend(self, data: StudyData) -> Float[Tensor, "*r d"]:
+        """The point with the best posterior mean among all evaluated, in whichever region."""
+        state = cast("dict[str, Any] | None", data.state)
+        return _best_evaluated(self.model, data, None if state is None else state["fit"])
+
+    def _restart(self, data: StudyData) -> int:
+        return data.n_init if self.restart is None else self.restart
+
+    def _updated(self, data: StudyData, q: int, seed: Seed) -> dict[str, Any]:
+        """The regions after the last round's results; ``first`` is the first row they look at."""
+        r, (n, d) = data.X.shape[:-2], data.X.shape[-2:]
+        y = torch.where(data.observed, data.Y[..., 0], -torch.inf)
+        zero = torch.zeros(r, dtype=torch.long, device=data.X.device)
+        if data.state is None:
+            return {
+                "first": zero,
+                "length": torch.full_like(y[..., 0], self.length),
+                "wins": zero,
+                "losses": zero,
+                "best": y.amax(-1),
+                "rows": n,
+                "seeds": seed,
+                "fit": None,
+            }
+        old = cast("dict[str, Any]", data.state)
+        own = data.observed & (torch.arange(n, device=zero.device) >= old["first"].unsqueeze(-1))
+        best = torch.maximum(old["best"], y[..., old["rows"] :].amax(-1))
+        scale = Standardize.fit(data.Y[..., :1], own).scale[..., 0, 0]
+        better = best > old["best"] + _WORTHWHILE * scale
+        counting = old["rows"] - old["first"] >= self._restart(data)
+        wins = torch.where(counting & better, old["wins"] + 1, 0)
+        losses = torch.where(counting & ~better, old["losses"] + 1, 0)
+        patience = math.ceil(max(4, d) / q) if self.failures is None else self.failures
+        longer, shorter = wins >= self.successes, losses >= patience
+        length = torch.where(longer, (2 * old["length"]).clamp(max=self.longest), old["length"])
+        length = torch.where(shorter, length / 2, length)
+        over = length < self.shortest
+        seeds = old["seeds"]
+        if over.any():
+            now = replicate_seeds(seed, r)
+            mixed = [
+                b if new else a
+                for a, b, new in zip(
+                    replicate_seeds(seeds, r), now, over.reshape(-1).tolist(), strict=True
+                )
+            ]
+            seeds = tuple(mixed) if r else mixed[0]
+        return {
+            "first": torch.where(over, n, old["first"]),
+            "length": torch.where(over, self.length, length),
+            "wins": torch.where(longer | over, 0, wins),
+            "losses": torch.where(shorter | over, 0, losses),
+            "best": torch.where(over, -torch.inf, best),
+            "rows": n,
+            "seeds": seeds,
+            "fit": old["fit"],
+        }
+
+    def _maxima(
+        self, model: ExactGP, bounds: Tensor, q: int, length: Tensor, seed: Seed
+    ) -> Float[Tensor, "*r q d"]:
+        """The best of the region's candidates on each of q paths, none of them twice."""
+        r, d = model.batch_shape, bounds.shape[-1]
+        streams = replicate_seeds(seed, r)
+        count = min(100 * d, 5000) if self.candidates is None else self.candidates
+        low, width = bounds[0], bounds[1] - bounds[0]
+        centre = (incumbent(model, model.X).x - low) / width  # *r d
+        weight = torch.ones_like(centre)
+        scales = model.hyperparameters().get("lengthscale")
+        if scales is not None:
+            weight = scales[..., 0, :].expand_as(centre)
+            weight = weight / weight.log().mean(-1, keepdim=True).exp()
+        half = 0.5 * weight * length.unsqueeze(-1)
+        lower, upper = ((centre + s * half).clamp(0.0, 1.0).unsqueeze(-2) for s in (-1, 1))
+        u = shifted_sobol([derive(s, "candidates") for s in streams], count, d, bounds.device)
+        moved = lower + (upper - lower) * u.reshape(*r, count, d)
+        # move 20 coordinates on average, and at least one: a step in all of many is a step too far
+        v = uniform([derive(s, "coordinates") for s in streams], (count, d), bounds.device)
+        v = v.reshape(*r, count, d)
+        chosen = (v <= min(1.0, _MOVED / d)) | (v == v.amin(-1, keepdim=True))
+        X = low + width * torch.where(chosen, moved, centre.unsqueeze(-2))
+        own = [derive(s, "paths") for s in streams]
+        paths = draw_paths(model, q, seed=own if r else own[0], num_features=self.num_features)
+        with torch.no_grad():
+            values = paths(X)[..., 0]  # q *r count
+        picked: list[Tensor] = []
+        for value in values:
+            for before in picked:
+                value = value.scatter(-1, before, -torch.inf)
+            picked.append(value.argmax(-1, keepdim=True))
+        index = torch.cat(picked, dim=-1).unsqueeze(-1)  # *r q 1
+        return X.gather(-2, index.expand(*r, q, d))
+
+
+turbo = TuRBO()
+"""`TuRBO` with its defaults."""
 
 
 class _Ask(Exception):
