@@ -12,7 +12,7 @@ Source:
 """
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -768,4 +768,149 @@ def predicted_and_measured(
         panel.set_xlabel(f"predicted ({unit})")
         panel.set_aspect("equal")
     panels[0, 0].set_ylabel(f"measured ({unit})")
+    return figure
+
+
+# ---------------------------------------------------------------- part_2/tutorial_01
+
+
+def cobweb(
+    panels: Mapping[str, tuple[Callable[[Tensor], Tensor], Float[Tensor, "..."]]],
+    window: tuple[float | int, float | int],
+    *,
+    mirror: bool = False,
+) -> "matplotlib.figure.Figure":
+    """Orbits of maps of one number: up or down to the curve, across to the diagonal, and again.
+
+    Args:
+        panels: by title, the map and the orbit x_0, x_1, ... (`t`) to draw over it.
+        window: the range of both axes; an orbit that leaves it is cut there.
+        mirror: draw the line x_next = -x as well.
+
+    Example:
+        >>> orbit = torch.tensor([1.0, -0.5, 0.25])
+        >>> figure = cobweb({"lr = 1.5": (lambda x: -0.5 * x, orbit)}, (-1.2, 1.2))
+    """
+    from matplotlib import pyplot
+
+    size = (3.1 * len(panels) + 0.6, 3.9) if len(panels) > 1 else (5.6, 5.4)
+    figure, axes = pyplot.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    low, high = window
+    x = torch.linspace(low, high, 401, dtype=torch.float64)
+    for panel, (title, (step, orbit)) in zip(axes[0], panels.items(), strict=True):
+        panel.plot([low, high], [low, high], color=GREY, ls="--", lw=1.5, label="stay: y = x")
+        if mirror:
+            style = {"color": GREY, "ls": ":", "lw": 1.8, "label": "mirror: y = −x"}
+            panel.plot([low, high], [-low, -high], **style)
+        panel.plot(x.tolist(), step(x).tolist(), color=OKABE_ITO["blue"], lw=2.6, label="the map")
+        path = orbit.repeat_interleave(2).tolist()  # x0 x0 x1 x1 x2 ...: corners of the staircase
+        style = {"color": OKABE_ITO["vermillion"], "ls": "-", "lw": 1.3, "label": "the orbit"}
+        panel.plot(path[:-2], path[1:-1], **style)
+        style = {"color": OKABE_ITO["vermillion"], "mec": "black", "ls": "", "label": "start"}
+        panel.plot(path[:1], path[:1], marker="o", ms=8, **style)
+        panel.set(xlim=(low, high), ylim=(low, high), title=title, xlabel="x now")
+        panel.set_aspect("equal")
+    axes[0, 0].set_ylabel("x after one step")
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+    )
+    return figure
+
+
+ENDS = {
+    1.0: ("ends at +1", "sky", ""),
+    -1.0: ("ends at −1", "orange", "///"),
+    float("inf"): ("diverges", "black", "xxx"),
+}
+"""How `basin_strips` draws each end: label, colour, hatch."""
+
+
+def basin_strips(
+    strips: Mapping[str, tuple[Float[Tensor, "..."], Float[Tensor, "..."]]],
+    edge: float | None = None,
+) -> "matplotlib.figure.Figure":
+    """Where starts on a line end, one strip for each title, each with its own axis.
+
+    Args:
+        strips: by title, the starts (`n`) in ascending order and where each ends: 1, -1 or
+            infinity. Neighbours that end in the same place become one hatched bar.
+        edge: a place to mark in every strip that contains it.
+
+    Raises:
+        ShapeError: not one end for each start.
+
+    Example:
+        >>> x = torch.linspace(-2.0, 2.0, 9)
+        >>> figure = basin_strips({"two sides": (x, x.sign().masked_fill(x == 0, 1.0))})
+    """
+    from matplotlib import pyplot
+    from matplotlib.patches import Patch
+
+    size = (9.0, 1.15 * len(strips) + 1.0)
+    figure, axes = pyplot.subplots(len(strips), 1, figsize=size, squeeze=False)
+    for panel, (title, (x, ends)) in zip(axes[:, 0], strips.items(), strict=True):
+        if x.shape != ends.shape:
+            raise ShapeError(f"{title}: {tuple(x.shape)} starts, but {tuple(ends.shape)} ends")
+        changes = (ends[1:] != ends[:-1]).nonzero().flatten() + 1
+        borders = [0, *changes.tolist(), len(x)]
+        places = [x[0].item(), *((x[changes] + x[changes - 1]) / 2).tolist(), x[-1].item()]
+        for first, left, right in zip(borders[:-1], places[:-1], places[1:], strict=True):
+            _label, color, hatch = ENDS[ends[first].item()]
+            face = "white" if hatch == "xxx" else OKABE_ITO[color]
+            style = {"facecolor": face, "edgecolor": "black", "hatch": hatch, "lw": 0.8}
+            panel.axvspan(left, right, **style)
+        if edge is not None and x[0] < edge < x[-1]:
+            panel.plot([edge], [1.0], marker="v", color="black", ms=9, clip_on=False)
+        panel.set(xlim=(x[0].item(), x[-1].item()), ylim=(0, 1), yticks=[])
+        panel.set_title(title, loc="left", size=12)
+        panel.grid(visible=False)
+        panel.spines[:].set_visible(False)
+    axes[-1, 0].set_xlabel("start x")
+    keys = [
+        Patch(fc="white" if h == "xxx" else OKABE_ITO[c], ec="black", hatch=h, label=label)
+        for label, c, h in ENDS.values()
+    ]
+    figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def bifurcation(
+    parameter: Float[Tensor, " n"],
+    visited: Float[Tensor, "..."],
+    *,
+    xlabel: str,
+    ylabel: str,
+    marks: Mapping[str, float | int] | None = None,
+) -> "matplotlib.figure.Figure":
+    """The places that an orbit visits in the long run, for each value of a parameter.
+
+    Args:
+        parameter: the values.
+        visited: late iterates, `t n`: one column for each value.
+        xlabel, ylabel: what the axes show.
+        marks: values of the parameter to mark by a vertical line.
+
+    Raises:
+        ShapeError: not one column for each value.
+
+    Example:
+        >>> lr = torch.linspace(0.0, 1.0, 5)
+        >>> figure = bifurcation(lr, torch.stack([lr, -lr]), xlabel="lr", ylabel="x")
+    """
+    if visited.ndim != 2 or visited.shape[-1:] != parameter.shape:
+        raise ShapeError(
+            f"visited: expected one column for each of {len(parameter)} values, got shape "
+            f"{tuple(visited.shape)}"
+        )
+    figure, panel = _axes(None)
+    figure.set_size_inches(9.0, 5.0)
+    x = parameter.expand_as(visited).flatten().tolist()
+    panel.plot(x, visited.flatten().tolist(), ls="", marker=",", color="black", alpha=0.5)
+    for k, (label, place) in enumerate((marks or {}).items()):
+        color = list(OKABE_ITO.values())[k % 4]
+        panel.axvline(float(place), color=color, ls=LINE_STYLES[1 + k % 4], lw=1.8, label=label)
+    panel.set(xlabel=xlabel, ylabel=ylabel, xlim=(parameter.min().item(), parameter.max().item()))
+    panel.grid(visible=False)
+    if marks:
+        panel.legend(loc="lower left")
     return figure
