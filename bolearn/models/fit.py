@@ -6,13 +6,14 @@ closed form. With r = y - c, a = K^-1 r, W = a a^T - K^-1 and M = W o H (H = -2 
 entrywise),
 
     d/d log l_k = l_k^-2 [ (x_k o x_k)^T M 1 - x_k^T M x_k ],
-    d/d noise   = trace(W) / 2,     d/d c = 1^T a,     d/d log scale = <W, K> / 2,
+    d/d noise   = trace(W) / 2,     d/d c = 1^T a,     d/d log scale = <W, scale k> / 2,
 
 one (n, n) x (n, d) product instead of an n x n x d tensor. Other kernels go through autograd.
 
 Taught in part_3/tutorial_03 (the gradient) and part_4/tutorial_01 (priors, starts).
 """
 
+import copy
 import math
 from dataclasses import dataclass, fields
 from typing import Any
@@ -29,9 +30,11 @@ from ..errors import DataError, FitError
 from ..linalg import correlation
 from ..optim import lbfgs
 from . import priors
-from .exact import ExactGP, log_likelihood_by_output, mask_covariance, named_parameters
+from .exact import ExactGP, log_likelihood_by_output, named_parameters
 
 _RETRIES = 5
+# The tolerances of SciPy's L-BFGS-B, which BoTorch's fit uses.
+_GTOL, _FTOL = 1e-5, 2.220446049250313e-09
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -41,7 +44,7 @@ class FitReport:
 
     Attributes:
         value: log posterior density of the hyperparameters per observation, at the end.
-        start: which start won; 0 is the given one if there was one, else the prior's mode.
+        start: which start won; 0 is the given one if there was one.
         spread: value of the winner minus the worst start's.
         iterations: accepted steps of the winner.
         converged: whether the winner met a convergence test.
@@ -71,13 +74,14 @@ def fit_mll(
 ) -> ExactGP:
     """Fit the hyperparameters of a model by maximum a posteriori, in place, from several starts.
 
-    The starts are fixed (the prior's mode, a smoother and a rougher function) and equal for all
-    replicates; only if all of them fail are others drawn from the priors.
+    The starts are fixed (smooth and rough functions, with little noise and with much) and equal
+    for all replicates; only if all of them fail are others drawn from the priors. With many data
+    the starts compete on some of them first, and two climb on all.
 
     Args:
         model: the model; its hyperparameters are replaced by the best found.
-        start: `ExactGP.hyperparameters` of an earlier fit (a warm start): tried beside the prior's
-            mode instead of the other two.
+        start: `ExactGP.hyperparameters` of an earlier fit (a warm start): tried beside the first
+            fixed start instead of the others.
         seed: for the starts that are drawn when the fixed ones fail.
 
     Returns:
@@ -106,20 +110,10 @@ def fit_mll(
     closed_form = kernel is not None and _is_plain(model)
     rows: _PlainRows | _AutogradRows
     rows = _PlainRows(model) if closed_form else _AutogradRows(model)
-    theta, ended = _starts(rows, model, start), []
+    theta, ended = _starts(rows, model, start)
     best: _Best | None = None
     for attempt in range(_RETRIES + 1):
-        S = theta.shape[0]
-        end = lbfgs.minimize(
-            rows.objective(S),
-            theta.reshape(S * rows.count, -1),
-            rows.lower,
-            rows.upper,
-            ftol=_FTOL,
-            gtol=_GTOL,
-            first_step=0.5,
-            max_step=2.0,
-        )
+        S, end = len(theta), _climb(rows, theta)
         ended.append(end)
         # Data sets that have a fit keep it: what another one needs must not change them.
         best = _best_start(end, S) if best is None else best.filled_by(_best_start(end, S))
@@ -144,7 +138,7 @@ def fit_mll(
         iterations=best.iterations.view(shape),
         converged=best.converged.view(shape),
         evaluations=sum(end.evaluations for end in ended),
-        attempts=len(ended),
+        attempts=attempt + 1,
     )
     return model
 
@@ -197,18 +191,49 @@ def _is_plain(model: ExactGP) -> bool:
     )
 
 
-# The tolerances of SciPy's L-BFGS-B, which BoTorch's fit uses.
-_GTOL, _FTOL = 1e-5, 2.220446049250313e-09
+# Where a fit starts, as factors of the modes of the lengthscale and the noise prior: some noise,
+# much noise, smooth, rough, smooth and noisy. The likelihood of few or wiggly data has several
+# maxima, and no single start finds the best one reliably; these were chosen among 24 on 588 data
+# sets and then checked on others (`benchmarks/fit.py`).
+_STARTS = ((1, 10), (1, 50), (4, 0.1), (0.25, 0.1), (4, 50))
+
+# With more than _MANY data the starts compete on _FEW of them; the winner and the first start then
+# climb on all. An evaluation costs O(n^3).
+_MANY, _FEW = 128, 64
 
 
 def _starts(
     rows: "_PlainRows | _AutogradRows", model: ExactGP, start: dict[str, Tensor] | None
-) -> Float[Tensor, "S b p"]:
+) -> tuple[Float[Tensor, "S b p"], list[lbfgs.Minimum]]:
+    """Where to climb from, and what finding that out took."""
     fixed = rows.fixed_starts()
-    if start is None:
-        return fixed
-    warm = rows.read(model.with_hyperparameters(**start))
-    return torch.stack([warm, fixed[0]])
+    if start is not None:
+        warm = rows.read(model.with_hyperparameters(**start))
+        return torch.stack([warm, fixed[0]]), []
+    if isinstance(rows, _AutogradRows) or rows.X.shape[-2] <= _MANY:
+        return fixed, []
+    coarse = _climb(rows.thinned(_FEW), fixed, ftol=1e-5, gtol=1e-3)
+    return torch.stack([fixed[0], _best_start(coarse, len(fixed)).theta]), [coarse]
+
+
+def _climb(
+    rows: "_PlainRows | _AutogradRows",
+    theta: Float[Tensor, "S b p"],
+    ftol: float = _FTOL,
+    gtol: float = _GTOL,
+) -> lbfgs.Minimum:
+    """All starts of all data sets as one batch."""
+    S = theta.shape[0]
+    return lbfgs.minimize(
+        rows.objective(S),
+        theta.reshape(S * rows.count, -1),
+        rows.lower,
+        rows.upper,
+        ftol=ftol,
+        gtol=gtol,
+        first_step=0.5,
+        max_step=2.0,
+    )
 
 
 class _PlainRows:
@@ -242,6 +267,7 @@ class _PlainRows:
         spread = ((y - self.shift[:, None]).square() * weight).sum(-1) / self.n
         self.unit = torch.where(spread > 0, spread.sqrt(), 1.0)
         self.y = torch.where(self.mask, y, 0.0)
+        self._space: tuple[Tensor, ...] | None = None
         self.all_observed = bool(self.mask.all())
         self.fixed_noise = (
             None if model.noise is None else model.noise.expand(*lead, n).reshape(self.count, n)
@@ -249,6 +275,21 @@ class _PlainRows:
         self.num_scales: int = self.base.lengthscale.shape[-1]
         self.lower, self.upper = self._limits()
         self.priors = _LogPriors(self._prior_columns(), self.lower)
+
+    def thinned(self, size: int) -> "_PlainRows":
+        """The same rows with about ``size`` of their observations each, evenly spread."""
+        seen = (~self.mask).to(torch.int8).argsort(dim=-1, stable=True)  # observed ones first
+        j = torch.arange(size, device=self.X.device)
+        n = self.n.long().unsqueeze(-1)
+        pick = seen.gather(-1, torch.where(n > size, j * n // size, j))
+        few = copy.copy(self)
+        few.X = self.X.gather(1, pick.unsqueeze(-1).expand(-1, -1, self.X.shape[-1]))
+        few.y, few.mask = self.y.gather(1, pick), self.mask.gather(1, pick)
+        few.n = few.mask.sum(-1).to(self.y)
+        few.all_observed, few._space = bool(few.mask.all()), None
+        if self.fixed_noise is not None:
+            few.fixed_noise = self.fixed_noise.gather(1, pick)
+        return few
 
     def _prior_columns(self) -> list[tuple[slice, Prior | None]]:
         """Which columns of theta are logarithms of values with which prior."""
@@ -334,11 +375,9 @@ class _PlainRows:
         return default if scale is None else scale, priors.mode(priors.noise_prior())
 
     def fixed_starts(self) -> Float[Tensor, "S b p"]:
-        """The prior's mode; a smoother function with little noise; a rougher one."""
+        """Multiples of the priors' modes: see `_STARTS`."""
         ell, noise = self._prior_modes()
-        return torch.stack(
-            [self._start(ell * a, noise * b) for a, b in ((1, 1), (4, 0.1), (0.4, 0.1))]
-        )
+        return torch.stack([self._start(ell * a, noise * b) for a, b in _STARTS])
 
     def _start(self, ell: float, noise: float) -> Tensor:
         def full(size: int, value: float) -> Tensor:
@@ -373,55 +412,73 @@ class _PlainRows:
     def take(self, b: Int[Tensor, "k"]) -> "_Rows":
         """The data of some rows."""
         noise = None if self.fixed_noise is None else self.fixed_noise[b]
-        mask = None if self.all_observed else self.mask[b]
-        return _Rows(self.X[b], self.y[b], self.n[b], self.shift[b], self.unit[b], noise, mask)
+        weight = None if self.all_observed else self.mask[b].to(self.y)
+        return _Rows(self.X[b], self.y[b], self.n[b], self.shift[b], self.unit[b], noise, weight)
+
+    def _workspace(self, k: int) -> tuple[Tensor, ...]:
+        """Four n x n matrices for each of k rows, and k integers: written anew by every evaluation.
+
+        Fresh memory of this size would come from the operating system, page by page, each time:
+        at n = 200 that costs as much as the arithmetic.
+        """
+        if self._space is None or len(self._space[-1]) < k:
+            n = self.X.shape[-2]
+            parts = [self.X.new_empty(k, n, n) for _ in range(4)]
+            # LAPACK writes columns: L and K^-1 are transposed views
+            info = torch.empty(k, dtype=torch.int32, device=self.X.device)
+            self._space = (parts[0], parts[1], parts[2].mT, parts[3].mT, info)
+        return tuple(part[:k] for part in self._space)
 
     def value_and_gradient(
         self, theta: Float[Tensor, "k p"], data: "_Rows"
     ) -> tuple[Float[Tensor, "k"], Float[Tensor, "k p"]]:
         """The objective at parameters theta for k data sets; NaN where K is not definite."""
         log_l, mean, log_noise, log_scale = self._split(theta)
+        square, other, L, K_inv, info = self._workspace(len(theta))
         ell = log_l.exp()
         Z = data.X / ell.unsqueeze(-2)
         z2 = Z.square().sum(-1)
-        r2 = torch.baddbmm(z2.unsqueeze(-1) + z2.unsqueeze(-2), Z, Z.mT, alpha=-2).clamp_(min=0)
+        r2 = torch.add(z2.unsqueeze(-1), z2.unsqueeze(-2), out=square)
+        r2.baddbmm_(Z, Z.mT, alpha=-2).clamp_(min=0)
         r2.diagonal(dim1=-2, dim2=-1).zero_()
         k, h = correlation(self.kind, r2)
-        if log_scale is not None:
-            scale = log_scale.exp()[:, None, None]
-            k, h = k * scale, h * scale
+        for part in (k,) if h is k else (k, h):
+            if log_scale is not None:
+                part.mul_(log_scale.exp()[:, None, None])
         noise = data.noise if log_noise is None else log_noise.exp().unsqueeze(-1)
         assert noise is not None
         residual = data.y - torch.addcmul(data.shift, data.unit, mean).unsqueeze(-1)
-        if data.mask is None:
-            A = k.clone()
-            A.diagonal(dim1=-2, dim2=-1).add_(noise)
-        else:
-            A = mask_covariance(k, noise.expand_as(residual), data.mask)
-            residual = torch.where(data.mask, residual, 0.0)
-        L, info = torch.linalg.cholesky_ex(A)
+        if data.weight is not None:  # a masked row becomes a row of the identity
+            k.mul_(data.weight.unsqueeze(-1)).mul_(data.weight.unsqueeze(-2))
+            residual = residual * data.weight
+            noise = torch.where(data.weight > 0, noise, 1.0)
+        # From here on k is A. H may be the same tensor: nothing below reads its diagonal.
+        k.diagonal(dim1=-2, dim2=-1).add_(noise)
+        torch.linalg.cholesky_ex(k, out=(L, info))
         if info.any():
             L = torch.where((info > 0)[:, None, None], torch.nan, L)
-        K_inv = torch.cholesky_inverse(L)
-        a = torch.bmm(K_inv, residual.unsqueeze(-1))
+        torch.cholesky_inverse(L, out=K_inv)
+        a = torch.mul(K_inv, residual.unsqueeze(-2), out=other).sum(-1)
         log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        fit = torch.linalg.vecdot(residual, a.squeeze(-1))
+        fit = torch.linalg.vecdot(residual, a)
         value = -0.5 * (fit + log_det + data.n * _LOG_2PI)
-        W = torch.baddbmm(K_inv, a, a.mT, beta=-1)  # W = a a^T - K^-1
-        if data.mask is not None:
-            W = W * (data.mask.unsqueeze(-1) & data.mask.unsqueeze(-2))
+        W_diagonal = a.square() - K_inv.diagonal(dim1=-2, dim2=-1)
+        if data.weight is not None:
+            W_diagonal = W_diagonal * data.weight
+        W_noise = (W_diagonal * noise).sum(-1)
         g_noise = g_scale = None
         if log_noise is not None:
-            g_noise = 0.5 * W.diagonal(dim1=-2, dim2=-1).sum(-1) * noise.squeeze(-1)
-        if log_scale is not None:
-            g_scale = 0.5 * (W * k).sum((-2, -1))
-        M = W.mul_(h)
+            g_noise = 0.5 * W_noise
+        if log_scale is not None:  # <W, K> = <W, A> - <W, noise>, and <W, A> = a.A a - n
+            g_scale = 0.5 * (fit - data.n - W_noise)
+        # M = (a a^T - K^-1) o H
+        M = torch.mul(a.unsqueeze(-1), a.unsqueeze(-2), out=other).sub_(K_inv.mT).mul_(h)
         # x_k^T diag(M 1) x_k - x_k^T M x_k, for every input k at once
         g_l = torch.baddbmm(M.sum(-1, keepdim=True) * data.X, M, data.X, alpha=-1)
         g_l = (data.X * g_l).sum(-2) / ell.square()
         if self.num_scales == 1:
             g_l = g_l.sum(-1, keepdim=True)
-        gradient = self._join(g_l, a.squeeze(-1).sum(-1) * data.unit, g_noise, g_scale)
+        gradient = self._join(g_l, a.sum(-1) * data.unit, g_noise, g_scale)
         density, slope = self.priors(theta)
         return -(value + density) / data.n, -(gradient + slope) / data.n.unsqueeze(-1)
 
@@ -436,7 +493,7 @@ class _Rows:
     shift: Tensor  # k: mean of y
     unit: Tensor  # k: spread of y, the unit of the mean parameter
     noise: Tensor | None  # k n: known noise variances
-    mask: Tensor | None  # k n: observed; None if all are
+    weight: Tensor | None  # k n: 1 where observed, 0 elsewhere; None if all are
 
 
 class _LogPriors:
