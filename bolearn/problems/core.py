@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import DataError, ShapeError
@@ -27,15 +27,22 @@ class Problem:
         f: maps a table of points ``n d`` to ``n`` or ``n m`` values. With ``vectorized=False`` it
             maps one point ``d`` to a float or to ``m`` values and is called point by point.
         bounds: ``2 d``, the box.
-        optimal_value: the best noise-free value of output 0, if it is known.
+        optimal_value: the best noise-free value of output 0, if it is known; with constraints the
+            best feasible one, with a fidelity the best one at fidelity 1.
         noise_std: standard deviation of the Gaussian noise added to each measurement.
         optimal_points: ``k d``, points that attain the optimal value.
         how: how the optimum is known.
         name: for tables and figures.
         inputs: one label for each input, with its unit.
         output: what is maximised, with its unit.
-        num_outputs: m.
+        num_outputs: m, objectives first, then constraints.
         vectorized: whether ``f`` takes all points at once.
+        num_constraints: how many of the last outputs are constraints, feasible where <= 0.
+        ref_point: for several objectives, the worst values that still count.
+        optimal_hypervolume: what the feasible front dominates above ``ref_point``.
+        fidelity: the index of an input in [0, 1] that trades truth for price; 1 is the truth.
+        noise_scale: maps ``n d`` to ``n`` or ``n m`` factors of ``noise_std``, if the noise depends
+            on the place or the output.
 
     Raises:
         DataError: bad bounds, a negative noise level, labels or optimal points that do not fit.
@@ -58,6 +65,11 @@ class Problem:
     output: str = "value"
     num_outputs: int = 1
     vectorized: bool = True
+    num_constraints: int = 0
+    ref_point: Float[Tensor, " m"] | None = None
+    optimal_hypervolume: float | None = None
+    fidelity: int | None = None
+    noise_scale: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         """Check at the border, before anything is measured."""
@@ -74,11 +86,41 @@ class Problem:
             object.__setattr__(self, "inputs", tuple(f"x{i + 1}" for i in range(self.d)))
         if len(self.inputs) != self.d:
             raise DataError(f"inputs: expected {self.d} labels, got {self.inputs!r}")
+        check_count("num_outputs", self.num_outputs)
+        if check_count("num_constraints", self.num_constraints, least=0) >= self.num_outputs:
+            raise DataError(
+                f"num_constraints: expected fewer than num_outputs = {self.num_outputs}, got "
+                f"{self.num_constraints}; the first output is always an objective"
+            )
+        if self.ref_point is not None and self.ref_point.shape != (self.num_objectives,):
+            raise ShapeError(
+                f"ref_point: expected one value for each of {self.num_objectives} objectives, got "
+                f"shape {tuple(self.ref_point.shape)}"
+            )
 
     @property
     def d(self) -> int:
         """Number of inputs."""
         return self.bounds.shape[-1]
+
+    @property
+    def num_objectives(self) -> int:
+        """Number of outputs that are to be maximised."""
+        return self.num_outputs - self.num_constraints
+
+    def feasible(self, Y: Float[Tensor, "*r n m"]) -> Bool[Tensor, "*r n"]:
+        """Whether measured values meet all constraints; everywhere true if there are none."""
+        return (check_tensor("Y", Y, finite=False)[..., self.num_objectives :] <= 0).all(-1)
+
+    def noise_sd(self, X: Float[Tensor, "*r n d"]) -> Float[Tensor, "*r n m"]:
+        """Standard deviation of the noise of each output at X."""
+        points = self._inside(check_points(X, self.d), "X")
+        level = points.new_full((*points.shape[:-1], self.num_outputs), self.noise_std)
+        if self.noise_scale is None:
+            return level
+        factor = self.noise_scale(points.reshape(-1, self.d))
+        factor = factor.unsqueeze(-1) if factor.ndim == 1 else factor
+        return level * factor.reshape(*points.shape[:-1], -1)
 
     def __call__(
         self, X: Float[Tensor, "*r n d"], seed: Seed | None = None
@@ -104,7 +146,7 @@ class Problem:
             )
         streams = replicate_seeds(seed, values.shape[:-2])
         noise = normal(streams, values.shape[-2:], device=values.device)
-        return values + self.noise_std * noise.reshape(values.shape)
+        return values + self.noise_sd(X) * noise.reshape(values.shape)
 
     def noiseless(self, X: Float[Tensor, "*r n d"]) -> Float[Tensor, "*r n m"]:
         """The value at X without noise: what regret is computed from, never shown to a method.
@@ -182,6 +224,70 @@ class Problem:
         return values
 
 
+class Budget:
+    """A problem with a meter: it counts the points measured and refuses more than were paid for.
+
+    What a method is given instead of the problem, so that every method gets the same; the truth
+    (`optimal_value`, `noiseless`) stays with the problem. With replicates each has the same budget,
+    and all are charged together.
+
+    Args:
+        problem: what is measured.
+        calls: how many points may be measured (in each replicate).
+
+    Raises:
+        DataError: calls is no count.
+
+    Example:
+        >>> parabola = Problem(lambda X: -(X**2).sum(-1), torch.tensor([[-1.0], [2.0]]).double())
+        >>> meter = Budget(parabola, calls=3)
+        >>> _ = meter(torch.zeros(2, 1, dtype=torch.float64))
+        >>> meter.spent, meter.left
+        (2, 1)
+    """
+
+    def __init__(self, problem: Problem, calls: int) -> None:
+        self._problem = problem
+        self._replicates: torch.Size | None = None
+        self.calls = check_count("calls", calls)
+        self.spent = 0
+        self.bounds, self.d, self.noise_std = problem.bounds, problem.d, problem.noise_std
+        self.inputs, self.output, self.name = problem.inputs, problem.output, problem.name
+
+    @property
+    def left(self) -> int:
+        """How many points may still be measured."""
+        return self.calls - self.spent
+
+    def __call__(
+        self, X: Float[Tensor, "*r n d"], seed: Seed | None = None
+    ) -> Float[Tensor, "*r n m"]:
+        """Measure at X, as the problem does, and charge for each row.
+
+        A refused call measures nothing and costs nothing; so does one that the problem refuses.
+
+        Raises:
+            DataError: more rows than are left.
+            ShapeError: other replicates than in the first call.
+        """
+        points = check_points(X, self.d)
+        n, replicates = points.shape[-2], points.shape[:-2]
+        if self._replicates not in (None, replicates):
+            raise ShapeError(
+                f"X: expected the replicates of the first call, {tuple(self._replicates or ())}, "
+                f"got {tuple(replicates)}; give another run a Budget of its own"
+            )
+        if n > self.left:
+            raise DataError(
+                f"budget: expected at most {self.left} more points (of {self.calls}; {self.spent} "
+                f"are spent), got {n}; stop, or ask for fewer"
+            )
+        values = self._problem(X, seed)
+        self._replicates = replicates
+        self.spent += n
+        return values
+
+
 def table(*rows: Sequence[float]) -> Float[Tensor, "k d"]:
     """Rows of numbers as a float64 table: bounds, optimal points, constants."""
     return torch.tensor(rows, dtype=torch.float64)
@@ -190,3 +296,9 @@ def table(*rows: Sequence[float]) -> Float[Tensor, "k d"]:
 def cube(low: float, high: float, d: int) -> Float[Tensor, "2 d"]:
     """Bounds with the same side for each of d inputs."""
     return table([low] * check_count("d", d), [high] * d)
+
+
+def root(u: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """The square root of |u|, with the gradient 0 at 0, where the true one is infinite."""
+    flat = u == 0
+    return torch.where(flat, 0.0, torch.where(flat, 1.0, u.abs()).sqrt())
