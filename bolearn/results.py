@@ -247,6 +247,37 @@ class StudyResult:
         counts = {name: "Int64" for name in ("wins", "losses", "ties", "failures")}
         return frame.astype(counts)
 
+    def long_table(self) -> "pandas.DataFrame":
+        """One row for each evaluation: what happened, for figures and statistics of one's own.
+
+        Columns: strategy, replicate, evaluation (from 1), the inputs ``x1, x2, ...``, the measured
+        outputs ``y1, y2, ...`` (NaN where the evaluation failed), whether it is ``observed``, its
+        noise-free ``value``, and the ``best`` value so far; with a known optimum the ``regret``.
+        """
+        import pandas
+
+        R, N = self.replicates, len(self.evaluations)
+        parts = []
+        for name in self.names:
+            columns: dict[str, Any] = {
+                "strategy": name,
+                "replicate": torch.arange(R).repeat_interleave(N),
+                "evaluation": self.evaluations.repeat(R),
+            }
+            for letter, x in (("x", self.X[name]), ("y", self.Y[name])):
+                columns |= {f"{letter}{k + 1}": x[..., k].flatten() for k in range(x.shape[-1])}
+            columns["observed"] = self.observed[name].flatten()
+            columns["value"] = self.values[name].flatten()
+            columns["best"] = self.best(name).flatten()
+            if self.optimal_value is not None:
+                columns["regret"] = self.regret(name).flatten()
+            parts.append(
+                pandas.DataFrame(
+                    {k: v.cpu().numpy() if isinstance(v, Tensor) else v for k, v in columns.items()}
+                )
+            )
+        return pandas.concat(parts, ignore_index=True)
+
     def to_json(self, path: str | os.PathLike[str], *, points: bool = True) -> None:
         """Write the result as JSON: plain lists of decimal numbers that read back exactly.
 

@@ -14,7 +14,8 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -30,6 +31,7 @@ from .shapes import check_bounds, check_count, check_tensor
 from .strategies import Strategy, StudyData
 
 _SAME_PROPOSAL = 1e-4  # of the box: how far a proposal in the batch may be from the one made alone
+_BAR, _REDRAW = 20, 0.1  # characters of the progress bar, and seconds between two looks
 _ROUNDING = 1e-9  # of the box: how far outside a proposal may be, to be moved back
 
 
@@ -64,7 +66,7 @@ def study(
     q: int = 1,
     replicates: int = 64,
     seed: Seed = 0,
-    progress: bool = False,
+    progress: bool | None = None,
     *,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> StudyResult:
@@ -90,9 +92,10 @@ def study(
         q: points per round.
         replicates: R, how many runs of each strategy.
         seed: an int, or one for each replicate.
-        progress: print a line for each strategy to standard error.
+        progress: show a line for each strategy on standard error: rounds, time elapsed, time left.
+            Default: if that is a terminal, and not in continuous integration (``CI`` is set).
         checkpoint: a file in which the state is saved after every round; if it exists, the study
-            goes on from there.
+            goes on from there and ends as if it had never stopped.
 
     Raises:
         DataError: counts below 1, no strategies, a problem that fails everywhere, proposals that
@@ -125,7 +128,7 @@ def study(
     start = trials.evaluate(design, first=0)
     _check_design(start)
     saved = _Checkpoint.open(checkpoint, problem, box, n_init, n_iter, q, run_seeds, strategies)
-    records = {}
+    records, line = {}, _ProgressLine(progress, list(strategies), n_iter)
     for name, strategy in strategies.items():
         record = _Record.begin(start, n_init + n_iter * q, n_iter + 1)
         arm = _Arm(name, strategy, box, run_seeds)
@@ -133,9 +136,7 @@ def study(
         for t in range(record.rounds, n_iter + 1):
             _advance(record, arm, trials, n_init, q, t, last=t == n_iter)
             saved.store(name, record, arm)
-            if progress:
-                end = "\n" if t == n_iter else ""
-                print(f"\r{name}: {min(t + 1, n_iter)}/{n_iter} rounds", end=end, file=sys.stderr)
+            line.show(name, t)
         records[name] = (record, arm)
     recommending = {name: r for name, (r, arm) in records.items() if arm.recommends}
     return StudyResult(
@@ -510,6 +511,52 @@ class _Arm:
         return torch.maximum(torch.minimum(X, upper), lower)
 
 
+class _ProgressLine:
+    """One line that is written over until a strategy is done: rounds, time elapsed, time left."""
+
+    def __init__(self, wanted: bool | None, names: list[str], n_iter: int) -> None:
+        terminal = sys.stderr.isatty() and not os.environ.get("CI")
+        self.wanted = terminal if wanted is None else wanted
+        self.names, self.n_iter = names, n_iter
+        self.name, self.drawn, self.width = "", 0.0, 0
+        self.times: list[float] = []  # when rounds ended, with the beginning in front
+
+    def show(self, name: str, t: int) -> None:
+        """Round t of a strategy is done; the last, t = n_iter, only recommends."""
+        if not self.wanted:
+            return
+        now = time.monotonic()
+        if name != self.name:
+            began = self.times[-1] if self.times else now
+            self.name, self.times, self.drawn = name, [began], 0.0
+        self.times.append(now)
+        last = t == self.n_iter
+        if not last and now - self.drawn < _REDRAW:
+            return
+        done = min(t + 1, self.n_iter)
+        # rounds get slower as data grow: the last ones tell best how long the next will take
+        recent = self.times[-6:]
+        each = (recent[-1] - recent[0]) / (len(recent) - 1)
+        filled = done * _BAR // self.n_iter
+        place = f" ({self.names.index(name) + 1} of {len(self.names)})"
+        text = (
+            f"{name}{place if len(self.names) > 1 else ''} "
+            f"[{'#' * filled}{'.' * (_BAR - filled)}] {done}/{self.n_iter} rounds, "
+            f"{_clock(now - self.times[0])} elapsed"
+            + ("" if last else f", {_clock(each * (self.n_iter - done))} left")
+        )
+        end = "\n" if last else ""
+        print(f"\r{text.ljust(self.width)}", end=end, file=sys.stderr, flush=True)
+        self.drawn, self.width = now, 0 if last else len(text)
+
+
+def _clock(seconds: float) -> str:
+    """0:07, 12:34 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 class _Checkpoint:
     """Saves every round of a study in one file, and brings a study back to where it was."""
 
@@ -537,7 +584,7 @@ class _Checkpoint:
             "n_iter": n_iter,
             "q": q,
             "seeds": list(seeds),
-            "strategies": list(strategies),
+            "strategies": {name: _recipe(strategy) for name, strategy in strategies.items()},
         }
         if path is None:
             return cls(None, settings, {})
@@ -645,6 +692,20 @@ def _is_plain(state: object) -> bool:
     if isinstance(state, dict):
         return all(_is_plain(entry) for pair in state.items() for entry in pair)
     return state is None or isinstance(state, Tensor | int | float | str)
+
+
+def _recipe(x: object) -> str:
+    """What a strategy is made of, as far as can be told: names of functions, fields, numbers."""
+    if isinstance(x, type) or (callable(x) and hasattr(x, "__qualname__")):
+        return f"{x.__module__}.{x.__qualname__}"
+    if is_dataclass(x):
+        inside = ", ".join(f"{f.name}={_recipe(getattr(x, f.name))}" for f in fields(x))
+        return f"{_recipe(type(x))}({inside})"
+    if isinstance(x, partial):
+        parts = [_recipe(part) for part in (x.func, *x.args)]
+        parts += [f"{key}={_recipe(value)}" for key, value in x.keywords.items()]
+        return f"partial({', '.join(parts)})"
+    return repr(x) if x is None or isinstance(x, int | float | str) else _recipe(type(x))
 
 
 def _of(replicate: int | None) -> str:
