@@ -45,6 +45,9 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     from .sampling import Sampler as Sampler, sobol_points as sobol_points
     from .models.exact import ExactGP as ExactGP, log_marginal_likelihood as log_marginal_likelihood
     from .models.fit import FitReport as FitReport, fit_mll as fit_mll
+    from .models.model_list import ModelList as ModelList
+    from .models.saas import SAASGP as SAASGP
+    from .mcmc import SamplingReport as SamplingReport, nuts as nuts
     from .paths import draw_paths as draw_paths
     from .acquisition.analytic import (
         ExpectedImprovement as ExpectedImprovement,
@@ -71,6 +74,10 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         output as output,
         weighted_sum as weighted_sum,
     )
+    from .optim.constraints import (
+        linear_constraint as linear_constraint,
+        nonlinear_constraint as nonlinear_constraint,
+    )
     from .optim.multi_start import Candidates as Candidates, optimize_acqf as optimize_acqf
     from .optim.thompson import thompson as thompson
     from .problems import Problem as Problem
@@ -91,6 +98,9 @@ _PUBLIC = {
     "sampling": "Sampler sobol_points",
     "models.exact": "ExactGP log_marginal_likelihood",
     "models.fit": "FitReport fit_mll",
+    "models.model_list": "ModelList",
+    "models.saas": "SAASGP",
+    "mcmc": "SamplingReport nuts",
     "paths": "draw_paths",
     "acquisition.analytic": "ExpectedImprovement LogConstrainedExpectedImprovement "
     "LogExpectedImprovement LogProbabilityOfImprovement PosteriorMean ProbabilityOfImprovement "
@@ -99,6 +109,7 @@ _PUBLIC = {
     "qLogExpectedImprovement qLogNoisyExpectedImprovement qLogProbabilityOfFeasibility "
     "qSimpleRegret qUpperConfidenceBound",
     "acquisition.objectives": "at_least at_most output weighted_sum",
+    "optim.constraints": "linear_constraint nonlinear_constraint",
     "optim.multi_start": "Candidates optimize_acqf",
     "optim.thompson": "thompson",
     "problems": "Problem",

@@ -15,8 +15,9 @@ Taught in part_3/tutorial_03 (the gradient) and part_4/tutorial_01 (priors, star
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from gpytorch.kernels import ScaleKernel
@@ -31,6 +32,7 @@ from ..linalg import correlation
 from ..optim import lbfgs
 from . import priors
 from .exact import ExactGP, log_likelihood_by_output, named_parameters
+from .model_list import ModelList
 
 _RETRIES = 5
 # The tolerances of SciPy's L-BFGS-B, which BoTorch's fit uses.
@@ -69,9 +71,13 @@ class FitReport:
         )
 
 
+_Start = dict[str, Tensor] | None
+_Model = TypeVar("_Model", ExactGP, ModelList)
+
+
 def fit_mll(
-    model: ExactGP, *, start: dict[str, Tensor] | None = None, seed: seeds.Seed = 0
-) -> ExactGP:
+    model: _Model, *, start: _Start | Sequence[_Start] = None, seed: seeds.Seed = 0
+) -> _Model:
     """Fit the hyperparameters of a model by maximum a posteriori, in place, from several starts.
 
     The starts are fixed (smooth and rough functions, with little noise and with much) and equal
@@ -79,16 +85,17 @@ def fit_mll(
     the starts compete on some of them first, and two climb on all.
 
     Args:
-        model: the model; its hyperparameters are replaced by the best found.
+        model: the model; its hyperparameters are replaced by the best found. Of a `ModelList`,
+            every model is fitted.
         start: `ExactGP.hyperparameters` of an earlier fit (a warm start): tried beside the first
-            fixed start instead of the others.
+            fixed start instead of the others. For a `ModelList`, one (or None) for each model.
         seed: for the starts that are drawn when the fixed ones fail.
 
     Returns:
-        The same model, with ``fit_report``.
+        The same model, with ``fit_report`` (for a `ModelList`, a tuple of them).
 
     Raises:
-        DataError: a start with unknown names.
+        DataError: a start with unknown names, or a model that is no Gaussian process.
         FitError: no start of some replicate gave a finite value; the model is as it was.
 
     Example:
@@ -100,12 +107,52 @@ def fit_mll(
 
     Source: Rasmussen & Williams 2006, equations 2.30 and 5.9.
     """
-    if not isinstance(model, ExactGP):
-        raise DataError(
-            f"model: expected an ExactGP, got {type(model).__name__}; other surrogates fit "
-            "themselves"
-        )
     seeds.check_seed(seed)
+    if isinstance(model, ModelList):
+        _fit_each(model, start, seed)
+    elif not isinstance(model, ExactGP):
+        raise DataError(_no_gp(model))
+    elif start is not None and not isinstance(start, dict):
+        raise DataError(
+            f"start: expected a dict of hyperparameters for one model, got {type(start).__name__}"
+        )
+    else:
+        _fit(model, start, seed)
+    return model
+
+
+def _no_gp(model: object) -> str:
+    return (
+        f"model: expected an ExactGP or a ModelList of them, got {type(model).__name__}; other "
+        "surrogates fit themselves"
+    )
+
+
+def _fit_each(models: ModelList, start: _Start | Sequence[_Start], seed: seeds.Seed) -> None:
+    """Fit every model of a list; if one fails, all are as they were."""
+    parts = [part for part in models if isinstance(part, ExactGP)]
+    if len(parts) < len(models):
+        raise DataError(_no_gp(next(part for part in models if not isinstance(part, ExactGP))))
+    starts = [start] * len(parts) if start is None else start
+    if isinstance(starts, dict) or len(starts) != len(parts):
+        raise DataError(
+            f"start: expected a sequence of {len(parts)} starts (dicts or None), one for each "
+            f"model, got {type(starts).__name__} of length {len(starts)}"
+        )
+    before = [(part.hyperparameters(), part.fit_report) for part in parts]
+    try:
+        for i, (part, own) in enumerate(zip(parts, starts, strict=True)):
+            _fit(part, own, seeds.derive_each(seed, "model", i))
+    except FitError:
+        for part, (values, report) in zip(parts, before, strict=True):
+            part.set_hyperparameters(dict(values))
+            part.fit_report = report
+        raise
+    models.fit_report = tuple(part.fit_report for part in parts)
+
+
+def _fit(model: ExactGP, start: _Start, seed: seeds.Seed) -> None:
+    """Fit one Gaussian process in place."""
     kernel = model.stationary()
     closed_form = kernel is not None and _is_plain(model)
     rows: _PlainRows | _AutogradRows
@@ -140,7 +187,6 @@ def fit_mll(
         evaluations=sum(end.evaluations for end in ended),
         attempts=attempt + 1,
     )
-    return model
 
 
 @dataclass(frozen=True, eq=False)

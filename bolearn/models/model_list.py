@@ -1,0 +1,196 @@
+"""Independent models, one after another in the output axis.
+
+`ExactGP` models several outputs already, if all are observed at the same points and share a kind
+of kernel. A list is for the other cases: an output that is measured at points of its own, or that
+needs another kernel, another noise, or a model that is no Gaussian process.
+
+Taught in part_5/tutorial_03.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import DataError, ShapeError
+from ..posteriors import GaussianPosterior
+from ..protocols import Posterior, SupportsFantasies, Surrogate
+
+
+class ModelList(nn.Module):
+    """Several surrogates as one: all are asked at the same X, their outputs stand side by side.
+
+    Args:
+        models: surrogates with the same replicates; each with inputs, data and m of its own.
+
+    Raises:
+        DataError: no model, or something that is not a surrogate.
+        ShapeError: different replicate shapes.
+
+    Example:
+        >>> X = torch.linspace(0, 1, 5, dtype=torch.float64).unsqueeze(-1)
+        >>> box = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        >>> from bolearn import ExactGP
+        >>> both = ModelList([ExactGP(X, X.sin(), box), ExactGP(X[:3], X[:3].cos(), box)])
+        >>> both.posterior(X).mean.shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, models: Sequence[Any]) -> None:
+        super().__init__()
+        parts = list(models)
+        if not parts:
+            raise DataError("models: expected at least one surrogate, got none")
+        for i, part in enumerate(parts):
+            if not isinstance(part, Surrogate):
+                raise DataError(
+                    f"models: expected surrogates (num_outputs, batch_shape, posterior), "
+                    f"got {type(part).__name__} at position {i}"
+                )
+        shapes = [tuple(part.batch_shape) for part in parts]
+        if len(set(shapes)) > 1:
+            raise ShapeError(
+                f"models: expected the same replicate shape in all, got {shapes}; give each model "
+                "data of all replicates, with observed= where some have none"
+            )
+        self.models: Sequence[Any] = (
+            nn.ModuleList(parts)  # type: ignore[arg-type]
+            if all(isinstance(part, nn.Module) for part in parts)
+            else parts
+        )
+        self.fit_report: Any = None
+
+    @property
+    def num_outputs(self) -> int:
+        """m, the sum over the models."""
+        return sum(part.num_outputs for part in self.models)
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The replicate shape ``*r``."""
+        return torch.Size(self.models[0].batch_shape)
+
+    @property
+    def output_scale(self) -> Float[Tensor, "*r m"]:
+        """Standard deviation by which each output was divided; only if every model has it."""
+        return torch.cat([part.output_scale for part in self.models], dim=-1)
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    def __iter__(self) -> Iterator[Surrogate]:
+        return iter(self.models)
+
+    def posterior(
+        self, X: Float[Tensor, "*batch q d"], *, observation_noise: bool = False
+    ) -> Posterior:
+        """Joint belief about all outputs; outputs of different models are independent.
+
+        Args:
+            X: points in user units, as every model takes them.
+            observation_noise: adds each model's noise.
+
+        Returns:
+            A `GaussianPosterior` if all parts are, else a posterior that draws from each part.
+
+        Raises:
+            ShapeError: shapes that do not fit a model.
+        """
+        parts = [part.posterior(X, observation_noise=observation_noise) for part in self.models]
+        if len(parts) == 1:
+            return parts[0]  # type: ignore[no-any-return]
+        if all(isinstance(part, GaussianPosterior) for part in parts):
+            return _gaussian(parts, getattr(self, "output_scale", None))
+        return IndependentPosterior(parts)
+
+    def condition(
+        self, X: Float[Tensor, "*b p d"], Y: Float[Tensor, "*c p m"], **options: Any
+    ) -> "ModelList":
+        """Every model conditioned on its columns of Y at X (see `ExactGP.condition`).
+
+        Raises:
+            ShapeError: Y has another number of outputs.
+        """
+        if Y.ndim < 2 or Y.shape[-1] != self.num_outputs:
+            raise ShapeError(
+                f"Y: expected {self.num_outputs} outputs in the last axis, got {tuple(Y.shape)}"
+            )
+        columns = Y.split([part.num_outputs for part in self.models], dim=-1)
+        pairs = zip(self.models, columns, strict=True)
+        return ModelList([part.condition(X, own, **options) for part, own in pairs])
+
+    def fantasize(
+        self, X: Float[Tensor, "*batch q d"], z: Float[Tensor, "s ..."], **options: Any
+    ) -> "ModelList":
+        """Every model with outcomes imagined at X from its columns of ``z: s *b q m``.
+
+        Raises:
+            DataError: a model that cannot imagine data.
+            ShapeError: z has another number of outputs.
+        """
+        for part in self.models:
+            if not isinstance(part, SupportsFantasies):
+                raise DataError(f"fantasize: {type(part).__name__} has no method fantasize")
+        if z.ndim < 3 or z.shape[-1] != self.num_outputs:
+            raise ShapeError(f"z: expected shape s *b q {self.num_outputs}, got {tuple(z.shape)}")
+        columns = z.split([part.num_outputs for part in self.models], dim=-1)
+        pairs = zip(self.models, columns, strict=True)
+        return ModelList([part.fantasize(X, own, **options) for part, own in pairs])
+
+
+def _gaussian(parts: list[GaussianPosterior], output_scale: Tensor | None) -> GaussianPosterior:
+    """Gaussian beliefs about different outputs as one."""
+    q, m = parts[0].event_shape[0], sum(part.event_shape[1] for part in parts)
+
+    def marginal() -> tuple[Tensor, Tensor]:
+        means, variances = zip(*((part.mean, part.variance) for part in parts), strict=True)
+        return torch.cat(means, dim=-1), torch.cat(variances, dim=-1)
+
+    def joint() -> tuple[Tensor, Tensor]:
+        means, blocks = zip(*(part.joint_moments for part in parts), strict=True)
+        return torch.cat(means, dim=-1), torch.cat(blocks, dim=-3)
+
+    scale = None if output_scale is None else output_scale.square()
+    shape = torch.Size((*parts[0].batch_shape, q, m))
+    return GaussianPosterior(shape, marginal, joint, scale=scale)
+
+
+class IndependentPosterior:
+    """Beliefs of any kind about different outputs, side by side.
+
+    A joint draw consumes the normals of all parts, flattened one after the other.
+    """
+
+    def __init__(self, parts: Sequence[Posterior]) -> None:
+        self.parts = tuple(parts)
+
+    @property
+    def mean(self) -> Float[Tensor, "*batch q m"]:
+        """Expected values."""
+        return torch.cat([part.mean for part in self.parts], dim=-1)
+
+    @property
+    def variance(self) -> Float[Tensor, "*batch q m"]:
+        """Marginal variances."""
+        return torch.cat([part.variance for part in self.parts], dim=-1)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """``(k,)``: the standard normals of all parts."""
+        return (sum(torch.Size(part.event_shape).numel() for part in self.parts),)
+
+    def rsample(self, z: Float[Tensor, "s ..."]) -> Float[Tensor, "s ..."]:
+        """Joint samples ``s *batch q m`` from normals ``s *b k``.
+
+        Raises:
+            ShapeError: z does not end in ``k``.
+        """
+        sizes = [torch.Size(part.event_shape).numel() for part in self.parts]
+        if z.ndim < 2 or z.shape[-1] != sum(sizes):
+            raise ShapeError(f"z: expected shape s *b {sum(sizes)}, got {tuple(z.shape)}")
+        own = zip(self.parts, z.split(sizes, dim=-1), strict=True)
+        return torch.cat(
+            [p.rsample(u.reshape(*u.shape[:-1], *p.event_shape)) for p, u in own], dim=-1
+        )
