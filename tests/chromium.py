@@ -149,10 +149,10 @@ class Chromium:
         self._until(lambda: self.tab in self._ready)
         self.draw()
 
-    def draw(self) -> None:
+    def draw(self, *, frame: bool = False) -> None:
         """Wait until the next picture has been drawn."""
         wait = "new Promise(done => requestAnimationFrame(() => setTimeout(done, 20)))"
-        self.run(wait)
+        self.run(wait, frame=frame)
 
     def _until(self, condition: Any) -> None:
         end = time.monotonic() + 20
@@ -171,6 +171,13 @@ class Chromium:
         )
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
+
+    def wait(self, code: str, *, frame: bool = False) -> None:
+        """Wait until an expression is true: keys and clicks reach a frame a moment later."""
+        end = time.monotonic() + 10
+        while not self.run(code, frame=frame):
+            assert time.monotonic() < end, f"not true within 10 s: {code}"
+            time.sleep(0.01)
 
     def click(self, x: float, y: float) -> None:
         """Press and release the mouse at a place of the window."""

@@ -195,6 +195,22 @@ def test_in_a_notebook_the_still_figure_comes_first_and_every_run_gives_the_same
     assert first[2]["text/plain"].startswith("interactive figure, Gradient descent")
 
 
+def test_the_page_for_authors_runs_and_lists_every_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "explorables.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, {})
+    assert capsys.readouterr().out.startswith("figure: Four positions")
+    assert stored_state((tmp_path / "cobweb.html").read_text(encoding="utf-8"))["eta"] == 2.05
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", text, re.MULTILINE))
+    assert sorted(rows) == sorted(NAMES)
+    for name in set(NAMES) - {"memory_layout"}:
+        keys = stored_state(explorables.page(name))
+        assert all(f"`{key}`" in rows[name] for key in keys), name
+
+
 # ------------------------------------------------------------------ what a page computes
 
 
@@ -466,8 +482,6 @@ def write(folder: Path, name: str, *, framed: bool, state: dict[str, Any] | None
 SAYS = "document.getElementById('says').textContent"
 CENTER = """(() => { const box = document.querySelector('%s').getBoundingClientRect();
     return [box.x + box.width / 2, box.y + box.height / 2]; })()"""
-FRAME_CENTER = """(() => { const box = document.querySelector('iframe').getBoundingClientRect();
-    return [box.x, box.y]; })()"""
 
 
 @needs_browser
@@ -479,14 +493,17 @@ def test_a_slider_moves_by_keyboard_and_the_words_follow(
     browser.look(700, 1400)
     browser.open(write(tmp_path, name, framed=framed))
     before = browser.run(SAYS, frame=framed)
-    x, y = browser.run(CENTER % "input[type=range]", frame=framed)
-    left, top = browser.run(FRAME_CENTER) if framed else (0, 0)
-    browser.click(left + x, top + y)
+    slider = "document.querySelector('input[type=range]')"
+    if framed:
+        browser.run("document.querySelector('iframe').focus()")
+    browser.run(f"{slider}.focus()", frame=framed)
+    browser.wait(f"document.hasFocus() && document.activeElement === {slider}", frame=framed)
     browser.press("Home")
+    browser.wait(f"+{slider}.value === +{slider}.min", frame=framed)
     first = browser.run(SAYS, frame=framed)
     browser.press("ArrowRight", times=3)
-    browser.draw()
-    assert before and first and len({before, first, browser.run(SAYS, frame=framed)}) >= 2
+    browser.wait(f"{slider}.value - {slider}.min > 2.5 * {slider}.step", frame=framed)
+    assert before and first and browser.run(SAYS, frame=framed) not in ("", first)
     told = "[...document.querySelectorAll('input')].map(i => i.getAttribute('aria-valuetext'))"
     assert all(browser.run(f"{told}.filter((_, k, all) => all[k] !== null)", frame=framed))
     assert browser.errors == [] and browser.requests == []
@@ -497,11 +514,11 @@ def test_a_slider_moves_by_keyboard_and_the_words_follow(
 def test_a_frame_is_as_high_as_its_page(
     browser: chromium.Chromium, tmp_path: Path, name: str
 ) -> None:
-    browser.look(1000, 900)
     browser.open(write(tmp_path, name, framed=True))
     for width in (344, 500, 618, 640, 760, 1000):
         browser.look(width, 900)
-        browser.draw()
+        browser.wait(f"innerWidth === {min(width, 984) - 2}", frame=True)  # without its border
+        browser.draw(frame=True)
         high, shown, across, wide = browser.run(
             "[document.documentElement.scrollHeight, innerHeight,"
             " document.documentElement.scrollWidth, innerWidth]", frame=True,

@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from bolearn.errors import DataError
 from bolearn.teach.display import publish, shell
 from bolearn.teach.figures import show
@@ -92,6 +94,41 @@ def page(name: str, state: Mapping[str, Any] | None = None) -> str:
     return before + data.replace("<", "\\u003c") + after
 
 
+def memory_state(base: Tensor, derived: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The state of the page `memory_layout`: what shape, strides and offset say of each tensor.
+
+    Args:
+        base: a tensor whose storage has at most 16 places.
+        derived: tensors of one or two axes by their label.
+
+    Example:
+        >>> import torch
+        >>> x = torch.arange(6.0).reshape(2, 3)
+        >>> memory_state(x, {"x.T": x.T})["operations"][0]["strides"]
+        [1, 3]
+    """
+    operations = []
+    for label, x in derived.items():
+        shared = x.untyped_storage().data_ptr() == base.untyped_storage().data_ptr()
+        operations.append(
+            {
+                "label": label,
+                "shape": list(x.shape),
+                "strides": list(x.stride()),
+                "offset": x.storage_offset(),
+                "own": None if shared else _storage(x),
+            }
+        )
+    return {"storage": _storage(base), "operations": operations}
+
+
+def _storage(x: Tensor) -> list[Any]:
+    """All numbers of a tensor's storage, in the order in which they lie there."""
+    places = x.untyped_storage().nbytes() // x.element_size()
+    values: list[Any] = x.as_strided((places,), (1,), 0).tolist()
+    return values
+
+
 def frame(document: str) -> str:
     """The page as a sandboxed frame that is as high as its content, at any width.
 
@@ -105,8 +142,8 @@ def frame(document: str) -> str:
     return (
         '<div style="container-type:inline-size;max-width:984px">'
         f'<iframe title="{html.escape(title)}" sandbox="allow-scripts" loading="lazy" '
-        f'style="width:100%;height:{html.escape(height)};border:1px solid #8888;'
-        f'border-radius:6px" srcdoc="{srcdoc}">'
+        f'style="box-sizing:border-box;width:100%;height:calc({html.escape(height)} + 2px);'
+        f'border:1px solid #8888;border-radius:6px" srcdoc="{srcdoc}">'
         "An interactive figure stands here when you run this cell.</iframe></div>"
     )
 
