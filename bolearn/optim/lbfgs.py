@@ -22,7 +22,7 @@ Taught in part_2/tutorial_05.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -38,7 +38,7 @@ Array = Any
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """``f(x: k D, rows: k) -> (values k, gradients k D)``; rows says which problems are asked."""
 
-RUNNING, GRADIENT, DECREASE, STUCK, LIMIT, BAD_START = range(6)
+RUNNING, GRADIENT, DECREASE, STUCK, LIMIT, BAD_START, BEHIND = range(7)
 MESSAGES = (
     "still running",
     "converged: projected gradient below gtol",
@@ -46,12 +46,15 @@ MESSAGES = (
     "stopped: no step along steepest descent improves; the gradient may be wrong or noisy",
     "stopped: iteration limit reached; raise max_iter",
     "failed: value or gradient is not finite at the start",
+    "given up: at its pace it would not have reached the best of its rivals",
 )
 
 _ARMIJO = 1e-4
 _LOOK_EVERY = 4  # iterations between looks at who is done: each one synchronises with the device
 _MAX_HALVINGS = 20
 _MEMORY = 10
+_FIRST_LOOKS = 4  # before these nobody is behind: the memory is not filled yet
+_PATIENCE = 50  # further looks' worth of progress that a row behind its rivals is credited with
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +128,7 @@ def minimize(
     max_iter: int = 500,
     first_step: float = 0.2,
     max_step: float = 1.0,
+    rivals: Int[Tensor, "N"] | None = None,
     arrays: Literal["auto", "numpy", "torch"] = "auto",
 ) -> Minimum:
     """Minimise N independent functions of D variables in a box, as one batch.
@@ -142,6 +146,8 @@ def minimize(
         max_iter: accepted steps at most.
         first_step: length (largest entry) of the very first step.
         max_step: largest move of one variable in one step.
+        rivals: a number for each row; of rows with equal numbers only the best end matters, so one
+            that falls hopelessly behind is given up. Default: every row is finished.
         arrays: what the method itself computes with; "auto" is NumPy for tensors on the CPU.
 
     Returns:
@@ -200,10 +206,16 @@ def minimize(
         status=xp.where(bad, BAD_START, xp.where(flat, GRADIENT, RUNNING)),
     )
     ended: list[_State] = []
+    race = None if rivals is None else _Race(rivals, ask.to_tensor(f))
     since_look = _LOOK_EVERY
     while True:
-        if since_look == _LOOK_EVERY:
+        # NumPy never waits for a device: there, the last row's end is seen at once.
+        if since_look == _LOOK_EVERY or (numpy and (state.status != RUNNING).all()):
             since_look = 0
+            if race is not None:
+                behind = ask.to_arrays(race.behind(rows, ask.to_tensor(state.f)))
+                behind = behind & (state.status == RUNNING)
+                state = replace(state, status=xp.where(behind, BEHIND, state.status))
             running = state.status == RUNNING
             if not running.all():
                 ended.append(state.take(~running))
@@ -257,6 +269,26 @@ class _Asked:
         self.evaluations, self.points = self.evaluations + 1, self.points + len(rows)
         f, g = self.fun(self.to_tensor(x).T, rows)
         return self.to_arrays(f), self.to_arrays(g.T)
+
+
+class _Race:
+    """Which rows cannot catch up with the best of their rivals any more."""
+
+    def __init__(self, rivals: Int[Tensor, "N"], f: Float[Tensor, "N"]) -> None:
+        _, self.group = rivals.unique(return_inverse=True)
+        self.best = torch.full_like(f, torch.inf)  # of each group
+        self.f = f.clone()  # of all rows, at the last look
+        self.gain = torch.zeros_like(f)  # progress between looks, forgotten by halves
+        self.looks = 0
+
+    def behind(self, rows: Int[Tensor, "k"], f: Float[Tensor, "k"]) -> Tensor:
+        """Note the values that the running rows have reached, and judge them, ``k``."""
+        gain = torch.maximum(self.f[rows] - f, self.gain[rows] / 2)
+        self.f[rows], self.gain[rows] = f, gain
+        self.best.scatter_reduce_(0, self.group[rows], f.nan_to_num(torch.inf), "amin")
+        self.looks += 1
+        far = f - _PATIENCE * gain > self.best[self.group[rows]]
+        return far & (self.looks > _FIRST_LOOKS)
 
 
 def _bound(bound: Tensor | None, default: float, x0: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
 """Maximise an acquisition: many starts, all replicates, one batch.
 
 1. Look at ``raw_samples`` quasi-random candidates, an eighth of them near the best observations.
-2. Keep the best, and draw the other starts with probability growing with their value (Boltzmann).
-3. Climb from all starts of all replicates at once (`lbfgs.minimize`) and return the best ends.
+2. Keep the best, and draw the other starts with probability growing with their value (Boltzmann);
+   for q points jointly, one start is chosen point by point.
+3. Climb from all starts of all replicates at once and return the best ends: `lbfgs.minimize` in a
+   box, `constraints.Region.minimize` where the inputs are constrained.
 
 Taught in part_4/tutorial_02.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,18 +19,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .. import seeds
-from ..errors import DataError, OptimizationError, ShapeError, UnsupportedError
+from ..errors import DataError, ShapeError, UnsupportedError
 from ..protocols import Acquisition, HasTrainingData
-from ..sampling import shifted_sobol
 from ..shapes import check_bounds, check_count, check_same_device
 from ..transforms import UnitCube
 from . import lbfgs
+from .batches import UnitAcquisition
+from .constraints import InputConstraint, Region, check_constraints
+from .starts import is_flat, pick_starts, raw_candidates
 
-# Elements of the largest temporary (candidates x observations) that raw candidates may need.
-_CHUNK_ELEMENTS = 1 << 24
-_TEMPERATURE = 2.0
-_NEAR_SHARE = 8  # one in this many raw candidates is an incumbent, perturbed
-_NEAR_WIDTH = 0.1
+_REDRAWS = 3  # of raw candidates that all have one value
+_GREEDY_SHARE = 4  # the start chosen point by point gets this fraction of restarts and candidates
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,20 +41,48 @@ class SearchReport:
         values: where they ended, ``restarts *r``.
         converged: whether they met a convergence test, ``restarts *r``.
         iterations: accepted steps, ``restarts *r``.
+        violation: largest violated input constraint at the ends ``restarts *r``, as a distance in
+            the unit cube; zeros without constraints.
         evaluations: batched evaluations of value and gradient.
         messages: the verdicts that occurred, with how often.
+        halvings: how often memory ran out and the batch was cut in half.
+        redrawn: how often raw candidates were redrawn because all had one value.
     """
 
     start_values: Float[Tensor, "restarts *r"]
     values: Float[Tensor, "restarts *r"]
     converged: Bool[Tensor, "restarts *r"]
     iterations: Int[Tensor, "restarts *r"]
+    violation: Float[Tensor, "restarts *r"]
     evaluations: int
     messages: dict[str, int]
+    halvings: int = 0
+    redrawn: int = 0
 
     def __str__(self) -> str:
-        lines = [f"{count} restarts {text}" for text, count in self.messages.items()]
-        return f"{self.evaluations} batched evaluations; " + "; ".join(lines)
+        best = self.values.nan_to_num(-torch.inf, torch.inf, -torch.inf).amax(0)
+        close = (self.values >= best - 1e-4 * best.abs().clamp(min=1)).sum(0).double()
+        lines = [
+            f"{len(self.values)} restarts"
+            + (f" in each of {best.numel()} replicates" if best.ndim else "")
+            + f", {self.evaluations} batched evaluations",
+            f"best value {_range(best)}, reached by {_range(close)} restarts",
+            f"values of restarts {_range(self.values)}, from {_range(self.start_values)}",
+        ]
+        lines += [f"{count} x {text}" for text, count in self.messages.items()]
+        if (self.violation > 0).any():
+            lines.append(f"constraints met to {self.violation.max().item():.1e} of the box")
+        if self.halvings:
+            lines.append(f"memory ran out: the batch was halved {self.halvings} times")
+        if self.redrawn:
+            lines.append(f"raw candidates had one value: redrawn {self.redrawn} times")
+        return "\n".join(lines)
+
+
+def _range(values: Tensor) -> str:
+    """One number, or the smallest and the largest of several."""
+    low, high = values.min().item(), values.max().item()
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +103,33 @@ class Candidates:
         return iter((self.x, self.value))
 
 
+@dataclass(frozen=True, eq=False)
+class Search:
+    """The arguments of one search, checked: what `optimize_acqf` and its siblings work on."""
+
+    box: Float[Tensor, "*b 2 d"]
+    r: tuple[int, ...]
+    fixed: dict[int, float | int]
+    constraints: tuple[InputConstraint, ...]
+    num_restarts: int
+    raw_samples: int
+    streams: list[int]
+
+    @property
+    def cube(self) -> UnitCube:
+        """The box as a change of variables."""
+        return UnitCube(self.box)
+
+    def child(self, *names: int | str, share: int = 1) -> "Search":
+        """The same search with other random numbers, and a share of the effort."""
+        return replace(
+            self,
+            streams=[seeds.derive(s, *names) for s in self.streams],
+            num_restarts=max(min(2, self.num_restarts), self.num_restarts // share),
+            raw_samples=max(min(64, self.raw_samples), self.raw_samples // share),
+        )
+
+
 def optimize_acqf(
     acq: Acquisition,
     bounds: Float[Tensor, "*r 2 d"],
@@ -83,6 +139,7 @@ def optimize_acqf(
     raw_samples: int = 512,
     sequential: bool = False,
     fixed: dict[int, float | int] | None = None,
+    input_constraints: Sequence[InputConstraint] = (),
     batch_shape: Sequence[int] | None = None,
     seed: seeds.Seed,
 ) -> Candidates:
@@ -97,6 +154,8 @@ def optimize_acqf(
         sequential: choose the q points one after the other, each given those before (greedy);
             needs an acquisition with ``with_pending``. Otherwise all q are optimised jointly.
         fixed: inputs held at a value, by index: ``{2: 0.5}``.
+        input_constraints: `linear_constraint` and `nonlinear_constraint`, which each of the q
+            points has to meet.
         batch_shape: the replicate shape ``*r`` of an acquisition that is a bare function; others
             carry theirs in ``acq.model.batch_shape``.
         seed: an int, or one for each replicate.
@@ -105,10 +164,11 @@ def optimize_acqf(
         Points, value and report.
 
     Raises:
-        DataError: bad bounds, q, counts, seed or fixed inputs.
+        DataError: bad bounds, q, counts, seed, fixed inputs or constraints.
         ShapeError: an acquisition that does not return ``*batch``, bounds that do not fit ``*r``.
         UnsupportedError: sequential choice from an acquisition without ``with_pending``.
         OptimizationError: the acquisition is not finite at any raw candidate.
+        InfeasibleError: no point of the box meets the constraints, or none was found.
 
     Example:
         >>> box = torch.tensor([[0.0], [4.0]], dtype=torch.float64)
@@ -120,6 +180,43 @@ def optimize_acqf(
     appendix F; starts near the incumbent after Regis & Shoemaker, "Combining radial basis function
     surrogates and dynamic coordinate search", Engineering Optimization 45, 2013.
     """
+    search = check_search(
+        acq, bounds, q, num_restarts, raw_samples, fixed, input_constraints, batch_shape, seed
+    )
+    if q == 1:
+        return _climb(acq, search, q)
+    conditions = callable(getattr(acq, "with_pending", None))
+    if sequential:
+        if not conditions:
+            raise UnsupportedError(
+                f"sequential=True: expected an acquisition with with_pending(X), got "
+                f"{type(acq).__name__}; use qLogExpectedImprovement, or sequential=False"
+            )
+        return _greedy(acq, search, q)
+    head_start = None
+    if conditions:
+        # In a joint climb a point that is not the best of its set has a tiny gradient and may
+        # never leave a poor place. One start therefore has every point chosen on its own.
+        head_start = _greedy(acq, search.child("head start", share=_GREEDY_SHARE), q).x
+    return _climb(acq, search, q, head_start)
+
+
+def check_search(
+    acq: Acquisition,
+    bounds: Tensor,
+    q: int,
+    num_restarts: int,
+    raw_samples: int,
+    fixed: dict[int, float | int] | None,
+    input_constraints: object,
+    batch_shape: Sequence[int] | None,
+    seed: seeds.Seed,
+) -> Search:
+    """Check the arguments of a search.
+
+    Raises:
+        DataError, ShapeError: as described for `optimize_acqf`.
+    """
     box = check_bounds(bounds)
     for name, count in (("q", q), ("num_restarts", num_restarts), ("raw_samples", raw_samples)):
         check_count(name, count)
@@ -127,7 +224,7 @@ def optimize_acqf(
         raise DataError(
             f"raw_samples: expected at least num_restarts = {num_restarts}, got {raw_samples}"
         )
-    model = getattr(acq, "model", None)
+    model: Any = getattr(acq, "model", None)
     if isinstance(model, HasTrainingData):
         check_same_device(bounds=box, model=model.X)
         if box.shape[-1] != model.X.shape[-1]:
@@ -138,245 +235,139 @@ def optimize_acqf(
     r = tuple(getattr(model, "batch_shape", ()) if batch_shape is None else batch_shape)
     if tuple(box.shape[:-2]) not in ((), r):
         raise ShapeError(f"bounds: expected 2 d or {(*r, 2, 'd')}, got {tuple(box.shape)}")
-    streams = seeds.replicate_seeds(seed, r)
-    if not sequential or q == 1:
-        return _search(acq, box, q, r, num_restarts, raw_samples, fixed, streams)
-    condition = getattr(acq, "with_pending", None)
-    if condition is None:
-        raise UnsupportedError(
-            f"sequential=True: expected an acquisition with with_pending(X), got "
-            f"{type(acq).__name__}; use qLogExpectedImprovement, or sequential=False"
-        )
+    return Search(
+        box,
+        r,
+        dict(fixed or {}),
+        check_constraints(input_constraints),
+        num_restarts,
+        raw_samples,
+        seeds.replicate_seeds(seed, r),
+    )
+
+
+def _greedy(acq: Any, search: Search, q: int) -> Candidates:
+    """The q points one after the other, each given those before."""
     chosen: list[Tensor] = []
     for i in range(q):
-        given = condition(torch.cat(chosen, dim=-2)) if chosen else acq
-        each = [seeds.derive(s, "greedy", i) for s in streams]
-        found = _search(given, box, 1, r, num_restarts, raw_samples, fixed, each)
+        given = acq.with_pending(torch.cat(chosen, dim=-2)) if chosen else acq
+        found = _climb(given, search.child("greedy", i), 1)
         chosen.append(found.x)
     return Candidates(torch.cat(chosen, dim=-2), found.value, found.report)
 
 
-def _search(
-    acq: Acquisition,
-    box: Tensor,
-    q: int,
-    r: tuple[int, ...],
-    num_restarts: int,
-    raw_samples: int,
-    fixed: dict[int, float | int] | None,
-    streams: list[int],
+def _climb(
+    acq: Acquisition, search: Search, q: int, head_start: Tensor | None = None
 ) -> Candidates:
-    d, R = box.shape[-1], math.prod(r)
-    cube = UnitCube(box)
-    low, high = _unit_box(cube, fixed, q)
-    unit = _UnitAcquisition(acq, cube, q, r)
-    raw = shifted_sobol(streams, raw_samples, q * d, box.device)
-    raw = _move_some_near(raw, acq, cube, q, r, streams)
-    raw = torch.clamp(raw, low, high)
-    values = unit.values(raw)
-    picked = _pick_starts(values, num_restarts, streams)  # R restarts
+    """Starts, climbs from all of them, and the best end of each replicate."""
+    cube, r, streams, restarts = search.cube, search.r, search.streams, search.num_restarts
+    d, R = cube.bounds.shape[-1], math.prod(r)
+    low, high = unit_limits(search)
+    unit = UnitAcquisition(acq, cube, q, r)
+    region = Region(search.constraints, cube, low, high) if search.constraints else None
+    raw, values, redrawn = _candidates(acq, unit, region, search, q, low, high)
+    picked = pick_starts(values, restarts, streams)  # R restarts
     starts = raw.gather(1, picked.unsqueeze(-1).expand(-1, -1, q * d))
-    start_values = values.gather(1, picked).mT
+    start_values = values.gather(1, picked)
+    if head_start is not None:
+        own = cube.encode(head_start).reshape(R, 1, q * d)
+        starts = torch.cat([starts[:, : restarts - 1], own], dim=1)
+        start_values = torch.cat([start_values[:, : restarts - 1], unit.values(own)], dim=1)
     # rows are restart-major: row = restart * R + replicate
-    x0 = starts.transpose(0, 1).reshape(num_restarts * R, q * d)
-    low_rows, high_rows = (
-        v.transpose(0, 1).expand(num_restarts, R, q * d).reshape(-1, q * d) for v in (low, high)
-    )
-    end = lbfgs.minimize(unit.objective(), x0, low_rows, high_rows)
+    x0 = starts.transpose(0, 1).reshape(restarts * R, q * d)
+    low_rows, high_rows = (v.repeat(1, q).expand(R, q * d).repeat(restarts, 1) for v in (low, high))
+    if region is None:
+        rivals = torch.arange(R, device=x0.device).repeat(restarts)
+        end = lbfgs.minimize(unit.objective(), x0, low_rows, high_rows, rivals=rivals)
+        violation = torch.zeros_like(end.value)
+    else:
+        replicate = torch.arange(R, device=x0.device).repeat(restarts)
+        spread = torch.where(torch.isfinite(values), values, values[torch.isfinite(values)].min())
+        scale = spread.std(1, correction=0).repeat(restarts)
+        end, violation = region.minimize(
+            unit.objective(), x0, low_rows, high_rows, replicate, scale
+        )
     # A row whose gradient is not finite stays where it started.
-    reached = -end.value.view(num_restarts, R)
+    reached, start_values = -end.value.view(restarts, R), start_values.mT
     reached = torch.where(torch.isfinite(reached), reached, start_values)
     best = torch.where(reached.isnan(), -torch.inf, reached).argmax(0)
-    x = end.x.view(num_restarts, R, q * d)[best, torch.arange(R, device=best.device)]
-    x = _exactly(cube.decode(x.reshape(*r, q, d)), box, fixed)
+    x = end.x.view(restarts, R, q * d)[best, torch.arange(R, device=best.device)]
+    x = exactly(cube.decode(x.reshape(*r, q, d)), search)
     report = SearchReport(
-        start_values=start_values.reshape(num_restarts, *r),
-        values=reached.view(num_restarts, *r),
-        converged=end.converged.view(num_restarts, *r),
-        iterations=end.iterations.view(num_restarts, *r),
+        start_values=start_values.reshape(restarts, *r),
+        values=reached.view(restarts, *r),
+        converged=end.converged.view(restarts, *r),
+        iterations=end.iterations.view(restarts, *r),
+        violation=violation.view(restarts, *r),
         evaluations=end.evaluations,
         messages={
             lbfgs.MESSAGES[code]: count
-            for code, count in enumerate(torch.bincount(end.status, minlength=6).tolist())
+            for code, count in enumerate(torch.bincount(end.status).tolist())
             if count
         },
+        halvings=unit.halvings,
+        redrawn=redrawn,
     )
     return Candidates(x, reached.gather(0, best.unsqueeze(0)).view(r), report)
 
 
-def _unit_box(
-    cube: UnitCube, fixed: dict[int, float | int] | None, q: int
-) -> tuple[Tensor, Tensor]:
-    """Limits ``R' 1 qd`` in the unit cube; a fixed input has equal limits."""
-    d = cube.bounds.shape[-1]
-    low = torch.zeros_like(cube.bounds[..., 0, :]).reshape(-1, d)
+def _candidates(
+    acq: Acquisition,
+    unit: UnitAcquisition,
+    region: Region | None,
+    search: Search,
+    q: int,
+    low: Tensor,
+    high: Tensor,
+) -> tuple[Tensor, Tensor, int]:
+    """Feasible raw candidates ``R raw qd``, their values, and how often they were redrawn."""
+    streams, d = search.streams, low.shape[-1]
+    raw, values = torch.empty(0), torch.empty(0)
+    for attempt in range(_REDRAWS + 1):
+        own = [seeds.derive(s, "redraw", attempt) for s in streams] if attempt else streams
+        drawn, sobol = raw_candidates(acq, search.cube, q, search.r, search.raw_samples, own)
+        points = drawn.view(len(drawn), search.raw_samples, q, d)
+        points = torch.minimum(torch.maximum(points, low[:, None, None]), high[:, None, None])
+        if region is not None:
+            points = region.starts(points, sobol, own)
+        drawn = points.reshape(drawn.shape)
+        if attempt:  # the other replicates keep theirs
+            drawn = torch.where(is_flat(values)[:, None, None], drawn, raw)
+        raw, values = drawn, unit.values(drawn)
+        if not is_flat(values).any():
+            break
+    return raw, values, attempt
+
+
+def unit_limits(search: Search) -> tuple[Float[Tensor, "Rb d"], Float[Tensor, "Rb d"]]:
+    """Limits in the unit cube; a fixed input has equal limits.
+
+    Raises:
+        DataError: a fixed input that does not exist, or a value outside its bounds.
+    """
+    bounds = search.box
+    d = bounds.shape[-1]
+    low = torch.zeros_like(bounds[..., 0, :]).reshape(-1, d)
     high = torch.ones_like(low)
-    for index, value in (fixed or {}).items():
+    for index, value in search.fixed.items():
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < d:
             raise DataError(f"fixed: expected indices of inputs 0 to {d - 1}, got {index!r}")
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise DataError(f"fixed: expected a finite number for input {index}, got {value!r}")
-        lower, upper = (cube.bounds[..., i, index].reshape(-1) for i in (0, 1))
+        lower, upper = (bounds[..., i, index].reshape(-1) for i in (0, 1))
         if ((value < lower) | (value > upper)).any():
             raise DataError(
                 f"fixed: input {index} = {value:g} lies outside its bounds "
                 f"[{lower.max().item():g}, {upper.min().item():g}]"
             )
         low[:, index] = high[:, index] = (value - lower) / (upper - lower)
-    return low.repeat(1, q).unsqueeze(1), high.repeat(1, q).unsqueeze(1)
+    return low, high
 
 
-def _exactly(x: Tensor, box: Tensor, fixed: dict[int, float | int] | None) -> Tensor:
+def exactly(x: Float[Tensor, "*r q d"], search: Search) -> Float[Tensor, "*r q d"]:
     """Undo the rounding of decoding: never outside the bounds, fixed inputs exact."""
+    box = search.box
     x = torch.minimum(torch.maximum(x, box[..., :1, :]), box[..., 1:, :])
-    for index, value in (fixed or {}).items():
+    for index, value in search.fixed.items():
         x[..., index] = value
     return x
-
-
-def _move_some_near(
-    raw: Tensor, acq: Acquisition, cube: UnitCube, q: int, r: tuple[int, ...], streams: list[int]
-) -> Tensor:
-    """Replace the last candidates by perturbed copies of the best observations, if any are known.
-
-    In d dimensions the chance that a uniform candidate falls close to an incumbent vanishes, and
-    with it the chance of refining one. Each copy perturbs a random subset of its coordinates.
-    """
-    model: Any = getattr(acq, "model", None)
-    if not isinstance(model, HasTrainingData):
-        return raw
-    R, n, d = len(streams), model.X.shape[-2], model.X.shape[-1]
-    near = raw.shape[1] // _NEAR_SHARE
-    if not near:
-        return raw
-    level = model.Y[..., 0].reshape(R, n)
-    level = torch.where(model.observed.reshape(R, n), level, -torch.inf)
-    top = level.topk(min(4, n), dim=-1).indices  # R top
-    best = cube.encode(model.X).reshape(R, n, d).gather(1, top[..., None].expand(-1, -1, d))
-    u = seeds.uniform([seeds.derive(s, "near") for s in streams], (near, q, d, 2), raw.device)
-    # Replicates with fewer observations than that go round those they have.
-    known = (level.gather(1, top) > -torch.inf).sum(1, keepdim=True)
-    which = torch.arange(near * q, device=raw.device) % known  # R (near q)
-    centre = best.gather(1, which[..., None].expand(-1, -1, d)).view(R, near, q, d)
-    move = torch.special.ndtri(u[..., 0]) * _NEAR_WIDTH
-    # all coordinates move up to d = 20, and 20 of them on average beyond
-    move = torch.where(u[..., 1] < min(1.0, 20 / d), move, 0.0)
-    copies = (centre + move).reshape(R, near, q * d)
-    return torch.cat([raw[:, : raw.shape[1] - near], copies], dim=1)
-
-
-def _pick_starts(
-    values: Float[Tensor, "R raw"], count: int, streams: list[int]
-) -> Int[Tensor, "R count"]:
-    """The best candidate and count - 1 others, drawn without replacement by exp(eta z).
-
-    z are the standardised values. Drawing by adding Gumbel noise and keeping the largest is exact
-    (Efraimidis & Spirakis 2006) and is one operation for all replicates.
-
-    Raises:
-        OptimizationError: no candidate of some replicate has a finite value.
-    """
-    finite = torch.isfinite(values)
-    if not finite.any(1).all():
-        where = int((~finite.any(1)).nonzero()[0])
-        raise OptimizationError(
-            f"the acquisition is not finite at any of {values.shape[1]} candidates of replicate "
-            f"{where}; look at the model's posterior there, or at best_f"
-        )
-    # -inf is a legal value (log 0); NaN is not, and ranks with it
-    floor = torch.where(finite, values, torch.inf).amin(1, keepdim=True)
-    level = torch.where(finite, values, floor)
-    spread = level.std(1, keepdim=True, correction=0)
-    z = (level - level.mean(1, keepdim=True)) / torch.where(spread > 0, spread, 1.0)
-    u = seeds.uniform(
-        [seeds.derive(s, "boltzmann") for s in streams], values.shape[1:], values.device
-    )
-    key = _TEMPERATURE * z - torch.log(-torch.log(u))
-    key = torch.where(finite, key, key.amin(1, keepdim=True) - 1)
-    best = torch.where(finite, values, -torch.inf).argmax(1, keepdim=True)
-    key = key.scatter(1, best, torch.inf)
-    return key.topk(count, dim=1).indices
-
-
-class _UnitAcquisition:
-    """An acquisition as functions of flat rows in the unit cube."""
-
-    def __init__(self, acq: Acquisition, cube: UnitCube, q: int, r: tuple[int, ...]) -> None:
-        self.acq, self.cube, self.q, self.r = acq, cube, q, r
-        self.R, self.d = math.prod(r), cube.bounds.shape[-1]
-
-    def decode(self, U: Float[Tensor, "b R qd"]) -> Float[Tensor, "b *r q d"]:
-        """Rows of the unit cube as points in user units."""
-        return self.cube.decode(U.reshape(len(U), *self.r, self.q, self.d))
-
-    def at(self, X: Float[Tensor, "b *r q d"]) -> Float[Tensor, "b R"]:
-        """The acquisition, with its result checked.
-
-        Raises:
-            ShapeError: it does not return one value for each set of points.
-        """
-        value = self.acq(X)
-        if not isinstance(value, Tensor) or value.shape != X.shape[:-2]:
-            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ShapeError(
-                f"acquisition: expected values of shape *batch = {tuple(X.shape[:-2])} for X of "
-                f"shape {tuple(X.shape)}, got {got}; a function of a replicated model needs "
-                "batch_shape="
-            )
-        return value.reshape(len(X), self.R)
-
-    @torch.no_grad()
-    def values(self, raw: Float[Tensor, "R raw qd"]) -> Float[Tensor, "R raw"]:
-        """Values of all raw candidates, in chunks that bound the memory."""
-        U = raw.transpose(0, 1)
-        model = getattr(self.acq, "model", None)
-        n = model.X.shape[-2] if isinstance(model, HasTrainingData) else 100
-        per_candidate = self.R * self.q * max(n, 100)
-        size = max(1, _CHUNK_ELEMENTS // per_candidate)
-        values = [self.at(self.decode(chunk)) for chunk in U.split(size)]
-        return torch.cat(values).transpose(0, 1).contiguous()
-
-    def objective(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Minus the acquisition and its gradient, for any subset of rows restart * R + replicate.
-
-        Rows of one replicate are packed next to each other: the acquisition always sees all
-        replicates, and as many candidates of each as the busiest replicate still has.
-        """
-        width = self.cube.width
-        last: list[Any] = [None, None, 0]  # rows, their slots (None: in order), restarts packed
-
-        def fun(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-            if last[0] is not rows:
-                last[:] = [rows, *_pack(rows, self.R)]
-            slots, b = last[1:]
-            packed = x
-            if slots is not None:
-                packed = x.new_full((b * self.R, x.shape[-1]), 0.5)
-                packed[slots] = x
-            X = self.decode(packed.view(b, self.R, -1)).requires_grad_(True)
-            with torch.enable_grad():
-                value = self.at(X)
-                (gradient,) = torch.autograd.grad(value.sum(), X)
-            value, gradient = value.detach().reshape(-1), gradient * -width
-            gradient = gradient.reshape(b * self.R, -1)
-            if slots is not None:
-                value, gradient = value[slots], gradient[slots]
-            return -value, gradient
-
-        return fun
-
-
-def _pack(rows: Int[Tensor, "k"], R: int) -> tuple[Int[Tensor, "k"] | None, int]:
-    """Slot ``place * R + replicate`` for each row, and the number of places.
-
-    Places count the rows of each replicate from 0. None stands for slots 0, 1, 2, ...
-    """
-    replicate = rows % R
-    order = torch.argsort(replicate, stable=True)
-    counts = torch.bincount(replicate, minlength=R)
-    first = torch.cumsum(counts, 0) - counts
-    place = torch.empty_like(rows)
-    place[order] = torch.arange(len(rows), device=rows.device) - first[replicate[order]]
-    slots, b = place * R + replicate, int(counts.max())
-    ordered = len(rows) == b * R and torch.equal(slots, torch.arange(b * R, device=rows.device))
-    return None if ordered else slots, b

@@ -1,0 +1,166 @@
+"""An acquisition as functions of flat rows in the unit cube, evaluated within a memory budget.
+
+The optimiser knows rows; the acquisition knows ``*batch q d`` in user units with the replicates at
+the end of ``*batch``. This is the border between the two: decoding, packing, and cutting large
+batches into chunks.
+
+Taught in part_4/tutorial_02.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..errors import OptimizationError, ShapeError
+from ..protocols import Acquisition, HasTrainingData
+from ..transforms import UnitCube
+
+BUDGET = 512 * 2**20
+"""Bytes of temporaries that one evaluation of the acquisition may need, by estimate."""
+
+_TEMPORARIES = 8  # tensors of the size of the samples, or of k(X, X_train), alive at once
+_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory has run out, on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(t in str(error) for t in _OUT_OF_MEMORY)
+
+
+class UnitAcquisition:
+    """The acquisition of all replicates, by rows ``restart * R + replicate``.
+
+    Attributes:
+        halvings: how often a chunk was halved because memory ran out.
+    """
+
+    def __init__(self, acq: Acquisition, cube: UnitCube, q: int, r: tuple[int, ...]) -> None:
+        self.acq, self.cube, self.q, self.r = acq, cube, q, r
+        self.R, self.d = math.prod(r), cube.bounds.shape[-1]
+        self.places = max(1, BUDGET // self._bytes())
+        self.halvings = 0
+
+    def _bytes(self) -> int:
+        """Temporaries of one set of q points in every replicate, as far as can be known."""
+        model: Any = getattr(self.acq, "model", None)
+        pending = getattr(self.acq, "X_pending", None)
+        q = self.q + (pending.shape[-2] if isinstance(pending, Tensor) else 0)
+        n = model.X.shape[-2] if isinstance(model, HasTrainingData) else 100
+        m = getattr(model, "num_outputs", 1)
+        samples = getattr(getattr(self.acq, "sampler", None), "num_samples", 1)
+        return 8 * _TEMPORARIES * self.R * q * m * (max(n, 100) + samples)
+
+    def decode(self, U: Float[Tensor, "b R qd"]) -> Float[Tensor, "b *r q d"]:
+        """Rows of the unit cube as points in user units."""
+        return self.cube.decode(U.reshape(len(U), *self.r, self.q, self.d))
+
+    def at(self, X: Float[Tensor, "b *r q d"]) -> Float[Tensor, "b R"]:
+        """The acquisition, with its result checked.
+
+        Raises:
+            ShapeError: it does not return one value for each set of points.
+        """
+        value = self.acq(X)
+        if not isinstance(value, Tensor) or value.shape != X.shape[:-2]:
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ShapeError(
+                f"acquisition: expected values of shape *batch = {tuple(X.shape[:-2])} for X of "
+                f"shape {tuple(X.shape)}, got {got}; a function of a replicated model needs "
+                "batch_shape="
+            )
+        return value.reshape(len(X), self.R)
+
+    @torch.no_grad()
+    def values(self, raw: Float[Tensor, "R raw qd"]) -> Float[Tensor, "R raw"]:
+        """Values of candidates."""
+        (values,) = self._in_chunks(lambda X: (self.at(X),), self.decode(raw.transpose(0, 1)))
+        return values.transpose(0, 1).contiguous()
+
+    def _with_gradient(self, X: Float[Tensor, "b *r q d"]) -> tuple[Tensor, Tensor]:
+        """Values ``b R`` and gradients like X."""
+        leaf = X.detach().requires_grad_(True)
+        with torch.enable_grad():
+            value = self.at(leaf)
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        return value.detach(), gradient
+
+    def _in_chunks(
+        self, f: Callable[[Tensor], tuple[Tensor, ...]], X: Float[Tensor, "b *r q d"]
+    ) -> tuple[Tensor, ...]:
+        """f over the leading axis of X, in chunks that fit; halved where memory runs out.
+
+        Raises:
+            OptimizationError: not even one set of points for each replicate fits.
+        """
+        parts: list[tuple[Tensor, ...]] = []
+        done = 0
+        while done < len(X):
+            chunk = X[done : done + self.places] if len(X) > self.places else X
+            try:
+                parts.append(f(chunk))
+                done += len(chunk)
+                continue
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(chunk) == 1:
+                    raise OptimizationError(
+                        "memory runs out for a single set of points in each of "
+                        f"{self.R} replicates; use fewer replicates, samples or points"
+                    ) from error
+            # Outside the handler, where the failed attempt's tensors are no longer held.
+            self.places, self.halvings = len(chunk) // 2, self.halvings + 1
+        if len(parts) == 1:
+            return parts[0]
+        return tuple(torch.cat(pieces) for pieces in zip(*parts, strict=True))
+
+    def objective(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Minus the acquisition and its gradient, for any subset of rows restart * R + replicate.
+
+        Rows of one replicate are packed next to each other: the acquisition always sees all
+        replicates, and as many candidates of each as the busiest replicate still has.
+        """
+        width = self.cube.width
+        last: list[Any] = [None, None, 0]  # rows, their slots (None: in order), restarts packed
+
+        def fun(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            if last[0] is not rows:
+                last[:] = [rows, *_pack(rows, self.R)]
+            slots, b = last[1:]
+            packed = x
+            if slots is not None:
+                # Slots that no row needs repeat one that is asked: a point known to be allowed.
+                packed = x[:1].repeat(b * self.R, 1)
+                packed[slots] = x
+            X = self.decode(packed.view(b, self.R, -1))
+            value, gradient = self._in_chunks(self._with_gradient, X)
+            value, gradient = value.reshape(-1), (gradient * -width).reshape(b * self.R, -1)
+            if slots is not None:
+                value, gradient = value[slots], gradient[slots]
+            return -value, gradient
+
+        return fun
+
+
+def _pack(rows: Int[Tensor, "k"], R: int) -> tuple[Int[Tensor, "k"] | None, int]:
+    """Slot ``place * R + replicate`` for each row, and the number of places.
+
+    Places count the rows of each replicate from 0. None stands for slots 0, 1, 2, ...
+    """
+    if R == 1:
+        return None, len(rows)
+    replicate = rows % R
+    order = torch.argsort(replicate, stable=True)
+    counts = torch.bincount(replicate, minlength=R)
+    first = torch.cumsum(counts, 0) - counts
+    place = torch.empty_like(rows)
+    place[order] = torch.arange(len(rows), device=rows.device) - first[replicate[order]]
+    slots, b = place * R + replicate, int(counts.max())
+    ordered = len(rows) == b * R and torch.equal(slots, torch.arange(b * R, device=rows.device))
+    return None if ordered else slots, b

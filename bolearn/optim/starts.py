@@ -1,0 +1,92 @@
+"""Where climbs begin: raw candidates, some of them near the best observations, and a draw.
+
+Taught in part_4/tutorial_02.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .. import seeds
+from ..errors import OptimizationError
+from ..protocols import Acquisition, HasTrainingData
+from ..sampling import shifted_sobol
+from ..transforms import UnitCube
+
+_TEMPERATURE = 2.0
+_NEAR_SHARE = 8  # one in this many raw candidates is an incumbent, perturbed
+_NEAR_WIDTH = 0.1
+
+
+def raw_candidates(
+    acq: Acquisition, cube: UnitCube, q: int, r: tuple[int, ...], count: int, streams: list[int]
+) -> tuple[Float[Tensor, "R count qd"], int]:
+    """Sobol points in the unit cube, the last of them replaced by perturbed best observations.
+
+    In d dimensions the chance that a uniform candidate falls close to an incumbent vanishes, and
+    with it the chance of refining one. Each copy perturbs a random subset of its coordinates.
+
+    Returns:
+        The candidates (which may lie outside the cube), and how many are Sobol points.
+    """
+    d = cube.bounds.shape[-1]
+    raw = shifted_sobol(streams, count, q * d, cube.bounds.device)
+    model: Any = getattr(acq, "model", None)
+    near = count // _NEAR_SHARE
+    if not isinstance(model, HasTrainingData) or not near:
+        return raw, count
+    R, n = len(streams), model.X.shape[-2]
+    level = model.Y[..., 0].reshape(R, n)
+    level = torch.where(model.observed.reshape(R, n), level, -torch.inf)
+    top = level.topk(min(4, n), dim=-1).indices  # R top
+    best = cube.encode(model.X).reshape(R, n, d).gather(1, top[..., None].expand(-1, -1, d))
+    u = seeds.uniform([seeds.derive(s, "near") for s in streams], (near, q, d, 2), raw.device)
+    # Replicates with fewer observations than that go round those they have.
+    known = (level.gather(1, top) > -torch.inf).sum(1, keepdim=True)
+    which = torch.arange(near * q, device=raw.device) % known  # R (near q)
+    centre = best.gather(1, which[..., None].expand(-1, -1, d)).view(R, near, q, d)
+    move = torch.special.ndtri(u[..., 0]) * _NEAR_WIDTH
+    # all coordinates move up to d = 20, and 20 of them on average beyond
+    move = torch.where(u[..., 1] < min(1.0, 20 / d), move, 0.0)
+    copies = (centre + move).reshape(R, near, q * d)
+    return torch.cat([raw[:, : count - near], copies], dim=1), count - near
+
+
+def is_flat(values: Float[Tensor, "R raw"]) -> Tensor:
+    """Replicates whose candidates all have one value: they say nothing about where to climb."""
+    return values.amax(1) <= values.amin(1)  # NaN compares false
+
+
+def pick_starts(
+    values: Float[Tensor, "R raw"], count: int, streams: list[int]
+) -> Int[Tensor, "R count"]:
+    """The best candidate and count - 1 others, drawn without replacement by exp(eta z).
+
+    z are the standardised values. Drawing by adding Gumbel noise and keeping the largest is exact
+    (Efraimidis & Spirakis 2006) and is one operation for all replicates.
+
+    Raises:
+        OptimizationError: no candidate of some replicate has a finite value.
+    """
+    finite = torch.isfinite(values)
+    if not finite.any(1).all():
+        where = int((~finite.any(1)).nonzero()[0])
+        raise OptimizationError(
+            f"the acquisition is not finite at any of {values.shape[1]} candidates of replicate "
+            f"{where}; look at the model's posterior there, or at best_f"
+        )
+    # -inf is a legal value (log 0); NaN is not, and ranks with it
+    floor = torch.where(finite, values, torch.inf).amin(1, keepdim=True)
+    level = torch.where(finite, values, floor)
+    spread = level.std(1, keepdim=True, correction=0)
+    z = (level - level.mean(1, keepdim=True)) / torch.where(spread > 0, spread, 1.0)
+    u = seeds.uniform(
+        [seeds.derive(s, "boltzmann") for s in streams], values.shape[1:], values.device
+    )
+    key = _TEMPERATURE * z - torch.log(-torch.log(u))
+    key = torch.where(finite, key, key.amin(1, keepdim=True) - 1)
+    best = torch.where(finite, values, -torch.inf).argmax(1, keepdim=True)
+    key = key.scatter(1, best, torch.inf)
+    return key.topk(count, dim=1).indices
