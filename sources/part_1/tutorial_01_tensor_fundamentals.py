@@ -97,17 +97,19 @@ derived = {
     "x[:1].expand(3, 4)": x[:1].expand(3, 4),
     "x.T.contiguous()": x.T.contiguous(),
 }
-teach.show(
-    plotting.memory_layout(x, derived),
-    "Twelve numbers in a row, and six tables that read them: the first five pick places from the "
-    "row by offset and stride, the last, in a hatched frame, has a row of its own.",
+teach.explorable(
+    "memory_layout", teach.explorables.memory_state(x, derived),
+    still=plotting.memory_layout(x, derived),
+    alt="Twelve numbers in a row, and six tables that read them: the first five pick places from "
+    "the row by offset and stride, the last, in a hatched frame, has a row of its own.",
 )
 teach.reveal("p1.t1.q2", str(x.T.stride()), because="the two steps swap, and no number moves")
 
 # %% [markdown]
 # Each large number is a value; the small `@` and the colour say at which place of its storage it
-# lies. Transposing swapped two strides. Slicing moved the offset and doubled a step. `expand` set
-# a stride to **0**: a step down stays where it is, which is how one row became three. Only
+# lies. (The page below the picture lets you walk through each table, entry by entry.)
+# Transposing swapped two strides. Slicing moved the offset and doubled a step. `expand` set a
+# stride to **0**: a step down stays where it is, which is how one row became three. Only
 # `contiguous` wrote the numbers into a new storage, in reading order.
 #
 # If that is the whole truth, the formula must find every entry of all six.

@@ -233,6 +233,16 @@ def draw(panel, nodes, finished):
 x, y = Var(3.0), Var(2.0)
 u, v, z = calculation(x, y)
 nodes = {"x": x, "y": y, "u": u, "v": v, "z": z}
+names = {node: name for name, node in nodes.items()}
+formulas = {"u": "x · y", "v": "u + x", "z": "v · u"}
+state = {
+    "nodes": [{"name": name, "formula": formulas.get(name, ""), "value": node.value}
+              for name, node in nodes.items()],
+    "edges": [{"from": names[parent], "to": name, "slope": slope} for name, node in nodes.items()
+              for parent, slope in zip(node.parents, node.slopes, strict=True)],
+}
+
+# %%
 figure, panels = pyplot.subplots(2, 2, figsize=(10, 7))
 titles = ["the values, and a 1 for z", "z has passed on", "v has passed on: u is complete",
           "u has passed on: x, y are complete"]
@@ -240,11 +250,15 @@ for steps, (panel, title) in enumerate(zip(panels.flat, titles, strict=True)):
     order = sweep(z, steps=steps)
     draw(panel, nodes, order[:steps])
     panel.set_title(title, fontsize=16)
-teach.show(figure, "Four copies of the graph of x, y, u, v and z with values; adjoints in square "
-           "brackets spread from z to v and u, then to x, and at last to x and y.")
+teach.explorable(
+    "graph_stepper", state, still=figure,
+    alt="Four copies of the graph of x, y, u, v and z with values; adjoints in square brackets "
+    "spread from z to v and u, then to x, and at last to x and y.",
+)
 
 # %% [markdown]
-# In the second picture u holds 9 of its 15 and waits; the arrow from u to v says why.
+# In the second picture u holds 9 of its 15 and waits; the arrow from u to v says why. (The page
+# below the pictures takes one step at a time, forwards and back.)
 #
 # Does the machine agree with torch beyond this example? Random expressions in which every step may
 # use any earlier result, computed twice: with `Var`, and with tensors.

@@ -197,9 +197,13 @@ for elbow, (top, bottom) in zip(elbows, panels.T, strict=True):
 panels[0, 0].set_ylabel("y (m)")
 panels[1, 0].set_ylabel("Jᵀ v: elbow (m per rad)")
 panels[1, 2].legend(loc="lower right", fontsize=11)
-teach.show(figure, "Above, a bent, a nearly straight and a straight arm with a circle of "
-           "directions v at the hand; below, the vectors Jᵀ v: a wide ellipse, a narrow one, and "
-           "for the straight arm a segment, with v to the right in its middle, at zero.")
+state = {"theta": theta.detach(), "lengths": [UPPER, FORE], "v": 0.9}
+teach.explorable(
+    "vjp_ellipse", state, still=figure,
+    alt="Above, a bent, a nearly straight and a straight arm with a circle of directions v at the "
+    "hand; below, the vectors Jᵀ v: a wide ellipse, a narrow one, and for the straight arm a "
+    "segment, with v to the right in its middle, at zero.",
+)
 
 # %%
 straight = jacobian_by_hand(torch.zeros(2, dtype=torch.float64))
@@ -212,9 +216,9 @@ teach.claim("asked about the direction along the straight arm, the VJP answers z
 teach.reveal("p1.t5.q4", "a segment", because="the direction along the arm adds nothing")
 
 # %% [markdown]
-# However the joints of a straight arm turn, its hand starts off sideways: one direction is out of
-# reach. Such a pose is called **singular**, and the determinant had warned us: it is zero where the
-# elbow's sine is.
+# However the joints of a straight arm turn, its hand starts off sideways: one direction is out
+# of reach. (Below the pictures you can bend the elbow yourself, and turn v.) Such a pose is
+# called **singular**, and the determinant had warned us: it is zero where the elbow's sine is.
 #
 # Who chooses $v$ in a training loop? The loss does. To bring the hand to a target, make
 # $\frac12 \lVert \text{hand}(\theta) - \text{target} \rVert^2$ small. Its derivatives in the hand's
