@@ -18,6 +18,7 @@ from bolearn.errors import DataError, ShapeError, StorageError
 from bolearn.problems import (
     BatchReactor,
     Branin,
+    Budget,
     DigitsSVM,
     Forrester,
     Hartmann6,
@@ -439,3 +440,76 @@ def test_a_noisy_problem_wants_a_seed():
         Branin(noise_std=0.1)(torch.zeros(1, 2).double())
     with pytest.raises(DataError, match="expected 3 seeds"):
         Branin(noise_std=0.1)(torch.zeros(3, 1, 2).double(), seed=[1, 2])
+
+
+# ---------------------------------------------------------------- noise that depends on the place
+
+
+def test_noise_may_depend_on_the_place_and_on_the_output():
+    problem = Problem(
+        lambda X: torch.stack([0 * X[:, 0], 0 * X[:, 0]], -1),
+        UNIT,
+        noise_std=0.5,
+        num_outputs=2,
+        noise_scale=lambda X: torch.stack([X[:, 0], 2 * X[:, 1]], -1),
+    )
+    X = torch.rand(3, 4, 2, dtype=torch.float64)
+    torch.testing.assert_close(problem.noise_sd(X), 0.5 * X * torch.tensor([1.0, 2.0]).double())
+    noise = normal([derive(7, i) for i in range(3)], [4, 2])
+    torch.testing.assert_close(problem(X, seed=7), problem.noise_sd(X) * noise)
+    one = Problem(lambda X: X[:, 0], UNIT, noise_std=0.1, noise_scale=lambda X: 1 + X[:, 0])
+    torch.testing.assert_close(one.noise_sd(X), 0.1 * (1 + X[..., :1]))
+    plain = Problem(lambda X: X[:, 0], UNIT, noise_std=0.1)
+    assert torch.equal(plain.noise_sd(X), torch.full((3, 4, 1), 0.1, dtype=torch.float64))
+
+
+# ---------------------------------------------------------------- the meter
+
+
+def test_a_budget_counts_rows_and_refuses_what_was_not_paid_for():
+    problem = Branin(noise_std=0.1)
+    meter = Budget(problem, calls=5)
+    X = inside(problem, 5)
+    assert torch.equal(meter(X[:3], seed=0), problem(X[:3], seed=0))
+    assert (meter.spent, meter.left) == (3, 2)
+    with pytest.raises(DataError, match=r"at most 2 more points \(of 5; 3 are spent\), got 3"):
+        meter(X[:3], seed=1)
+    assert meter.spent == 3  # refused, so nothing was measured
+    meter(X[3:], seed=1)
+    with pytest.raises(DataError, match="at most 0 more"):
+        meter(X[:1], seed=2)
+    assert not hasattr(meter, "noiseless") and not hasattr(meter, "optimal_value")
+    assert torch.equal(meter.bounds, problem.bounds) and meter.d == 2
+
+
+def test_a_budget_is_for_each_replicate_and_is_not_charged_for_errors():
+    problem, calls = Branin(), []
+    counted = Problem(lambda X: calls.append(len(X)) or problem.f(X), problem.bounds)
+    meter = Budget(counted, calls=4)
+    X = inside(problem, 12).reshape(3, 4, 2)
+    meter(X[:, :3])
+    assert meter.left == 1 and sum(calls) == 9
+    with pytest.raises(ShapeError, match="replicates of the first call"):
+        meter(X[0, :1])
+    with pytest.raises(DataError, match="x1"):
+        meter(X[:, :1] + 100)
+    assert meter.left == 1 and sum(calls) == 9
+    meter(X[:, 3:])
+    assert meter.left == 0
+    with pytest.raises(DataError, match="calls"):
+        Budget(problem, calls=0)
+
+
+def test_a_loss_serves_points_in_any_number_of_axes_and_beyond_the_finite():
+    problem = Branin()
+    X = inside(problem, 12).reshape(2, 3, 2, 2)
+    for some in (X, X[0], X[0, 0], X[0, 0, 0]):
+        assert problem.loss(some).shape == some.shape[:-1]
+    torch.testing.assert_close(problem.loss(X), -problem(X)[..., 0])
+    far = torch.tensor([[math.nan, 0.0], [math.inf, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    assert problem.loss(far).isfinite().tolist() == [False, False, True]
+    hessian = torch.func.hessian(problem.loss)(X[0, 0, 0])
+    assert hessian.shape == (2, 2) and torch.equal(hessian, hessian.T)
+    slopes = torch.func.vmap(torch.func.grad(problem.loss))(X[0, 0])
+    row = X[0, 0].clone().requires_grad_()
+    torch.testing.assert_close(slopes, torch.autograd.grad(problem.loss(row).sum(), row)[0])

@@ -85,6 +85,39 @@ class Branin(Problem):
         )
 
 
+class UnevenBranin(Problem):
+    """Branin with noise that rises towards the upper left corner, where one of three optima lies.
+
+    With the position (u, v) in the box, both from 0 to 1, the noise is 0.1 + 1.9 (1 - u) v times
+    `noise_std`: 1.46 times at the left optimum, 0.23 and 0.11 times at the others.
+
+    Example:
+        >>> problem = UnevenBranin(noise_std=2.0)
+        >>> [round(sd, 2) for sd in problem.noise_sd(problem.optimal_points)[:, 0].tolist()]
+        [2.92, 0.46, 0.22]
+    """
+
+    def __init__(self, noise_std: float = 1.0) -> None:
+        branin = Branin()
+        low, high = branin.bounds
+
+        def scale(X: Tensor) -> Tensor:
+            u, v = ((X - low.to(X.device)) / (high - low).to(X.device)).unbind(-1)
+            factor: Tensor = 0.1 + 1.9 * (1 - u) * v
+            return factor
+
+        super().__init__(
+            _branin,
+            branin.bounds,
+            optimal_value=branin.optimal_value,
+            optimal_points=branin.optimal_points,
+            noise_std=noise_std,
+            how=branin.how,
+            name="Branin with uneven noise",
+            noise_scale=scale,
+        )
+
+
 Rows = tuple[tuple[float, ...], ...]
 
 _HARTMANN_ALPHA = (1.0, 1.2, 3.0, 3.2)
@@ -413,8 +446,7 @@ _SHEKEL_OPTIMA = {  # holes: value, odd coordinates, even coordinates
 class Shekel(Problem):
     """Foxholes: m narrow holes of different depth in a plain, four inputs, [0, 10]^4.
 
-    loss(x) = -sum_i 1 / (|x - c_i|^2 + beta_i / 10), i = 1 .. m. The best hole has a volume of some
-    thousandths of the box.
+    loss(x) = -sum_i 1 / (|x - c_i|^2 + beta_i / 10), i = 1 .. m.
 
     Args:
         m: number of holes, 5, 7 or 10.

@@ -52,7 +52,7 @@ def _gardner(X: Tensor) -> Tensor:
 class Gardner(Problem):
     """Small islands of feasible points: cost sin x + y where sin x sin y <= -0.95, on [0, 6]^2.
 
-    About 0.6 % of the box is feasible.
+    About 2 % of the box is feasible.
 
     Source: Gardner et al., "Bayesian optimization with inequality constraints", ICML 2014, section
         4.1, second simulation.

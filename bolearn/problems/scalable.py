@@ -182,8 +182,8 @@ class StyblinskiTang(Problem):
     """
 
     def __init__(self, d: int = 2, noise_std: float = 0.0) -> None:
-        # The smallest root of the derivative 2 x^3 - 16 x + 5/2, by Viète's formula.
-        x = 2 * math.sqrt(8 / 3) * math.cos(math.acos(-5 / 32 * 3 / math.sqrt(8 / 3) / 2) / 3)
+        # The smallest root of x^3 - 8 x + 5/4, half a term's derivative: Viète's formula.
+        x = -2 * math.sqrt(8 / 3) * math.cos(math.acos(15 / 64 * math.sqrt(3 / 8)) / 3)
         super().__init__(
             lambda X: -(X**4 - 16 * X**2 + 5 * X).sum(-1) / 2,
             cube(-5.0, 5.0, d),
@@ -267,7 +267,8 @@ class Schwefel(Problem):
 def _powell(X: Tensor) -> Tensor:
     a, b, c, d = X.unflatten(-1, (-1, 4)).unbind(-1)
     first = (a + 10 * b) ** 2 + 5 * (c - d) ** 2
-    return -(first + (b - 2 * c) ** 4 + 10 * (a - d) ** 4).sum(-1)
+    loss: Tensor = (first + (b - 2 * c) ** 4 + 10 * (a - d) ** 4).sum(-1)
+    return -loss
 
 
 class Powell(Problem):
@@ -307,7 +308,7 @@ class DixonPrice(Problem):
     """A chain of parabolas: loss (x_1 - 1)^2 + sum_{i>1} i (2 x_i^2 - x_{i-1})^2 on [-10, 10]^d.
 
     Best where 2 x_i^2 = x_{i-1} all along the chain: x_i = 2^(2^(1-i) - 1), the last with either
-    sign. From d = 2 on there is a trap at x_2 = ... = x_d = 0, a saddle or a local minimum.
+    sign. The gradient vanishes at (1/3, 0, ..., 0) too, where the loss is 2/3.
 
     Source: Dixon & Price, "The truncated Newton method for sparse unconstrained optimisation using
         automatic differentiation", J. Optimization Theory and Applications 60 (1989),
