@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         Posterior as Posterior,
         Surrogate as Surrogate,
     )
+    from .transforms import LogWarp as LogWarp, PowerWarp as PowerWarp
     from .posteriors import (
         GaussianPosterior as GaussianPosterior,
         MixturePosterior as MixturePosterior,
@@ -46,7 +47,10 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     from .models.exact import ExactGP as ExactGP, log_marginal_likelihood as log_marginal_likelihood
     from .models.fit import FitReport as FitReport, fit_mll as fit_mll
     from .models.model_list import ModelList as ModelList
+    from .models.warped import WarpedKernel as WarpedKernel
     from .models.saas import SAASGP as SAASGP
+    from .models.deep_kernel import DeepKernel as DeepKernel, perceptron as perceptron
+    from .models.ensemble import DeepEnsemble as DeepEnsemble
     from .mcmc import SamplingReport as SamplingReport, nuts as nuts
     from .paths import draw_paths as draw_paths
     from .acquisition.analytic import (
@@ -79,9 +83,15 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         nonlinear_constraint as nonlinear_constraint,
     )
     from .optim.multi_start import Candidates as Candidates, optimize_acqf as optimize_acqf
+    from .optim.adam import optimize_acqf_stochastic as optimize_acqf_stochastic
     from .optim.thompson import thompson as thompson
     from .problems import Problem as Problem
-    from .diagnostics import leave_one_out as leave_one_out
+    from .diagnostics import (
+        calibration as calibration,
+        crps as crps,
+        leave_one_out as leave_one_out,
+        negative_log_predictive_density as negative_log_predictive_density,
+    )
     from .results import StudyResult as StudyResult
     from .studies import study as study
 
@@ -94,12 +104,16 @@ _PUBLIC = {
     "errors": "BolearnError DataError FitError InfeasibleError NotFittedError NumericsError "
     "OptimizationError ShapeError StorageError UnsupportedError",
     "protocols": "Acquisition Posterior Surrogate",
+    "transforms": "LogWarp PowerWarp",
     "posteriors": "GaussianPosterior MixturePosterior SamplesPosterior",
     "sampling": "Sampler sobol_points",
     "models.exact": "ExactGP log_marginal_likelihood",
     "models.fit": "FitReport fit_mll",
     "models.model_list": "ModelList",
+    "models.warped": "WarpedKernel",
     "models.saas": "SAASGP",
+    "models.deep_kernel": "DeepKernel perceptron",
+    "models.ensemble": "DeepEnsemble",
     "mcmc": "SamplingReport nuts",
     "paths": "draw_paths",
     "acquisition.analytic": "ExpectedImprovement LogConstrainedExpectedImprovement "
@@ -111,9 +125,10 @@ _PUBLIC = {
     "acquisition.objectives": "at_least at_most output weighted_sum",
     "optim.constraints": "linear_constraint nonlinear_constraint",
     "optim.multi_start": "Candidates optimize_acqf",
+    "optim.adam": "optimize_acqf_stochastic",
     "optim.thompson": "thompson",
     "problems": "Problem",
-    "diagnostics": "leave_one_out",
+    "diagnostics": "calibration crps leave_one_out negative_log_predictive_density",
     "results": "StudyResult",
     "studies": "study",
 }

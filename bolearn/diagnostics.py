@@ -4,16 +4,26 @@ A fit looks good at its own data whatever it is worth. Leaving one observation o
 something it has not seen, and for a Gaussian process the answer for all n observations costs no
 more than one: it stands in the inverse of the covariance.
 
+Errors are judged against the uncertainty that was stated for them: standardised residuals,
+`calibration` (do 90 % intervals hold 90 % of the values?), and two scores that reward being right
+and sure at once, `negative_log_predictive_density` and `crps`. `plotting.model_report` draws them.
+
 Taught in part_4/tutorial_01.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .errors import DataError
 from .models.exact import ExactGP
+
+
+_LEVELS = tuple(k / 20 for k in range(1, 20))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,3 +74,106 @@ def leave_one_out(model: ExactGP) -> LeaveOneOut:
     variance = scale.square() / precision
     z = residual / variance.sqrt()
     return LeaveOneOut((model.Y.mT - residual).mT, variance.mT, z.mT)
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """How often central intervals held the value, beside how often they promised to.
+
+    Attributes:
+        levels: probabilities promised, ``k``.
+        coverage: fractions found, ``*r m k``.
+        count: how many values they were found from, ``*r m``.
+    """
+
+    levels: Float[Tensor, "k"]
+    coverage: Float[Tensor, "*r m k"]
+    count: Float[Tensor, "*r m"]
+
+    @property
+    def error(self) -> Float[Tensor, "*r m"]:
+        """Largest distance of found from promised over the levels."""
+        return (self.coverage - self.levels).abs().amax(-1)
+
+
+def calibration(z: Float[Tensor, "*r n m"], levels: Sequence[float] = _LEVELS) -> Calibration:
+    """Coverage of central intervals: the share of |z| below the normal quantile of each level.
+
+    Above the diagonal the model is too cautious, below it too sure. The share found from n values
+    has a standard error of about sqrt(level (1 - level) / n); leave-one-out residuals depend on
+    each other, which makes it somewhat larger.
+
+    Args:
+        z: standardised residuals, for example ``leave_one_out(model).z``; NaN counts as missing.
+        levels: probabilities between 0 and 1.
+
+    Raises:
+        DataError: a level outside (0, 1), or nothing to count.
+
+    Example:
+        >>> z = torch.tensor([[-0.1], [0.5], [-2.0], [0.9]], dtype=torch.float64)
+        >>> calibration(z, [0.5, 0.9]).coverage
+        tensor([[0.5000, 0.7500]], dtype=torch.float64)
+
+    Source: Kuleshov, Fenner & Ermon, "Accurate uncertainties for deep learning using calibrated
+    regression", ICML 2018, arXiv:1807.00263, section 3 (there for quantiles, here for intervals).
+    """
+    if not len(levels) or not all(0 < level < 1 for level in levels):
+        raise DataError(f"levels: expected probabilities between 0 and 1, got {list(levels)}")
+    seen = ~z.isnan()
+    count = seen.sum(-2)
+    if not count.all():
+        raise DataError("z: expected at least one residual for each output, got only NaN")
+    promised = torch.tensor(list(levels), dtype=z.dtype, device=z.device)
+    width = torch.special.ndtri(0.5 + promised / 2)
+    inside = (z.abs().unsqueeze(-1) <= width) & seen.unsqueeze(-1)  # *r n m k
+    coverage = inside.sum(-3) / count.unsqueeze(-1)
+    return Calibration(promised, coverage.to(z), count.to(z))
+
+
+def negative_log_predictive_density(
+    y: Float[Tensor, "..."], mean: Float[Tensor, "..."], variance: Float[Tensor, "..."]
+) -> Float[Tensor, "..."]:
+    """-log N(y; mean, variance), in nats per value: small if a prediction was right and sure.
+
+    In other units of y it moves by the logarithm of their ratio: compare models, not problems.
+
+    Args:
+        y: what was observed.
+        mean: what was predicted.
+        variance: with which variance, noise included.
+
+    Source: Rasmussen & Williams 2006, equation 2.34.
+    """
+    return 0.5 * ((y - mean).square() / variance + variance.log() + math.log(2 * math.pi))
+
+
+def crps(
+    y: Float[Tensor, "..."], mean: Float[Tensor, "..."], variance: Float[Tensor, "..."]
+) -> Float[Tensor, "..."]:
+    """Continuous ranked probability score of Gaussian predictions, in the units of y.
+
+    The integral of (F(t) - 1{y <= t})^2 over t, with F the predicted distribution function: the
+    absolute error if the prediction is a single number, and less hard on outliers than the density.
+    With w = (y - mean) / sigma,
+
+        CRPS = sigma [ w (2 Phi(w) - 1) + 2 phi(w) - 1 / sqrt(pi) ].
+
+    Args:
+        y: what was observed.
+        mean: what was predicted.
+        variance: with which variance, noise included.
+
+    Example:
+        >>> zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+        >>> round(crps(zero, zero, one).item(), 4)
+        0.2337
+
+    Source: Gneiting & Raftery, "Strictly proper scoring rules, prediction, and estimation", J. Am.
+    Stat. Assoc. 102, 2007, equation 21 (there with the opposite sign).
+    """
+    sigma = variance.sqrt()
+    w = (y - mean) / sigma
+    density = torch.exp(-0.5 * w.square()) / math.sqrt(2 * math.pi)
+    # 2 Phi(w) - 1 = erf(w / sqrt 2), without cancellation
+    return sigma * (w * torch.erf(w / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))

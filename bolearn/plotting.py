@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from . import stats
+from . import diagnostics, stats
 from .errors import DataError, ShapeError
 from .models.exact import ExactGP
 from .problems import Problem
@@ -914,3 +914,124 @@ def bifurcation(
     if marks:
         panel.legend(loc="lower left")
     return figure
+
+
+def model_report(
+    model: ExactGP, output: int = 0, replicate: int | tuple[int, ...] = ()
+) -> "matplotlib.figure.Figure":
+    """One page about a fitted model: is it right, is it as sure as it should be, what matters.
+
+    Four panels, all from leave-one-out predictions but the last: observed against predicted values
+    with 95 % intervals; standardised residuals against normal quantiles; the share of values within
+    central intervals against the share promised; lengthscales in widths of the box, where short
+    means that the output changes quickly along that input.
+
+    Args:
+        model: the Gaussian process.
+        output: which output.
+        replicate: which replicate of a replicated model, an index for each replicate axis.
+
+    Raises:
+        DataError: an output or a replicate that the model does not have.
+
+    Example:
+        >>> X = torch.linspace(0, 1, 6, dtype=torch.float64).unsqueeze(-1)
+        >>> box = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+        >>> figure = model_report(ExactGP(X, (5 * X).sin(), box))
+    """
+    from matplotlib import pyplot
+
+    where = (replicate,) if isinstance(replicate, int) else tuple(replicate)
+    sizes = (*model.batch_shape, model.num_outputs)
+    inside = (0 <= i < size for i, size in zip((*where, output), sizes, strict=False))
+    if len(where) != len(sizes) - 1 or not all(inside):
+        raise DataError(
+            f"model_report: expected an index for each replicate axis {tuple(model.batch_shape)} "
+            f"and an output below {model.num_outputs}, got replicate={replicate}, output={output}"
+        )
+    loo = diagnostics.leave_one_out(model)
+    seen = model.observed[where]
+    y, mean, variance, z = (
+        v[where][seen][:, output].detach() for v in (model.Y, loo.mean, loo.variance, loo.z)
+    )
+    figure, axes = pyplot.subplots(2, 2, figsize=(9.0, 7.6))
+    _draw_predictions(axes[0, 0], y, mean, variance)
+    _draw_residuals(axes[0, 1], z)
+    _draw_calibration(axes[1, 0], z)
+    _draw_lengthscales(axes[1, 1], model, (*where, output))
+    density = diagnostics.negative_log_predictive_density(y, mean, variance).mean().item()
+    score = diagnostics.crps(y, mean, variance).mean().item()
+    figure.suptitle(
+        f"{len(y)} observations left out one by one: negative log density {density:.3g}, "
+        f"CRPS {score:.3g}",
+        size=13,
+    )
+    return figure
+
+
+def _draw_predictions(panel: "matplotlib.axes.Axes", y: Tensor, mean: Tensor, var: Tensor) -> None:
+    """Observed against predicted values, with 95 % intervals of a new observation."""
+    half = (1.96 * var.sqrt()).tolist()
+    style = {"fmt": "o", "color": OKABE_ITO["blue"], "ecolor": OKABE_ITO["sky"], "ms": 5, "lw": 1.5}
+    panel.errorbar(mean.tolist(), y.tolist(), xerr=half, label="left out, 95 %", **style)  # type: ignore[arg-type]
+    ends = [torch.cat([y, mean]).min().item(), torch.cat([y, mean]).max().item()]
+    panel.plot(ends, ends, color="black", ls="--", lw=1.5, label="equal")
+    panel.set(xlabel="predicted from the others", ylabel="observed", title="Predictions")
+    panel.legend(loc="upper left")
+
+
+def _draw_residuals(panel: "matplotlib.axes.Axes", z: Tensor) -> None:
+    """Sorted standardised residuals against the quantiles of a standard normal."""
+    n = len(z)
+    share = (torch.arange(n, dtype=torch.float64, device=z.device) + 0.5) / n
+    normal = torch.special.ndtri(share)
+    style = {"ls": "", "marker": "o", "ms": 5, "color": OKABE_ITO["blue"]}
+    panel.plot(normal.tolist(), z.sort().values.tolist(), label="residuals", **style)  # type: ignore[arg-type]
+    end = max(2.0, normal.abs().max().item())
+    panel.plot([-end, end], [-end, end], color="black", ls="--", lw=1.5, label="standard normal")
+    panel.set(xlabel="normal quantile", ylabel="(observed - predicted) / deviation")
+    panel.set_title("Standardised residuals")
+    panel.legend(loc="upper left")
+
+
+def _draw_calibration(panel: "matplotlib.axes.Axes", z: Tensor) -> None:
+    """Coverage of central intervals, with two standard errors around what was promised."""
+    found = diagnostics.calibration(z.unsqueeze(-1))
+    x, share = found.levels.cpu(), found.coverage[0].cpu()
+    error = 2 * (x * (1 - x) / len(z)).sqrt()
+    band = ((x - error).clamp(0, 1).tolist(), (x + error).clamp(0, 1).tolist())
+    panel.fill_between(x.tolist(), *band, color="black", alpha=0.12, lw=0, label="2 std. errors")
+    panel.plot([0, 1], [0, 1], color="black", ls="--", lw=1.5, label="promised")
+    panel.plot(x.tolist(), share.tolist(), label="found", **_line(0) | {"ms": 4.5})
+    panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the interval")
+    panel.set_ylabel("share of values inside")
+    panel.set_title("Calibration")
+    panel.legend(loc="upper left")
+
+
+def _draw_lengthscales(
+    panel: "matplotlib.axes.Axes", model: ExactGP, where: tuple[int, ...]
+) -> None:
+    """Lengthscales on a logarithmic axis, for a plain kernel; a note for any other."""
+    from matplotlib.ticker import LogLocator
+
+    values = model.hyperparameters().get("lengthscale")
+    panel.set_title("Lengthscales")
+    if values is None:
+        panel.set_axis_off()
+        note = f"a {type(model.kernel).__name__}\nhas no lengthscale for each input"
+        panel.text(0.5, 0.5, note, ha="center", va="center", transform=panel.transAxes)
+        return
+    ell = values[where].tolist()
+    places = list(range(len(ell)))
+    panel.barh(places, ell, color=OKABE_ITO["sky"], ec="black", lw=0.8)
+    panel.axvline(1.0, color="black", ls=":", lw=1.5)
+    panel.set_xscale("log")
+    panel.set_xlim(min(*ell, 1.0, 0.1) / 2, 2 * max(*ell, 1.0, 1.0))
+    panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.minorticks_off()
+    panel.set_yticks(places, [f"input {i}" for i in places])
+    panel.invert_yaxis()
+    panel.set_xlabel("widths of the box (dotted: one)")
+    panel.grid(visible=False, axis="y")

@@ -1,8 +1,9 @@
-"""Leave-one-out in closed form against n models that each miss one observation."""
+"""Leave-one-out against n models that each miss one observation; scores and calibration."""
 
 import gpytorch
 import pytest
 import torch
+from scipy import integrate, stats
 
 import bolearn as bl
 
@@ -67,3 +68,90 @@ def test_residuals_of_draws_from_the_model_are_standard_normal() -> None:
     for statistic, expected in ((found, 0.0), (found.square(), 1.0)):
         each = statistic.mean((-2, -1))
         assert abs(each.mean() - expected) < 5 * each.std() / 2000**0.5
+
+
+def test_calibration_counts_what_it_says_and_skips_what_is_missing() -> None:
+    z = torch.tensor([[0.1, 5.0], [-0.6, torch.nan], [1.0, 0.0], [torch.nan, -0.2]]).double()
+    found = bl.calibration(z, [0.5, 0.8])  # |z| < 0.674, |z| < 1.282
+    expected = torch.tensor([[2 / 3, 1.0], [2 / 3, 2 / 3]], dtype=torch.float64)
+    torch.testing.assert_close(found.coverage, expected)
+    torch.testing.assert_close(found.count, torch.tensor([3.0, 3.0], dtype=torch.float64))
+    torch.testing.assert_close(found.error, torch.tensor([0.2, 1 / 6]).double(), atol=1e-7, rtol=0)
+    for bad in ([], [0.5, 1.0]):
+        with pytest.raises(bl.DataError, match="levels: expected probabilities"):
+            bl.calibration(z, bad)
+    with pytest.raises(bl.DataError, match="only NaN"):
+        bl.calibration(z * torch.nan)
+
+
+@pytest.mark.parametrize("factor, side", [(1.0, 0), (0.5, -1), (2.0, 1)])
+def test_draws_from_the_prior_are_calibrated_and_wrong_scales_are_seen(
+    factor: float, side: int
+) -> None:
+    """800 data sets from the prior; a stated deviation of ``factor`` times the right one."""
+    bounds = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
+    X = bl.sobol_points(bounds, n=7, seed=4, replicates=800)
+    model = bl.ExactGP(X, torch.zeros_like(X), bounds, standardize=False)
+    K = bl.linalg.gram(model.kernel, model.training_inputs()).squeeze(-3)
+    K = K + torch.diag_embed(model.noise_variance().squeeze(-2))
+    z = bl.seeds.normal([3], (800, 7, 1))[0]
+    Y = (torch.linalg.cholesky(K) @ z).detach() / factor
+    found = bl.calibration(bl.leave_one_out(bl.ExactGP(X, Y, bounds, standardize=False)).z)
+    gap = (found.coverage - found.levels).squeeze(-2)  # 800 levels; replicates are independent
+    t = gap.mean(0) / (gap.std(0) / 800**0.5)
+    if side == 0:
+        assert bool((t.abs() < 5).all()), t
+    else:
+        assert bool((side * t > 5).all()), t
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_scores_are_scipys(scale: float) -> None:
+    for y, mean, sd in ((0.0, 0.0, 1.0), (2.0, -1.0, 0.5), (-7.0, 0.1, 1.3)):
+        args = [torch.tensor([v], dtype=torch.float64) for v in (y * scale, mean * scale)]
+        args.append(torch.tensor([(sd * scale) ** 2], dtype=torch.float64))
+        density = -stats.norm.logpdf(y * scale, mean * scale, sd * scale)
+        found = bl.negative_log_predictive_density(*args).item()
+        assert found == pytest.approx(density, rel=1e-12)
+        F = stats.norm(mean, sd).cdf
+        below = integrate.quad(lambda t, F=F: F(t) ** 2, -30, y, limit=200)[0]
+        above = integrate.quad(lambda t, F=F: (1 - F(t)) ** 2, y, 30, limit=200)[0]
+        assert bl.crps(*args).item() == pytest.approx(scale * (below + above), rel=1e-8)
+
+
+def test_scores_are_proper() -> None:
+    """On average over normal data nothing beats the true mean and variance."""
+    y = bl.seeds.normal([0], (40000,))[0]
+    one = torch.ones_like(y)
+    for score in (bl.crps, bl.negative_log_predictive_density):
+        best = score(y, 0 * one, one)
+        for mean, variance in ((0.3, 1.0), (0.0, 1.5), (0.0, 0.6)):
+            worse = score(y, mean * one, variance * one) - best
+            assert worse.mean() > 5 * worse.std() / 200
+
+
+def test_the_report_page_shows_what_was_computed() -> None:
+    bounds = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    X = bl.sobol_points(bounds, n=9, seed=0, replicates=2)
+    Y = torch.stack([X.sum(-1).sin(), X[..., 0]], dim=-1)
+    seen = torch.ones(2, 9, dtype=torch.bool)
+    seen[1, 3:5] = False
+    model = bl.ExactGP(X, Y, bounds, observed=seen)
+    loo = bl.leave_one_out(model)
+    figure = bl.plotting.model_report(model, output=1, replicate=1)
+    predictions, residuals, shares, scales = figure.axes
+    shown = residuals.lines[0].get_ydata()
+    expected = loo.z[1, seen[1], 1].sort().values.detach()
+    torch.testing.assert_close(torch.as_tensor(shown), expected)
+    found = bl.calibration(loo.z[1, seen[1], 1:]).coverage[0]
+    torch.testing.assert_close(torch.as_tensor(shares.lines[1].get_ydata()), found)
+    assert [bar.get_width() for bar in scales.patches] == pytest.approx(
+        model.hyperparameters()["lengthscale"][1, 1].tolist()
+    )
+    assert predictions.get_ylabel() == "observed" and "7 observations" in figure.get_suptitle()
+    other = bl.ExactGP(X, Y, bounds, kernel=gpytorch.kernels.LinearKernel())
+    note = bl.plotting.model_report(other, replicate=(0,)).axes[3].texts[0].get_text()
+    assert "LinearKernel" in note
+    for bad in ({"output": 2, "replicate": 0}, {"replicate": 2}, {}):
+        with pytest.raises(bl.DataError, match="model_report: expected an index"):
+            bl.plotting.model_report(model, **bad)

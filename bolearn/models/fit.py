@@ -13,7 +13,6 @@ one (n, n) x (n, d) product instead of an n x n x d tensor. Other kernels go thr
 Taught in part_3/tutorial_03 (the gradient) and part_4/tutorial_01 (priors, starts).
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -81,8 +80,7 @@ def fit_mll(
     """Fit the hyperparameters of a model by maximum a posteriori, in place, from several starts.
 
     The starts are fixed (smooth and rough functions, with little noise and with much) and equal
-    for all replicates; only if all of them fail are others drawn from the priors. With many data
-    the starts compete on some of them first, and two climb on all.
+    for all replicates; only if all of them fail are others drawn from the priors.
 
     Args:
         model: the model; its hyperparameters are replaced by the best found. Of a `ModelList`,
@@ -157,10 +155,20 @@ def _fit(model: ExactGP, start: _Start, seed: seeds.Seed) -> None:
     closed_form = kernel is not None and _is_plain(model)
     rows: _PlainRows | _AutogradRows
     rows = _PlainRows(model) if closed_form else _AutogradRows(model)
-    theta, ended = _starts(rows, model, start)
+    theta, ended = _starts(rows, model, start), []
     best: _Best | None = None
     for attempt in range(_RETRIES + 1):
-        S, end = len(theta), _climb(rows, theta)
+        S = theta.shape[0]
+        end = lbfgs.minimize(
+            rows.objective(S),
+            theta.reshape(S * rows.count, -1),
+            rows.lower,
+            rows.upper,
+            ftol=_FTOL,
+            gtol=_GTOL,
+            first_step=0.5,
+            max_step=2.0,
+        )
         ended.append(end)
         # Data sets that have a fit keep it: what another one needs must not change them.
         best = _best_start(end, S) if best is None else best.filled_by(_best_start(end, S))
@@ -185,7 +193,7 @@ def _fit(model: ExactGP, start: _Start, seed: seeds.Seed) -> None:
         iterations=best.iterations.view(shape),
         converged=best.converged.view(shape),
         evaluations=sum(end.evaluations for end in ended),
-        attempts=attempt + 1,
+        attempts=len(ended),
     )
 
 
@@ -238,48 +246,22 @@ def _is_plain(model: ExactGP) -> bool:
 
 
 # Where a fit starts, as factors of the modes of the lengthscale and the noise prior: some noise,
-# much noise, smooth, rough, smooth and noisy. The likelihood of few or wiggly data has several
+# much noise, rough, smooth, smooth and noisy. The likelihood of few or wiggly data has several
 # maxima, and no single start finds the best one reliably; these were chosen among 24 on 588 data
-# sets and then checked on others (`benchmarks/fit.py`).
-_STARTS = ((1, 10), (1, 50), (4, 0.1), (0.25, 0.1), (4, 50))
-
-# With more than _MANY data the starts compete on _FEW of them; the winner and the first start then
-# climb on all. An evaluation costs O(n^3).
-_MANY, _FEW = 128, 64
+# sets and then checked on others (`benchmarks/fit.py`). With more than _MANY data, where an
+# evaluation is dear and maxima are fewer, the first two do.
+_STARTS = ((1, 10), (1, 50), (0.25, 0.1), (4, 0.1), (4, 50))
+_MANY = 128
 
 
 def _starts(
     rows: "_PlainRows | _AutogradRows", model: ExactGP, start: dict[str, Tensor] | None
-) -> tuple[Float[Tensor, "S b p"], list[lbfgs.Minimum]]:
-    """Where to climb from, and what finding that out took."""
+) -> Float[Tensor, "S b p"]:
     fixed = rows.fixed_starts()
-    if start is not None:
-        warm = rows.read(model.with_hyperparameters(**start))
-        return torch.stack([warm, fixed[0]]), []
-    if isinstance(rows, _AutogradRows) or rows.X.shape[-2] <= _MANY:
-        return fixed, []
-    coarse = _climb(rows.thinned(_FEW), fixed, ftol=1e-5, gtol=1e-3)
-    return torch.stack([fixed[0], _best_start(coarse, len(fixed)).theta]), [coarse]
-
-
-def _climb(
-    rows: "_PlainRows | _AutogradRows",
-    theta: Float[Tensor, "S b p"],
-    ftol: float = _FTOL,
-    gtol: float = _GTOL,
-) -> lbfgs.Minimum:
-    """All starts of all data sets as one batch."""
-    S = theta.shape[0]
-    return lbfgs.minimize(
-        rows.objective(S),
-        theta.reshape(S * rows.count, -1),
-        rows.lower,
-        rows.upper,
-        ftol=ftol,
-        gtol=gtol,
-        first_step=0.5,
-        max_step=2.0,
-    )
+    if start is None:
+        return fixed
+    warm = rows.read(model.with_hyperparameters(**start))
+    return torch.stack([warm, fixed[0]])
 
 
 class _PlainRows:
@@ -321,21 +303,6 @@ class _PlainRows:
         self.num_scales: int = self.base.lengthscale.shape[-1]
         self.lower, self.upper = self._limits()
         self.priors = _LogPriors(self._prior_columns(), self.lower)
-
-    def thinned(self, size: int) -> "_PlainRows":
-        """The same rows with about ``size`` of their observations each, evenly spread."""
-        seen = (~self.mask).to(torch.int8).argsort(dim=-1, stable=True)  # observed ones first
-        j = torch.arange(size, device=self.X.device)
-        n = self.n.long().unsqueeze(-1)
-        pick = seen.gather(-1, torch.where(n > size, j * n // size, j))
-        few = copy.copy(self)
-        few.X = self.X.gather(1, pick.unsqueeze(-1).expand(-1, -1, self.X.shape[-1]))
-        few.y, few.mask = self.y.gather(1, pick), self.mask.gather(1, pick)
-        few.n = few.mask.sum(-1).to(self.y)
-        few.all_observed, few._space = bool(few.mask.all()), None
-        if self.fixed_noise is not None:
-            few.fixed_noise = self.fixed_noise.gather(1, pick)
-        return few
 
     def _prior_columns(self) -> list[tuple[slice, Prior | None]]:
         """Which columns of theta are logarithms of values with which prior."""
@@ -423,7 +390,8 @@ class _PlainRows:
     def fixed_starts(self) -> Float[Tensor, "S b p"]:
         """Multiples of the priors' modes: see `_STARTS`."""
         ell, noise = self._prior_modes()
-        return torch.stack([self._start(ell * a, noise * b) for a, b in _STARTS])
+        starts = _STARTS if self.X.shape[-2] <= _MANY else _STARTS[:2]
+        return torch.stack([self._start(ell * a, noise * b) for a, b in starts])
 
     def _start(self, ell: float, noise: float) -> Tensor:
         def full(size: int, value: float) -> Tensor:

@@ -55,11 +55,8 @@ class ModelList(nn.Module):
                 f"models: expected the same replicate shape in all, got {shapes}; give each model "
                 "data of all replicates, with observed= where some have none"
             )
-        self.models: Sequence[Any] = (
-            nn.ModuleList(parts)  # type: ignore[arg-type]
-            if all(isinstance(part, nn.Module) for part in parts)
-            else parts
-        )
+        networks = all(isinstance(part, nn.Module) for part in parts)
+        self.models: Any = nn.ModuleList(parts) if networks else parts
         self.fit_report: Any = None
 
     @property
