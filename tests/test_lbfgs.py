@@ -10,7 +10,7 @@ from oracles import F64, T, assert_close, draw, few
 from scipy.optimize import minimize as scipy_minimize
 
 import bolearn as bl
-from bolearn.optim.lbfgs import minimize
+from bolearn.optim.lbfgs import BEHIND, minimize
 
 
 def quadratics(N: int, D: int, spread: float):  # type: ignore[no-untyped-def]
@@ -179,3 +179,50 @@ def test_a_wrong_gradient_is_not_called_converged() -> None:
     assert not end.converged.any()
     assert "gradient may be wrong" in end.message(0)
     assert torch.equal(end.x, start)
+
+
+def test_only_hopeless_rivals_are_given_up() -> None:
+    x0 = 3 * draw((40, 6), "race") - 1.5
+    rivals = torch.arange(40) % 4
+    alone = minimize(rosenbrock, x0)
+    raced = minimize(rosenbrock, x0, rivals=rivals)
+    behind = raced.status == BEHIND
+    assert behind.any() and raced.points < alone.points
+    assert (
+        "given up" in raced.message(int(behind.nonzero()[0])) and not raced.converged[behind].any()
+    )
+    for group in range(4):
+        mine = rivals == group
+        assert_close(raced.value[mine].min(), alone.value[mine].min(), 1e-8)
+        assert not behind[mine][raced.value[mine].argmin()]
+        # the other groups do not matter
+        own = minimize(rosenbrock, x0[mine], rivals=torch.zeros(10, dtype=torch.long))
+        assert_close(own.x, raced.x[mine], 1e-10)
+        assert torch.equal(own.status, raced.status[mine])
+    assert_close(raced.x[~behind], alone.x[~behind], 1e-10)
+
+
+@pytest.mark.parametrize("arrays", ["numpy", "torch"])
+def test_both_kinds_of_arrays_do_the_same(arrays: str) -> None:
+    x0 = 3 * draw((12, 4), "kinds") - 1.5
+    default = minimize(rosenbrock, x0, T(-1.0), T(1.2), rivals=torch.arange(12) % 3)
+    chosen = minimize(
+        rosenbrock,
+        x0,
+        T(-1.0),
+        T(1.2),
+        rivals=torch.arange(12) % 3,
+        arrays=arrays,  # type: ignore[arg-type]
+    )
+    assert_close(chosen.value, default.value, 1e-8)
+    assert torch.equal(chosen.status == BEHIND, default.status == BEHIND)
+
+
+def test_values_are_scipys_for_eighty_variables() -> None:
+    """The size of four points in twenty dimensions, with bounds that bind."""
+    fun, _ = quadratics(6, 80, 3.0)
+    low, high = T(-0.5), T(0.4)
+    x0 = torch.clamp(3 * draw((6, 80), "eighty") - 1.5, low, high)
+    end = minimize(fun, x0, low, high, gtol=1e-7, ftol=1e-12)
+    reference = by_scipy(fun, x0, low, high)
+    assert bool((end.value <= reference + 1e-5 * reference.abs()).all())

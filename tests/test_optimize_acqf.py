@@ -214,3 +214,134 @@ def test_without_a_usable_gradient_the_best_start_is_returned() -> None:
     assert found.value.item() == rough(found.x).item()
     assert not found.report.converged.any()
     assert any("not finite at the start" in text for text in found.report.messages)
+
+
+def crowded(limit: int, error: type[Exception], text: str):  # type: ignore[no-untyped-def]
+    """An acquisition that runs out of memory on more than ``limit`` sets of points at once."""
+
+    def acq(X: torch.Tensor) -> torch.Tensor:
+        if X.shape[0] > limit:
+            raise error(text)
+        return peak(X)
+
+    return acq
+
+
+ALLOCATOR = "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (RuntimeError, ALLOCATOR),
+        (RuntimeError, "DefaultCPUAllocator: can't allocate memory"),
+        (torch.OutOfMemoryError, "CUDA out of memory"),
+        (MemoryError, ""),
+    ],
+)
+def test_where_memory_runs_out_smaller_chunks_give_the_same(
+    error: type[Exception], text: str
+) -> None:
+    plain = bl.optimize_acqf(peak, box(2), 2, seed=0, num_restarts=8, raw_samples=64)
+    assert plain.report.halvings == 0 and "memory" not in str(plain.report)
+    for limit in (33, 3, 1):  # the last ones do not even hold the eight restarts
+        acq = crowded(limit, error, text)
+        found = bl.optimize_acqf(acq, box(2), 2, seed=0, num_restarts=8, raw_samples=64)
+        assert_close(found.x, plain.x, 1e-12)
+        assert torch.equal(found.report.iterations, plain.report.iterations)
+        assert found.report.halvings >= 1 and "memory ran out" in str(found.report)
+    with pytest.raises(bl.OptimizationError, match="memory runs out for a single set of points"):
+        bl.optimize_acqf(crowded(0, error, text), box(2), seed=0, **SMALL)
+
+
+def test_other_errors_of_an_acquisition_are_not_taken_for_want_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        bl.optimize_acqf(
+            crowded(3, RuntimeError, "shapes cannot be multiplied"), box(2), seed=0, **SMALL
+        )
+
+
+def test_a_replicated_batch_is_cut_by_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bolearn.optim import batches
+
+    model = gp(8, 2, r=(3,))
+    acq = bl.qLogExpectedImprovement(model, T([0.3, 0.4, 0.2]), sampler=bl.Sampler(16, seed=0))
+    whole = bl.optimize_acqf(acq, box(2), 2, seed=0, **SMALL)
+    largest = []
+
+    class Watched:
+        def __init__(self) -> None:
+            self.model, self.sampler = acq.model, acq.sampler
+
+        def __call__(self, X: torch.Tensor) -> torch.Tensor:
+            largest.append(X.shape[0])
+            return acq(X)
+
+    def search() -> bl.Candidates:
+        return bl.optimize_acqf(Watched(), box(2), 2, seed=0, **SMALL)
+
+    assert_close(search().report.start_values[0], whole.report.start_values[0], 1e-12)
+    assert max(largest) == 64
+    monkeypatch.setattr(batches, "BUDGET", 200_000)
+    largest.clear()
+    cut = search()
+    assert max(largest) <= 5 and cut.report.halvings == 0
+    monkeypatch.undo()
+    assert_close(cut.value, search().value, 1e-8)
+
+
+def test_raw_candidates_that_say_nothing_are_drawn_anew() -> None:
+    def plateau(X: torch.Tensor) -> torch.Tensor:
+        """Zero but for a hill on a fortieth of the square."""
+        return (0.2 - (X - 0.3).square().sum((-2, -1)).clamp(min=1e-12).sqrt()).clamp(min=0)
+
+    runs = [
+        bl.optimize_acqf(plateau, box(2), num_restarts=2, raw_samples=4, seed=s) for s in range(20)
+    ]
+    redrawn = [run for run in runs if run.report.redrawn]
+    assert redrawn and len(redrawn) < len(runs)
+    assert any(run.value > 0.19 for run in redrawn)
+    assert "redrawn" in str(redrawn[0].report) and "redrawn" not in str(
+        next(run for run in runs if not run.report.redrawn).report
+    )
+    flat = bl.optimize_acqf(lambda X: 0 * peak(X), box(2), seed=0, **SMALL)
+    assert flat.report.redrawn == 3
+
+
+def test_replicates_are_redrawn_each_for_itself() -> None:
+    def plateau(X: torch.Tensor) -> torch.Tensor:
+        return (0.2 - (X - 0.3).square().sum((-2, -1)).clamp(min=1e-12).sqrt()).clamp(min=0)
+
+    options = {"num_restarts": 2, "raw_samples": 4}
+    together = bl.optimize_acqf(plateau, box(2), batch_shape=(12,), seed=3, **options)
+    for i in range(12):
+        alone = bl.optimize_acqf(plateau, box(2), seed=derive(3, i), **options)
+        assert_close(together.x[i], alone.x, 1e-10)
+
+
+def test_the_report_reads_well() -> None:
+    found = bl.optimize_acqf(peak, box(2), batch_shape=(3,), seed=0, **SMALL)
+    lines = str(found.report).splitlines()
+    assert lines[0].startswith("4 restarts in each of 3 replicates, ")
+    assert lines[1].startswith("best value ") and "reached by 4 restarts" in lines[1]
+    assert sum(int(line.split(" x ")[0]) for line in lines[3:]) == 12
+
+
+def test_joint_choice_is_never_worse_than_its_head_start() -> None:
+    for seed in range(3):
+        model = gp(20, 8, seed=seed)
+        acq = bl.qLogExpectedImprovement(
+            model, bl.incumbent(model, model.X).value, sampler=bl.Sampler(32, seed=seed)
+        )
+        found = bl.optimize_acqf(acq, box(8), 4, seed=seed, **SMALL)
+        greedy = bl.optimize_acqf(
+            acq,
+            box(8),
+            4,
+            sequential=True,
+            num_restarts=2,
+            raw_samples=64,
+            seed=derive(seed, "head start"),
+        )
+        assert_close(found.report.start_values[-1], acq(greedy.x), 1e-8)
+        assert found.value.item() >= acq(greedy.x).item() - 1e-10

@@ -90,9 +90,9 @@ def linear_constraint(
     indices: Sequence[int],
     coefficients: Sequence[float | int],
     *,
-    at_most: float | None = None,
-    at_least: float | None = None,
-    equals: float | None = None,
+    at_most: float | int | None = None,
+    at_least: float | int | None = None,
+    equals: float | int | None = None,
 ) -> Linear:
     """A weighted sum of inputs is bounded, or has a given value.
 
@@ -175,7 +175,7 @@ class Region:
         high: upper limits ``R' d``.
 
     Raises:
-        DataError: constraints on inputs that do not exist, or something that is none.
+        DataError: constraints on inputs that do not exist.
         ShapeError: a non-linear constraint that does not return one value for each point.
         InfeasibleError: a single linear constraint that no point of the box satisfies.
     """
@@ -191,11 +191,6 @@ class Region:
         self.d, self.low, self.high = d, low, high
         self.lower, self.width = cube.lower.reshape(-1, d), cube.width.reshape(-1, d)
         for c in constraints:
-            if not isinstance(c, Linear | Nonlinear):
-                raise DataError(
-                    "input_constraints: expected linear_constraint(...) or "
-                    f"nonlinear_constraint(...), got {c!r}"
-                )
             if isinstance(c, Linear) and max(c.indices) >= d:
                 raise DataError(
                     f"input_constraints: {c} names input {max(c.indices)}; there are inputs 0 to "
@@ -411,7 +406,13 @@ class Region:
         room = (low < high).double()
         E = E * room.unsqueeze(-2)
         back = E.mT @ torch.linalg.pinv(E @ E.mT, hermitian=True, rtol=1e-10)  # k d e
-        for step in range(min(4 * d, _CHORDS)):
+        # In a corner nearly every chord has length zero: leave it towards the mean of the points.
+        u = seeds.uniform([seeds.derive(s, "inwards") for s in streams], (len(P) // R,), P.device)
+        mean = P.view(R, -1, d).mean(1)[replicate]
+        inwards = P + u.reshape(-1, 1) * (mean - P)
+        allowed = self.violation(inwards, replicate) <= FEASIBLE
+        P = torch.where(allowed.unsqueeze(-1), inwards, P)
+        for step in range(min(10 * d, _CHORDS)):
             u = seeds.uniform(
                 [seeds.derive(s, "chord", step) for s in streams], (len(P) // R, d + 6), P.device
             ).reshape(-1, d + 6)
@@ -601,11 +602,17 @@ def check_constraints(constraints: object) -> tuple[InputConstraint, ...]:
     """A tuple of constraints.
 
     Raises:
-        DataError: not a sequence.
+        DataError: not a sequence, or something in it that is no constraint.
     """
     if isinstance(constraints, Linear | Nonlinear) or not isinstance(constraints, Sequence):
         raise DataError(
             "input_constraints: expected a sequence such as (linear_constraint(...),), "
             f"got {type(constraints).__name__}"
         )
+    for c in constraints:
+        if not isinstance(c, Linear | Nonlinear):
+            raise DataError(
+                "input_constraints: expected linear_constraint(...) or nonlinear_constraint(...), "
+                f"got {c!r}"
+            )
     return tuple(constraints)
