@@ -134,7 +134,7 @@ def test_momentum_rows_have_their_own_rates_and_memories() -> None:
 
 
 def test_the_strongly_convex_function_on_which_tuned_momentum_cycles() -> None:
-    """Lessard, Recht & Packard (2016), equation (4.11): slopes 25, 1, 25; both methods tuned."""
+    """Lessard, Recht & Packard (2016): curvatures 25, 1, 25; both methods tuned."""
 
     def pieces(x: Tensor) -> Tensor:
         x = x[..., 0]

@@ -116,8 +116,7 @@ class Townsend(Problem):
     On [-2.25, 2.5] x [-2.5, 1.75]; feasible where x^2 + y^2 <= (2 cos t - cos(2t)/2 - cos(3t)/4 -
     cos(4t)/8)^2 + (2 sin t)^2 with t = atan2(x, y).
 
-    Source: Townsend, "Constrained optimization in Chebfun" (2014),
-        https://www.chebfun.org/examples/opt/ConstrainedOptimization.html, modified to <=.
+    Source: Townsend, "Constrained optimization in Chebfun" (2014), www.chebfun.org.
     """
 
     def __init__(self, noise_std: float = 0.0) -> None:

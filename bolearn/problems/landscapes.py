@@ -70,8 +70,13 @@ class Quadratic(Problem):
         object.__setattr__(self, "H", hessian)
         object.__setattr__(self, "center", c)
         bowl = bool(torch.linalg.eigvalsh(hessian).min() >= 0)
+
+        def value(X: Tensor) -> Tensor:
+            away = X - c.to(X.device)
+            return -0.5 * ((away @ hessian.to(X.device)) * away).sum(-1)
+
         super().__init__(
-            lambda X: -0.5 * (((X - c) @ hessian) * (X - c)).sum(-1),
+            value,
             torch.stack([c - 2, c + 2]),
             optimal_value=0.0 if bowl else None,
             optimal_points=c.unsqueeze(0) if bowl else None,

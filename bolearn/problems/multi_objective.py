@@ -203,7 +203,7 @@ class C2DTLZ2(Problem):
     Feasible within 0.2 of (1, 0), (0, 1) or of (1, 1)/sqrt 2, for two objectives. (Some libraries
     subtract 0.2^2 once for each objective: their middle patch has the radius 0.28.)
 
-    Source: Deb & Jain, "An evolutionary many-objective optimization algorithm using reference-point
+    Source: Jain & Deb, "An evolutionary many-objective optimization algorithm using reference-point
         based nondominated sorting approach, part II", IEEE Trans. Evolutionary Computation 18
         (2014), https://doi.org/10.1109/TEVC.2013.2281534.
     """

@@ -111,7 +111,7 @@ def _hard(X: Tensor) -> Tensor:
 
 
 class Needle1d(Problem):
-    """A plateau with a needle: exp(-((x - 0.7213)/0.004)^2/2) on [0, 1].
+    """A plateau with a needle: exp(-((x - 0.7157)/0.004)^2/2) on [0, 1].
 
     Nothing measured off the needle says where it is, so no method finds it but by luck.
 
@@ -123,10 +123,10 @@ class Needle1d(Problem):
 
     def __init__(self, noise_std: float = 0.0) -> None:
         super().__init__(
-            lambda X: torch.exp(-(((X - 0.7213) / 0.004) ** 2) / 2)[..., 0],
+            lambda X: torch.exp(-(((X - 0.7157) / 0.004) ** 2) / 2)[..., 0],
             cube(0.0, 1.0, 1),
             optimal_value=1.0,
-            optimal_points=table([0.7213]),
+            optimal_points=table([0.7157]),
             noise_std=noise_std,
             how="closed form: the tip of the needle",
             name="needle",
