@@ -22,7 +22,6 @@ from torch import Tensor
 from .errors import DataError
 from .models.exact import ExactGP
 
-
 _LEVELS = tuple(k / 20 for k in range(1, 20))
 
 

@@ -122,6 +122,33 @@ def correlation(kind: str, r2: Tensor) -> tuple[Tensor, Tensor]:
     return (1 + s).mul_(e), e.mul(3)
 
 
+def correlation_reference(kind: str, r2: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The correlation by its definition; differentiable twice in the points, at r = 0 too.
+
+    The square root has no slope at zero, but k as a function of r^2 has one there, -H(0) / 2.
+    """
+    if kind == "rbf":
+        return torch.exp(-0.5 * r2)
+    c, slope = (5.0, 5 / 3) if kind == "matern52" else (3.0, 3.0)
+    apart = r2 > 0
+    s = (c * torch.where(apart, r2, 1.0)).sqrt()
+    k = (1 + s + s.square() / 3 if kind == "matern52" else 1 + s) * torch.exp(-s)
+    return torch.where(apart, k, 1 - 0.5 * slope * r2)
+
+
+def stationary_gram(
+    plain: Stationary, A: Float[Tensor, "*b p d"], B: Float[Tensor, "*c n d"]
+) -> Float[Tensor, "*e p n"]:
+    """Kernel matrix of a plain kernel, by the definition; differentiable twice.
+
+    gpytorch's Matern kernels are differentiable once. Needs a ``p n d`` tensor.
+    """
+    ell = plain.lengthscale.unsqueeze(-2)
+    r2 = ((A / ell).unsqueeze(-2) - (B / ell).unsqueeze(-3)).square().sum(-1)
+    k = correlation_reference(plain.kind, r2)
+    return k if plain.outputscale is None else k * plain.outputscale[..., None, None]
+
+
 def gram(
     kernel: Kernel, A: Float[Tensor, "*b p d"], B: Float[Tensor, "*c n d"] | None = None
 ) -> Float[Tensor, "*e p n"]:

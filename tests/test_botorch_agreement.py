@@ -20,7 +20,6 @@ from oracles import (
     build,
     cases,
     condition,
-    dataset,
     draw,
     few,
     gp,
@@ -165,15 +164,24 @@ def test_qlogei_with_pending_points() -> None:
 # -- fits and optimised values -------------------------------------------------------------------
 
 
-def test_fits_are_not_worse_than_botorchs() -> None:
-    """Our objective at our end and at theirs, 20 data sets; both per observation.
+def varied(i: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Smooth, wiggly, noisy and clustered data, d = 1 to 10, n = 5 to 60."""
+    n, d = 5 + (17 * i) % 56, 1 + i % 10
+    X, e = draw((n, d), "X", i), draw((n, 1), "noise", i) - 0.5
+    t = X @ (draw((d, 1), "w", i) - 0.3)
+    if i % 4 == 3:
+        X = draw((3, d), "centres", i)[torch.arange(n) % 3] + 0.02 * X
+        t = X.sum(-1, keepdim=True)
+    Y = (torch.sin(3 * t), torch.sin(16 * t) + 0.03 * e, torch.sin(5 * t) + 2 * e, torch.sin(6 * t))
+    return X, Y[i % 4] + 0.01 * e, T([[0.0] * d, [1.02] * d])
 
-    Some of the data sets are wiggly enough for several optima: there, either may find a better one.
-    """
+
+def test_fits_are_not_worse_than_botorchs() -> None:
+    """Our objective at our end and at theirs, per observation: theirs is never the better one."""
     gaps = []
-    for seed in range(20):
-        n, d = 5 + seed, 1 + seed % 4
-        X, Y, bounds = dataset(n, d, seed=seed)
+    for seed in range(40):
+        X, Y, bounds = varied(seed)
+        d = X.shape[-1]
         ours = bl.fit_mll(bl.ExactGP(X, Y, bounds))
         fresh = SingleTaskGP(
             X,
@@ -190,9 +198,7 @@ def test_fits_are_not_worse_than_botorchs() -> None:
             mean=fresh.mean_module.constant.detach(),
         )
         gaps.append((_objective(ours) - _objective(at_theirs)).item())
-    worse = sum(gap < -1e-6 for gap in gaps)
-    assert worse <= 1 and sum(gap > 1e-6 for gap in gaps) >= worse, sorted(gaps)
-    assert min(gaps) > -2e-3, sorted(gaps)
+    assert min(gaps) > -1e-6, sorted(gaps)
 
 
 def _objective(model: bl.ExactGP) -> torch.Tensor:

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from oracles import F64, T, assert_close, draw, few
 
 import bolearn as bl
-from bolearn.linalg import gram, psd_cholesky, squared_distances
+from bolearn.linalg import (
+    Stationary,
+    correlation,
+    correlation_reference,
+    extend_cholesky,
+    gram,
+    psd_cholesky,
+    squared_distances,
+    stationary_gram,
+)
 
 
 @few
@@ -97,3 +106,57 @@ def test_gpytorchs_settings_are_left_alone() -> None:
     before = gpytorch.settings.lazily_evaluate_kernels.on()
     gram(RBFKernel().double(), draw((2, 1), "s"))
     assert gpytorch.settings.lazily_evaluate_kernels.on() == before
+
+
+@few
+@given(st.integers(1, 8), st.integers(1, 5), st.integers(0, 2))
+def test_an_extended_factor_is_the_factor_of_the_larger_matrix(n: int, p: int, rank: int) -> None:
+    r = (2, 3)[:rank]
+    B = draw((*r, n + p, n + p), "extend", n, p) - 0.5
+    A = B @ B.mT + 0.1 * torch.eye(n + p, dtype=F64)
+    old = torch.linalg.cholesky(A[..., :n, :n])
+    grown = extend_cholesky(torch.linalg.inv(old), A[..., n:, :n], A[..., n:, n:])
+    L = torch.linalg.cholesky(A)
+    assert_close(grown.cross, L[..., n:, :n], 1e-10)
+    assert_close(grown.corner, L[..., n:, n:], 1e-10)
+    assert_close(grown.inverse, torch.linalg.inv(L), 1e-9)
+    assert not grown.failed.any()
+
+
+def test_an_extension_that_is_not_positive_definite_is_reported() -> None:
+    inverse = torch.eye(2, dtype=F64).expand(2, 2, 2)
+    cross = T([[[0.5, 0.0]], [[2.0, 0.0]]])
+    found = extend_cholesky(inverse, cross, torch.ones(2, 1, 1, dtype=F64))
+    assert found.failed.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["rbf", "matern52", "matern32"])
+def test_correlations_by_definition_have_two_derivatives(kind: str) -> None:
+    """H = -2 dk/dr^2 everywhere; at equal points the Hessian is -H(0) I over lengthscales."""
+    r2 = torch.cat([T([0.0]), torch.logspace(-12, 2, 40, dtype=F64)]).requires_grad_(True)
+    k = correlation_reference(kind, r2)
+    (slope,) = torch.autograd.grad(k.sum(), r2)
+    fast, h = correlation(kind, r2.detach().clone())
+    assert_close(k, fast, 1e-14)
+    assert_close(-2 * slope, h, 1e-7)
+    ell = T([0.5, 2.0])
+    z, near = T([[0.3, 0.4]]), T([0.3, 0.4]).requires_grad_(True)
+
+    def value(x: torch.Tensor) -> torch.Tensor:
+        return stationary_gram(Stationary(kind, ell, None), x.unsqueeze(0), z).sum()
+
+    hessian = torch.autograd.functional.hessian(value, near)
+    h0 = {"rbf": 1.0, "matern52": 5 / 3, "matern32": 3.0}[kind]
+    assert_close(hessian, torch.diag(-h0 / ell.square()), 1e-12)
+    away = T([0.9, -0.2]).requires_grad_(True)
+    assert torch.autograd.gradgradcheck(value, away)
+
+
+def test_the_plain_kernel_by_definition_is_gpytorchs() -> None:
+    A, B = draw((3, 4, 2), "A"), draw((3, 5, 2), "B")
+    for base in (RBFKernel(ard_num_dims=2), MaternKernel(nu=2.5), MaternKernel(nu=1.5)):
+        kernel = ScaleKernel(base).double()
+        kernel.outputscale = 1.7
+        plain = Stationary.of(kernel, 2)
+        assert plain is not None
+        assert_close(stationary_gram(plain, A, B), gram(kernel, A, B), 1e-12)

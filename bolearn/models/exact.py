@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
-from ..linalg import Stationary, correlation, extend_by_schur, gram, psd_cholesky
+from ..linalg import Stationary, correlation, extend_by_schur, gram, psd_cholesky, stationary_gram
 from ..posteriors import GaussianPosterior
 from ..shapes import (
     check_bounds,
@@ -812,6 +812,12 @@ def _into_rows(model: ExactGP, g: Tensor, trailing: int) -> Tensor:
     return g.reshape(R * m, -1, *rest[1:])
 
 
+def _gram(model: ExactGP, A: Tensor, B: Tensor) -> Tensor:
+    """k(A, B); of plain kernels by their definition if a gradient is wanted, perhaps twice."""
+    plain = model.stationary() if torch.is_grad_enabled() and A.requires_grad else None
+    return gram(model.kernel, A, B) if plain is None else stationary_gram(plain, A, B)
+
+
 def _moments_reference(model: ExactGP, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Points for the kernel ``t *r m q d``, user-unit mean and V = k s L^-T, both ``b t q ...``."""
     cache, rows = model.cache(), _to_rows(model, X)
@@ -820,7 +826,7 @@ def _moments_reference(model: ExactGP, X: Tensor) -> tuple[Tensor, Tensor, Tenso
     points = rows.transpose(0, 1).reshape(t, *model.batch_shape, model.num_outputs, q, d)
     box = model.bounds.unsqueeze(-3)
     points = (points - box[..., :1, :]) / (box[..., 1:, :] - box[..., :1, :])
-    K = gram(model.kernel, points, model.training_inputs()).expand(t, *lead, q, -1)
+    K = _gram(model, points, model.training_inputs()).expand(t, *lead, q, -1)
     K = K.reshape(t, b, q, -1).transpose(0, 1)
     prior_mean = model.mean(points).expand(t, *lead, q).reshape(t, b, q).transpose(0, 1)
     scale, shift = (v.reshape(b, 1, 1) for v in (model.outcome.scale, model.outcome.shift))
@@ -848,7 +854,7 @@ def joint_reference(
     points, mean, V = _moments_reference(model, X)
     b, t, q = mean.shape
     scale = model.outcome.scale.reshape(b, 1, 1, 1).square()
-    prior = gram(model.kernel, points).expand(*points.shape[:-1], q).reshape(t, b, q, q)
+    prior = _gram(model, points, points).expand(*points.shape[:-1], q).reshape(t, b, q, q)
     covariance = prior.transpose(0, 1) * scale - V @ V.mT
     return _from_rows(model, mean, X.shape[:-2]).mT, _from_rows(model, covariance, X.shape[:-2])
 
