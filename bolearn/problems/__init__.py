@@ -69,7 +69,7 @@ Several objectives, all maximised (the hypervolume above `ref_point`):
 | `C2DTLZ2` | ≥ 2 | 2, constrained | 0.382334 | closed form |
 | `BNH` | 2 | 2, constrained | 5285.3333 | closed form |
 | `BraninCurrin` | 2 | 2 | 59.4053 ± 0.0012 | bracketed |
-| `VehicleSafety` | 5 | 3 | at least 246.8 | not known |
+| `VehicleSafety` | 5 | 3 | not known |  |
 
 With a fidelity (the last input; 1 is the truth, for which the best value is stated):
 

@@ -334,7 +334,7 @@ class VehicleSafety(Problem):
             _vehicle,
             cube(1.0, 3.0, 5),
             noise_std=noise_std,
-            how="not known; fronts found by long searches have hypervolumes up to 246.8",
+            how="not known",
             name="vehicle safety",
             inputs=tuple(f"plate {i + 1} (mm)" for i in range(5)),
             num_outputs=3,
