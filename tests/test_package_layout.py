@@ -19,7 +19,7 @@ PACKAGE = ROOT / "bolearn"
 CORE = (
     ("errors", "shapes", "seeds"),
     ("protocols", "numerics", "linalg", "transforms", "optim.lbfgs"),
-    ("space", "posteriors", "sampling", "pareto", "stats"),
+    ("space", "posteriors", "sampling", "mcmc", "pareto", "stats"),
     ("models",),
     ("paths",),
     ("acquisition",),
