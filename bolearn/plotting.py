@@ -117,7 +117,7 @@ def regret_bands(
         curves[name] = stats.quantiles(scores.T, [low, 0.5, high])
     floor = _log_floor(list(curves.values())) if known else None
     figure, panel = _axes(ax)
-    x, hit = result.evaluations.tolist(), False
+    x, hit, many = result.evaluations.tolist(), False, len(shown) > 4
     for k, name in enumerate(shown):
         y = curves[name]
         y = y.masked_fill(y.isinf(), torch.nan)
@@ -128,7 +128,8 @@ def regret_bands(
         every = max(1, len(x) // 8)
         # markers of different lines stand at different places, so that they do not hide each other
         mark = (k * every // max(1, len(shown)), every)
-        panel.fill_between(x, y[0].tolist(), y[2].tolist(), color=style["color"], alpha=0.18, lw=0)
+        band = {"color": style["color"], "alpha": 0.1 if many else 0.18, "lw": 0}
+        panel.fill_between(x, y[0].tolist(), y[2].tolist(), **band)
         panel.plot(x, y[1].tolist(), markevery=mark, label=name, **style)
     if floor is not None:
         panel.set_yscale("log")
@@ -139,9 +140,12 @@ def regret_bands(
     what = f"{kind} regret" if known else "best value" if kind == "simple" else "value recommended"
     note = "\n(at the lower end: zero)" if hit else ""
     panel.set_ylabel(what + _output(result) + note)
-    band = f"median and {low:.0%} to {high:.0%} of {result.replicates} runs"
-    panel.set_title(f"{result.problem}: {band}")
-    panel.legend()
+    runs = f"median and {low:.0%} to {high:.0%} of {result.replicates} runs"
+    panel.set_title(f"{result.problem}: {runs}")
+    if many:  # beside the axes: inside it would hide what it names
+        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    else:
+        panel.legend()
     return figure
 
 
@@ -913,6 +917,66 @@ def bifurcation(
     panel.grid(visible=False)
     if marks:
         panel.legend(loc="lower left")
+    return figure
+
+
+# ---------------------------------------------------------------- part_2/tutorial_02
+
+
+def descents(
+    panels: Mapping[str, tuple[Callable[[Tensor], Tensor], Mapping[str, Float[Tensor, "..."]]]],
+    windows: Sequence[tuple[float | int, float | int]],
+    *,
+    labels: Sequence[tuple[str, str]] = (("x₁", "x₂"),),
+) -> "matplotlib.figure.Figure":
+    """Level lines of losses of two inputs around a minimum of zero at the origin, and paths there.
+
+    The level lines are as far apart as those of a map of equal steps on a cone, which keeps a
+    bowl's lines evenly spaced; the fifth passes through the highest start.
+
+    Args:
+        panels: by title, the loss (`*batch 2` to `*batch`) and the paths (`t 2`) by label. The
+            same label looks the same in all panels.
+        windows: how far the two axes reach from 0, for each panel, or once for all.
+        labels: what the axes show, for each panel, or once for all.
+
+    Raises:
+        ShapeError: a path that is no table of points with two coordinates.
+
+    Example:
+        >>> path = torch.tensor([[1.0, 1.0], [0.5, -0.5]])
+        >>> bowl = (lambda x: x.square().sum(-1), {"path": path})
+        >>> figure = descents({"a round bowl": bowl}, [(1.5, 1.2)])
+    """
+    from matplotlib import pyplot
+
+    size = (3.7 * len(panels) + 0.4, 4.2) if len(panels) > 1 else (6.6, 5.0)
+    figure, axes = pyplot.subplots(1, len(panels), figsize=size, squeeze=False)
+    seen: dict[str, Any] = {}
+    for k, (panel, title) in enumerate(zip(axes[0], panels, strict=True)):
+        loss, paths = panels[title]
+        for label, path in paths.items():
+            if path.ndim != 2 or path.shape[-1] != 2:
+                raise ShapeError(f"{label}: expected shape t 2, got {tuple(path.shape)}")
+        right, top = windows[k % len(windows)]
+        u, v = (torch.linspace(-end, end, 161, dtype=torch.float64) for end in (right, top))
+        heights = loss(torch.stack(torch.meshgrid(u, v, indexing="xy"), dim=-1))
+        start = max(float(loss(path[0])) for path in paths.values())
+        levels = [start * (j / 5) ** 2 for j in range(1, 13)]
+        grid = (u.tolist(), v.tolist(), heights.tolist())
+        panel.contour(*grid, levels, colors=GREY, linewidths=0.9, alpha=0.7)
+        for label, path in paths.items():
+            style = _line(list(seen).index(label) if label in seen else len(seen))
+            every = len(path) + 1 if len(path) > 60 else 1  # a curve has no markers
+            (line,) = panel.plot(*path.T.tolist(), markevery=every, **style | {"ms": 5, "lw": 1.6})
+            seen.setdefault(label, line)
+        panel.plot([0.0], [0.0], ls="", marker="+", ms=11, mew=2, color="black")
+        xlabel, ylabel = labels[k % len(labels)]
+        panel.set(xlim=(-right, right), ylim=(-top, top), title=title)
+        panel.set(xlabel=xlabel, ylabel=ylabel)
+        panel.set_aspect("equal")
+        panel.grid(visible=False)
+    figure.legend(seen.values(), list(seen), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
