@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .acquisition.analytic import LogExpectedImprovement, UpperConfidenceBound, incumbent
-from .acquisition.monte_carlo import qLogExpectedImprovement
+from .acquisition.monte_carlo import qLogExpectedImprovement, qLogNoisyExpectedImprovement
 from .errors import UnsupportedError
 from .models.exact import ExactGP
 from .models.fit import fit_mll
@@ -191,11 +191,19 @@ def _q_log_ei(model: ExactGP, best_f: Tensor, seed: Seed) -> Acquisition:
     return qLogExpectedImprovement(model, best_f=best_f, sampler=Sampler(128, seed=seed))
 
 
+def _q_log_nei(model: ExactGP, best_f: Tensor, seed: Seed) -> Acquisition:
+    return qLogNoisyExpectedImprovement(model, X_baseline=model.X, sampler=Sampler(256, seed=seed))
+
+
 log_ei = ModelBased(_log_ei)
 """Log expected improvement over the best posterior mean, one point at a time (q = 1)."""
 
 q_log_ei = ModelBased(_q_log_ei, sequential=True)
 """Monte-Carlo log expected improvement for batches (q >= 1), chosen one after the other."""
+
+q_log_nei = ModelBased(_q_log_nei, sequential=True)
+"""Monte-Carlo log expected improvement over the evaluated points as the model believes them to be:
+for noisy problems (q >= 1), chosen one after the other."""
 
 
 @dataclass(frozen=True)

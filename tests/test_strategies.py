@@ -308,7 +308,7 @@ def test_trust_regions_beat_quasi_random_search() -> None:
 
 def test_thompson_beats_quasi_random_search() -> None:
     arms = {"Thompson": SMALL["thompson"], "Sobol": strategies.sobol}
-    result = bl.study(Branin(), arms, n_init=6, n_iter=16, replicates=10)
+    result = bl.study(Branin(), arms, n_init=6, n_iter=20, replicates=16)
     assert result.compare("Thompson", "Sobol").verdict == "better"
 
 

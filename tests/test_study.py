@@ -2,10 +2,14 @@
 
 import json
 import math
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -600,6 +604,29 @@ def test_the_table_says_what_the_regrets_say(noisy: StudyResult) -> None:
     assert noisy.compare("simplex", "Sobol", at=10).verdict == table.loc["simplex", "verdict"]
 
 
+@pytest.mark.parametrize("optimum", [None, 0.0])
+def test_the_long_table_has_a_row_for_each_evaluation(optimum: float | None) -> None:
+    problem = Problem(fragile, SQUARE, optimal_value=optimum, noise_std=0.1)
+    result = study(problem, BASELINES, 6, 5, replicates=4)
+    table = result.long_table()
+    assert len(table) == 3 * 4 * 11 and ("regret" in table) == (optimum is not None)
+    for row in table.sample(30, random_state=0).itertuples():
+        i, j = row.replicate, row.evaluation - 1
+        assert [row.x1, row.x2] == result.X[row.strategy][i, j].tolist()
+        assert row.observed == result.observed[row.strategy][i, j].item()
+        for column, truth in (
+            (row.y1, result.Y[row.strategy][i, j, 0]),
+            (row.value, result.values[row.strategy][i, j]),
+        ):
+            assert column == truth.item() or (not row.observed and math.isnan(column))
+        assert row.best == result.best(row.strategy)[i, j].item()
+    if optimum is not None:
+        means = table.groupby(["strategy", "evaluation"])["regret"].mean()
+        torch.testing.assert_close(
+            torch.tensor(means["Sobol"].to_numpy()), result.regret("Sobol").mean(0)
+        )
+
+
 def test_json_reads_back_exactly(tmp_path: Path) -> None:
     problem = Problem(fragile, SQUARE, optimal_value=0.0, noise_std=0.1)
     result = study(problem, BASELINES, 6, 5, replicates=4)
@@ -681,6 +708,61 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, evaluations: 
     assert list(tmp_path.iterdir()) == [path]
 
 
+KILLED = """
+import os, sys, torch
+import bolearn as bl
+
+class Dying(bl.Problem):
+    left = int(sys.argv[2])
+
+    def __call__(self, X, seed=None):
+        Dying.left -= 1
+        if Dying.left == 0:
+            os._exit(9)  # no exception, no clean-up: as if the machine were switched off
+        return super().__call__(X, seed)
+
+problem = bl.problems.Branin(noise_std=1.0)
+dying = Dying(problem.f, problem.bounds, problem.optimal_value, 1.0, name=problem.name)
+turbo = bl.strategies.TuRBO(candidates=16, num_features=16)
+arms = {"Sobol": bl.strategies.sobol, "TuRBO": turbo}
+bl.study(dying, arms, n_init=4, n_iter=5, q=2, replicates=3, checkpoint=sys.argv[1])
+"""
+
+
+def test_a_killed_process_loses_one_round_at_most(tmp_path: Path) -> None:
+    path = tmp_path / "study.pt"
+    turbo = strategies.TuRBO(candidates=16, num_features=16)
+    arms = {"Sobol": sobol, "TuRBO": turbo}
+    whole = study(Branin(noise_std=1.0), arms, 4, 5, q=2, replicates=3)
+    done = subprocess.run([sys.executable, "-c", KILLED, path, "21"], capture_output=True)
+    assert done.returncode == 9, done.stderr.decode()
+    rest = Fuse(Branin(noise_std=1.0), 1_000)
+    resumed = study(rest, arms, 4, 5, q=2, replicates=3, checkpoint=path)  # type: ignore[arg-type]
+    # 4 of the design, 10 for Sobol and 6 for TuRBO were done; the design is measured again
+    assert 1_000 - rest.left == 4 + 4
+    for name in arms:
+        assert torch.equal(whole.X[name], resumed.X[name])
+        assert torch.equal(whole.Y[name], resumed.Y[name])
+        same = torch.eq(
+            whole.recommended_values.get(name, torch.zeros(1)),
+            resumed.recommended_values.get(name, torch.zeros(1)),
+        )
+        assert bool(same.all())
+
+
+def test_a_checkpoint_of_another_strategy_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.pt"
+    study(Branin(), {"a": NelderMead()}, 3, 2, replicates=2, checkpoint=path)
+    for other in (NelderMead(step=0.1), random, partial(random), lambda *_: None):
+        with pytest.raises(StorageError, match="strategies is"):
+            study(Branin(), {"a": other}, 3, 2, replicates=2, checkpoint=path)
+    study(Branin(), {"a": NelderMead()}, 3, 2, replicates=2, checkpoint=path)
+    path = tmp_path / "another.pt"
+    study(Branin(), {"a": strategies.ucb(1.0)}, 3, 1, replicates=2, checkpoint=path)
+    with pytest.raises(StorageError, match="strategies is"):
+        study(Branin(), {"a": strategies.ucb(2.0)}, 3, 1, replicates=2, checkpoint=path)
+
+
 def test_a_checkpoint_of_another_study_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "study.pt"
     study(Branin(), {"random": random}, 3, 2, replicates=2, checkpoint=path)
@@ -755,10 +837,48 @@ def test_the_simplex_beats_random_search_on_a_bowl() -> None:
     assert result.compare("simplex", "random").verdict == "better"
 
 
-def test_progress_is_written_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    study(Branin(), {"random": random}, n_init=2, n_iter=3, replicates=2, progress=True)
+def test_progress_names_method_round_and_times(capsys: pytest.CaptureFixture[str]) -> None:
+    study(Branin(), {"random": random, "Sobol": sobol}, 2, 3, replicates=2, progress=True)
     captured = capsys.readouterr()
-    assert captured.out == "" and "random: 3/3 rounds" in captured.err
+    first, second, nothing = captured.err.split("\n")
+    assert captured.out == "" and nothing == ""
+    looks = [look.rstrip() for look in first.split("\r")[1:]]
+    bar = r"random \(1 of 2\) \[#{%d}\.{%d}\] %d/3 rounds, 0:0\d elapsed"
+    assert re.fullmatch(bar % (6, 14, 1) + r", 0:\d\d left", looks[0])
+    assert re.fullmatch(bar % (20, 0, 3), looks[-1])
+    assert "Sobol (2 of 2)" in second
+
+
+def test_progress_tells_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    class Slow:
+        """Half a minute for each round, by a clock of our own."""
+
+        seconds = 0.0
+
+        def __call__(self, data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+            Slow.seconds += 30.0
+            return random(data, bounds, q, seed)
+
+    monkeypatch.setattr("bolearn.studies.time.monotonic", lambda: Slow.seconds)
+    study(Branin(), {"slow": Slow()}, n_init=2, n_iter=130, replicates=1, progress=True)
+    looks = [look.rstrip() for look in capsys.readouterr().err.split("\r")]
+    assert any(look.endswith("11/130 rounds, 5:00 elapsed, 59:30 left") for look in looks)
+    assert looks[-1].endswith("130/130 rounds, 1:04:30 elapsed")
+
+
+def test_progress_is_off_unless_someone_watches(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run() -> str:
+        study(Branin(), {"random": random}, n_init=2, n_iter=3, replicates=2)
+        return capsys.readouterr().err
+
+    assert run() == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("CI", "true")
+    assert run() == ""
+    monkeypatch.delenv("CI")
+    assert "3/3 rounds" in run()
 
 
 def test_memory_is_that_of_the_record() -> None:
@@ -811,6 +931,21 @@ def test_batches_of_q_log_ei_are_points_apart() -> None:
     distance = torch.cdist(proposed, proposed) + 1e9 * torch.eye(3).double()
     assert distance.min() > 0.1
     assert result.batched["qLogEI"]
+
+
+def test_noisy_problems_are_recommended_by_belief_and_batches_are_apart() -> None:
+    arms = {"qLogNEI": strategies.q_log_nei}
+    result = study(Branin(noise_std=2.0), arms, 6, 5, q=2, replicates=8)
+    assert result.batched["qLogNEI"]
+    gaps = (result.X["qLogNEI"][:, 6::2] - result.X["qLogNEI"][:, 7::2]).norm(dim=-1)
+    assert gaps.min() > 0.01
+    regret = result.regret("qLogNEI", kind="inference")[:, 5:]
+    assert regret.isfinite().all() and regret[:, -1].median() < 0.5 * regret[:, 0].median()
+    # what is recommended was evaluated, yet it is not always where the highest value was measured
+    X, recommended = result.X["qLogNEI"], result.recommended["qLogNEI"][:, -1]
+    assert (X == recommended.unsqueeze(1)).all(-1).any(-1).all()
+    lucky = X[torch.arange(8), result.Y["qLogNEI"][..., 0].argmax(-1)]
+    assert (lucky != recommended).any()
 
 
 def test_failed_evaluations_do_not_reach_the_model() -> None:
