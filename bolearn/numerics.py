@@ -40,7 +40,7 @@ def log_h_reference(u: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
     return torch.log(phi + u * torch.special.ndtr(u))
 
 
-def _log_h_and_slope(u: Tensor) -> tuple[Tensor, Tensor]:
+def log_h_and_slope(u: Tensor) -> tuple[Tensor, Tensor]:
     """log h(u) and its derivative Phi(u) / h(u)."""
     v = u.clamp(max=_UPPER)
     ratio = _SQRT_HALF_PI * torch.special.erfcx(-_SQRT_HALF * v)  # Phi(v) / phi(v)
@@ -59,7 +59,7 @@ class _SlopeOfLogH(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
-        value, slope = _log_h_and_slope(u)
+        value, slope = log_h_and_slope(u)
         ctx.save_for_backward(u, value, slope)
         return slope
 
@@ -77,7 +77,7 @@ class _SlopeOfLogH(torch.autograd.Function):
 class _LogH(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
-        value, slope = _log_h_and_slope(u)
+        value, slope = log_h_and_slope(u)
         ctx.save_for_backward(u, slope)
         return value
 
@@ -117,7 +117,7 @@ class _SlopeOfLogNdtr(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
         # erfcx overflows to infinity for u > 37, where r < 1e-300 is rightly 0
-        slope = 1 / (_SQRT_HALF_PI * torch.special.erfcx(-_SQRT_HALF * u))
+        slope: Tensor = 1 / (_SQRT_HALF_PI * torch.special.erfcx(-_SQRT_HALF * u))
         ctx.save_for_backward(u, slope)
         return slope
 
@@ -135,7 +135,8 @@ class _LogNdtr(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
         ctx.save_for_backward(u)
-        return torch.special.log_ndtr(u)
+        value: Tensor = torch.special.log_ndtr(u)
+        return value
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:

@@ -1,50 +1,60 @@
-r"""Acquisitions as averages over joint samples: any utility, any q, any objective.
+r"""Acquisitions as averages over joint samples: any utility, any q, any objective, any constraint.
 
 With fixed standard normals z, f = mean(X) + L(X) z is a smooth function of the candidates, and so
 is the average of a utility over the samples: it can be maximised by the same deterministic method
 as a closed form (sample average approximation).
 
-A new acquisition of the improvement family is a subclass of `LogMonteCarloAcquisition` with a
-`utility` of one line.
+Two templates with the same two hooks: `utility`, of one line, and `draw`, which few need to touch.
+`LogMonteCarloAcquisition` averages a positive utility and returns the logarithm;
+`MonteCarloAcquisition` averages one that may be negative.
 
 Taught in part_4/tutorial_02 and part_5/tutorial_02.
 """
 
-from dataclasses import KW_ONLY, dataclass, replace
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import ShapeError
+from ..errors import DataError, ShapeError
 from ..numerics import fatmax, log_fatplus, logmeanexp
 from ..protocols import Surrogate
 from ..sampling import Sampler
-from ..seeds import Seed
 from ..shapes import check_points, check_same_device
-from .analytic import check_level
-from .objectives import Objective, output
-
-
-@lru_cache(maxsize=64)
-def _normals(
-    num_samples: int, seed: Seed, kind: str, event: tuple[int, ...], replicates: tuple[int, ...]
-) -> Tensor:
-    return Sampler(num_samples, seed, kind).base_samples(event, replicates)
+from .analytic import check_beta, check_level
+from .baseline import Baseline
+from .improvement import improvement_with_gradient
+from .objectives import (
+    Constraint,
+    Objective,
+    Output,
+    check_constraints,
+    log_feasibility,
+    output,
+    scale_of,
+)
+from .pullback import Algebra, ValueWithGradient
 
 
 @dataclass(frozen=True, eq=False)
 class LogMonteCarloAcquisition:
-    """log E_f[ max_j u(f(x_j)) ], estimated with s fixed base samples; u >= 0 in log space.
+    """log E_f[ max_j u(f(x_j)) 1{f(x_j) feasible} ], estimated with s fixed base samples.
 
     Args:
         model: a surrogate.
         sampler: where the base samples come from; independent for each replicate.
         objective: outcome to scalar; default the first output.
+        outcome_constraints: functions of the outcomes, feasible where <= 0, such as `at_most`.
         X_pending: points under evaluation ``*r p d``, judged jointly with every candidate.
 
-    Subclasses give `utility`. The maximum over q is smoothed so that every point keeps a gradient.
+    Subclasses give `utility`, u >= 0 in log space. Maximum and indicator are smoothed so that every
+    point keeps a gradient.
     """
 
     # The model comes first and positionally everywhere, then what a subclass cannot do without
@@ -53,7 +63,11 @@ class LogMonteCarloAcquisition:
     _: KW_ONLY
     sampler: Sampler = Sampler(128, seed=0)  # noqa: RUF009  frozen, hence safe to share
     objective: Objective = output(0)  # noqa: RUF009
+    outcome_constraints: tuple[Constraint, ...] = ()
     X_pending: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
         """Log utility of each sampled objective value."""
@@ -61,29 +75,77 @@ class LogMonteCarloAcquisition:
 
     def draw(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "s *batch q m"]:
         """Joint samples of the outcomes at X."""
-        posterior = self.model.posterior(X)
-        sampler = self.sampler
-        seed = sampler.seed if isinstance(sampler.seed, int) else tuple(sampler.seed)
-        z = _normals(
-            sampler.num_samples,
-            seed,
-            sampler.kind,
-            tuple(posterior.event_shape),
-            tuple(self.model.batch_shape),
-        )
-        return posterior.rsample(z.to(X.device))
+        return draw_jointly(self.model, self.sampler, X)
 
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The acquisition value of each set of q points, in log units of the utility."""
-        replicates = tuple(self.model.batch_shape)
-        y = self.objective(self.draw(join_pending(X, self.X_pending, replicates)))
-        return logmeanexp(fatmax(self.utility(y), dim=-1), dim=0)
+        return self.average(self.draw(join_pending(X, self.X_pending, self.model.batch_shape)))
+
+    def average(self, y: Float[Tensor, "s *batch q m"]) -> Float[Tensor, "*batch"]:
+        """From sampled outcomes to the value."""
+        log_u = self.utility(self.objective(y))
+        if self.outcome_constraints:
+            scales = [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
+            log_u = log_u + log_feasibility(y, self.outcome_constraints, scales)
+        return logmeanexp(fatmax(log_u, dim=-1), dim=0)
 
     def with_pending(self, X: Float[Tensor, "*r p d"]) -> "LogMonteCarloAcquisition":
         """The same acquisition that counts X as already chosen, beside earlier pending points."""
-        replicates = tuple(self.model.batch_shape)
-        check_points(X, X.shape[-1] if X.ndim else 0, replicates, name="X_pending")
-        return replace(self, X_pending=join_pending(X, self.X_pending, replicates))
+        return replace_pending(self, X)
+
+
+@dataclass(frozen=True, eq=False)
+class MonteCarloAcquisition:
+    """E_f[ max_j u(f(x_j)) ], estimated with s fixed base samples; u may be negative.
+
+    A point that violates a constraint counts as ``infeasible_value`` instead of its utility.
+
+    Args:
+        model: a surrogate.
+        sampler: where the base samples come from; independent for each replicate.
+        objective: outcome to scalar; default the first output.
+        outcome_constraints: functions of the outcomes, feasible where <= 0, such as `at_most`.
+        infeasible_value: below any utility of a feasible point; needed with constraints.
+        X_pending: points under evaluation ``*r p d``, judged jointly with every candidate.
+
+    Subclasses give `utility`, in the units of the result.
+    """
+
+    model: Surrogate
+    _: KW_ONLY
+    sampler: Sampler = Sampler(128, seed=0)  # noqa: RUF009
+    objective: Objective = output(0)  # noqa: RUF009
+    outcome_constraints: tuple[Constraint, ...] = ()
+    infeasible_value: float | Tensor | None = None
+    X_pending: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_infeasible_value(self)
+
+    def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
+        """Utility of each sampled objective value."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method utility(y) -> utility")
+
+    def draw(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "s *batch q m"]:
+        """Joint samples of the outcomes at X."""
+        return draw_jointly(self.model, self.sampler, X)
+
+    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
+        """The acquisition value of each set of q points, in units of the utility."""
+        y = self.draw(join_pending(X, self.X_pending, self.model.batch_shape))
+        u = self.utility(self.objective(y))
+        if self.outcome_constraints:
+            scales = [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
+            weight = log_feasibility(y, self.outcome_constraints, scales).exp()
+            low = torch.as_tensor(self.infeasible_value, dtype=u.dtype, device=u.device)
+            low = low.unsqueeze(-1) if low.ndim else low
+            u = low + (u - low) * weight
+        return u.amax(-1).mean(0)
+
+    def with_pending(self, X: Float[Tensor, "*r p d"]) -> "MonteCarloAcquisition":
+        """The same acquisition that counts X as already chosen, beside earlier pending points."""
+        return replace_pending(self, X)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +158,7 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
     Args:
         model: a surrogate.
         best_f: value of the objective to improve on; a number or one for each replicate.
-        sampler: where the base samples come from.
-        objective: outcome to scalar; default the first output.
-        X_pending: points under evaluation ``*r p d``.
+        sampler, objective, outcome_constraints, X_pending: see `LogMonteCarloAcquisition`.
 
     Raises:
         DataError: best_f is not finite.
@@ -111,32 +171,302 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
     best_f: float | Tensor
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
 
     def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
         """log max(0, y - best_f), smoothed in units of the objective's scale."""
-        assert isinstance(self.best_f, Tensor)
-        scale = objective_scale(self.model, self.objective).to(y.device).unsqueeze(-1)
-        best = self.best_f.unsqueeze(-1) if self.best_f.ndim else self.best_f
-        return log_fatplus((y - best) / scale) + scale.log()
+        return log_improvement(
+            y, torch.as_tensor(self.best_f), scale_of(self.objective, self.model)
+        )
+
+    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
+        """The logarithm of the expected improvement of each set of q points, in log user units."""
+        algebra = fused_algebra(self, qLogExpectedImprovement)
+        if algebra is None:
+            return LogMonteCarloAcquisition.__call__(self, X)
+        points = join_pending(X, self.X_pending, self.model.batch_shape)
+        z = base_normals(self.sampler, (points.shape[-2], self.model.num_outputs), self.model)
+        return fused_improvement(self, algebra, points, z, torch.as_tensor(self.best_f))
 
 
-def objective_scale(model: Surrogate, objective: Objective) -> Float[Tensor, "*r"]:
-    """Unit in which an objective's differences are small or large: its output scale, else 1.
+@dataclass(frozen=True, eq=False)
+class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
+    """log E max_j max(0, f(x_j) - max_b f(b)): improvement on the baseline, itself uncertain.
 
-    Known for objectives with a ``scale`` method and models with an ``output_scale``.
+    No incumbent is needed: each sample draws the observed points too, and has its own best one
+    (the best feasible one, with constraints).
+
+    Args:
+        model: a surrogate.
+        X_baseline: points to improve on ``*r n d``, usually those observed. If they have the shape
+            of the model's own inputs, rows that the model masks out are passed over.
+        prune: drop points of the baseline that are best in none of 1024 samples.
+        sampler, objective, outcome_constraints, X_pending: see `LogMonteCarloAcquisition`.
+
+    Raises:
+        DataError, ShapeError: a baseline that is not finite float64 or does not fit the model.
+
+    Source: Letham et al., "Constrained Bayesian optimization with noisy experiments", Bayesian
+    Anal. 14, 2019, arXiv:1706.07094; Ament et al. 2023, arXiv:2310.20708.
     """
-    output_scale = getattr(model, "output_scale", None)
-    scale = getattr(objective, "scale", None)
-    if output_scale is None or scale is None:
-        return torch.ones(model.batch_shape, dtype=torch.float64)
-    return scale(output_scale)  # type: ignore[no-any-return]
+
+    X_baseline: Tensor
+    _: KW_ONLY
+    prune: bool = True
+    baseline: Baseline = field(init=False, repr=False)
+    best: Tensor = field(init=False, repr=False)  # s *r: each sample's best baseline point
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        how = (self.sampler, self.objective, self.outcome_constraints, self.prune)
+        baseline = Baseline.of(self.model, self.X_baseline, *how)
+        object.__setattr__(self, "baseline", baseline)
+        object.__setattr__(self, "best", baseline.best(baseline.draw_alone(), *how[1:3]))
+
+    def draw(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "s *batch q m"]:
+        """Samples of the outcomes at X, given those at the baseline."""
+        return self.baseline.draw(X)[0]
+
+    def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
+        """log max(0, y - best of the sample), smoothed in units of the objective's scale."""
+        return log_improvement(y, self.best, scale_of(self.objective, self.model))
+
+    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
+        """The logarithm of the noisy expected improvement of each set of q points."""
+        points = join_pending(X, self.X_pending, self.model.batch_shape)
+        if not self.baseline.gaussian:  # no fixed part: competitors come with the candidates
+            y, competitors = self.baseline.draw(points)
+            twin = copy.copy(self)
+            best = self.baseline.best(competitors, self.objective, self.outcome_constraints)
+            object.__setattr__(twin, "best", best)
+            return twin.average(y)
+        algebra = fused_algebra(self, qLogNoisyExpectedImprovement)
+        if algebra is None:
+            return self.average(self.draw(points))
+        z = self.baseline.all_normals(points.shape[-2])
+        return fused_improvement(self, self.baseline.algebra or algebra, points, z, self.best)
+
+
+@dataclass(frozen=True, eq=False)
+class qLogProbabilityOfFeasibility(LogMonteCarloAcquisition):
+    """log P(at least one of q points meets all constraints): the way to a first feasible point.
+
+    Args:
+        model: a surrogate.
+        outcome_constraints: functions of the outcomes, feasible where <= 0; needed here.
+        sampler, objective, X_pending: see `LogMonteCarloAcquisition`; the objective plays no part.
+
+    Raises:
+        DataError: no constraint.
+
+    Source: Gardner et al., "Bayesian optimization with inequality constraints", ICML 2014,
+    section 3.2; smoothing from Ament et al. 2023, appendix A.4, arXiv:2310.20708.
+    """
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.outcome_constraints:
+            raise DataError(
+                "outcome_constraints: expected at least one, for example "
+                "(bolearn.at_most(1, 5.0),), got none"
+            )
+
+    def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
+        """log 1: only feasibility counts."""
+        return torch.zeros_like(y)
+
+
+@dataclass(frozen=True, eq=False)
+class qUpperConfidenceBound(MonteCarloAcquisition):
+    """E max_j ( mean_j + sqrt(beta pi / 2) |f(x_j) - mean_j| ): optimism for q points at once.
+
+    For q = 1 it is mean + sqrt(beta) std, since E |f - mean| = sqrt(2 / pi) std.
+
+    Args:
+        model: a surrogate.
+        beta: square of the number of standard deviations; a number or one for each replicate.
+        sampler, objective, outcome_constraints, infeasible_value, X_pending: see
+            `MonteCarloAcquisition`.
+
+    Raises:
+        DataError: beta is negative or not finite, or does not fit the replicates.
+
+    Source: Wilson et al., "The reparameterization trick for acquisition functions", 2017,
+    arXiv:1712.00424, appendix A.
+    """
+
+    beta: float | Tensor
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_infeasible_value(self)
+        object.__setattr__(self, "beta", check_beta(self.beta, self.model))
+
+    def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
+        """Mean plus scaled distance from it; the mean is that of the samples."""
+        factor = (torch.as_tensor(self.beta).to(y) * (math.pi / 2)).sqrt()
+        mean = y.mean(0)
+        return mean + (factor.unsqueeze(-1) if factor.ndim else factor) * (y - mean).abs()
+
+
+@dataclass(frozen=True, eq=False)
+class qSimpleRegret(MonteCarloAcquisition):
+    """E max_j f(x_j): the best outcome that q points promise, when nothing is left to learn.
+
+    For q = 1 it is the posterior mean.
+
+    Args:
+        model: a surrogate.
+        sampler, objective, outcome_constraints, infeasible_value, X_pending: see
+            `MonteCarloAcquisition`.
+
+    Source: Wilson et al., "Maximizing acquisition functions for Bayesian optimization", NeurIPS
+    2018, arXiv:1805.10196, table 1.
+    """
+
+    def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
+        """The objective itself."""
+        return y
+
+
+# -- what the templates share --------------------------------------------------------------------
+
+_Sampled = TypeVar("_Sampled", LogMonteCarloAcquisition, MonteCarloAcquisition)
+
+
+@lru_cache(maxsize=16)
+def _normals(sampler: Sampler, event: tuple[int, ...], replicates: tuple[int, ...]) -> Tensor:
+    return sampler.base_samples(event, replicates)
+
+
+def base_normals(
+    sampler: Sampler, event: Sequence[int], model: Surrogate
+) -> Float[Tensor, "s ..."]:
+    """Base samples ``s *r *event``, made once for all candidates."""
+    return _normals(sampler, tuple(event), tuple(model.batch_shape))
+
+
+def draw_jointly(
+    model: Surrogate, sampler: Sampler, X: Float[Tensor, "*#batch q d"]
+) -> Float[Tensor, "s *batch q m"]:
+    """Joint samples of the outcomes at X, from base samples that do not depend on X."""
+    posterior = model.posterior(X)
+    return posterior.rsample(base_normals(sampler, posterior.event_shape, model).to(X.device))
+
+
+def log_improvement(
+    y: Float[Tensor, "s *batch q"], best: Float[Tensor, "..."], scale: Float[Tensor, "*r"]
+) -> Float[Tensor, "s *batch q"]:
+    """log max(0, y - best), smoothed in units of ``scale``; best is a number, ``*r``, ``s *r``."""
+    unit = scale.to(y.device).unsqueeze(-1)
+    best = best.to(y.device)
+    if best.ndim > scale.ndim:  # its samples stand first: the axes of restarts go in between
+        best = best.reshape(len(best), *(1,) * (y.ndim - 1 - best.ndim), *best.shape[1:])
+    best = best.unsqueeze(-1) if best.ndim else best
+    return log_fatplus((y - best) / unit) + unit.log()
+
+
+def fused_algebra(acq: LogMonteCarloAcquisition, kind: type) -> Algebra | None:
+    """The algebra for the fused path, or None where only the template's own applies.
+
+    It needs a Gaussian process with a plain kernel, one of its outputs as the objective, no outcome
+    constraints, and the hooks as they are: a subclass may compute something different.
+    """
+    if type(acq) is not kind or acq.outcome_constraints or not isinstance(acq.objective, Output):
+        return None
+    return Algebra.of(acq.model)
+
+
+def fused_improvement(
+    acq: "qLogExpectedImprovement | qLogNoisyExpectedImprovement",
+    algebra: Algebra,
+    X: Float[Tensor, "*#batch q d"],
+    z: Float[Tensor, "s *r k m"],
+    best: Float[Tensor, "..."],
+) -> Float[Tensor, "*batch"]:
+    """``acq.average(acq.draw(X))`` in one piece (`improvement`); best is ``*r`` or ``s *r``."""
+    objective, R = acq.objective, acq.model.batch_shape.numel()
+    assert isinstance(objective, Output)
+    X = algebra.check(X)
+    scale = scale_of(objective, acq.model)
+    best = best.expand(scale.shape) if best.ndim < scale.ndim else best
+    constants = (
+        objective(z).reshape(len(z), R, -1).permute(1, 2, 0).to(X.device).contiguous(),
+        best.reshape(-1, R).mT.to(X.device),
+        scale.reshape(R),
+    )
+    own = algebra.only(objective.index)
+    return ValueWithGradient.apply(  # type: ignore[no-any-return, no-untyped-call]
+        X,
+        lambda X, wanted: improvement_with_gradient(own, X, *constants, wanted),
+        lambda X: acq.average(acq.draw(X)),
+    )
+
+
+def check_fields(acq: LogMonteCarloAcquisition | MonteCarloAcquisition) -> None:
+    """Check what every sampled acquisition has, and make its sampler hashable.
+
+    Raises:
+        DataError: a field of another kind, or pending points that are not finite.
+        ShapeError: pending points that do not fit the model.
+    """
+    constraints = check_constraints(acq.outcome_constraints)
+    object.__setattr__(acq, "outcome_constraints", constraints)
+    if not isinstance(acq.sampler, Sampler):
+        raise DataError(
+            f"sampler: expected bolearn.Sampler(128, seed=0), got {type(acq.sampler).__name__}"
+        )
+    if not callable(acq.objective):
+        raise DataError(f"objective: expected bolearn.output(i), got {acq.objective!r}")
+    if not isinstance(acq.sampler.seed, int):
+        sampler = replace(acq.sampler, seed=tuple(acq.sampler.seed))
+        object.__setattr__(acq, "sampler", sampler)
+    if acq.X_pending is not None:
+        check_pending(acq.X_pending, acq.model)
+
+
+def check_infeasible_value(acq: MonteCarloAcquisition) -> None:
+    """Check ``infeasible_value``: there if there are constraints.
+
+    Raises:
+        DataError: missing, not finite, or does not fit the replicates.
+    """
+    if acq.infeasible_value is not None:
+        level = check_level("infeasible_value", acq.infeasible_value, acq.model)
+        object.__setattr__(acq, "infeasible_value", level)
+    elif acq.outcome_constraints:
+        raise DataError(
+            f"{type(acq).__name__}: its utility may be negative, so with outcome_constraints it "
+            "needs infeasible_value=, a number below what any feasible point can be worth; "
+            "or use qLogNoisyExpectedImprovement, which needs none"
+        )
+
+
+def check_pending(X: object, model: Surrogate) -> None:
+    """Check pending points ``*r p d``.
+
+    Raises:
+        DataError: not finite float64.
+        ShapeError: they do not fit the model.
+    """
+    d = X.shape[-1] if isinstance(X, Tensor) and X.ndim else 0
+    check_points(X, d, model.batch_shape, name="X_pending")
+
+
+def replace_pending(acq: _Sampled, X: Tensor) -> _Sampled:
+    """A copy of the acquisition with further pending points; whatever it has drawn is kept."""
+    check_pending(X, acq.model)
+    twin = copy.copy(acq)
+    pending = join_pending(X, acq.X_pending, acq.model.batch_shape)
+    object.__setattr__(twin, "X_pending", pending)
+    return twin
 
 
 def join_pending(
     X: Float[Tensor, "*batch q d"],
     pending: Float[Tensor, "*r p d"] | None,
-    replicates: tuple[int, ...] = (),
+    replicates: Sequence[int] = (),
 ) -> Float[Tensor, "*out qp d"]:
     """Candidates followed by the pending points, which are shared by all leading batch axes.
 

@@ -7,7 +7,7 @@ that smoothing does not depend on the units of Y.
 Taught in part_4/tutorial_02 and part_5/tutorial_02.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import DataError, ShapeError
+from ..numerics import log_fatstep
 from ..protocols import Surrogate
 
 Objective = Callable[[Tensor], Tensor]
@@ -184,3 +185,22 @@ def scale_of(f: Objective, model: Surrogate) -> Float[Tensor, "*r"]:
     if output_scale is None or scale is None:
         return torch.ones(model.batch_shape, dtype=torch.float64)
     return scale(output_scale)  # type: ignore[no-any-return]
+
+
+def log_feasibility(
+    y: Float[Tensor, "*s m"], constraints: Sequence[Constraint], scales: Sequence[Tensor]
+) -> Float[Tensor, "*s"]:
+    """log of a smooth indicator that all constraints hold, for each sampled outcome.
+
+    Args:
+        y: outcomes.
+        constraints: functions of the outcomes, feasible where <= 0.
+        scales: the unit of each (`scale_of`), which broadcasts to the leading axes of y. The step
+            from infeasible to feasible is smoothed over a thousandth of it.
+
+    Source: Ament et al. 2023, appendix A.4, arXiv:2310.20708.
+    """
+    total = torch.zeros_like(y[..., 0])
+    for constraint, scale in zip(constraints, scales, strict=True):
+        total = total + log_fatstep(-constraint(y) / scale.to(y.device))
+    return total

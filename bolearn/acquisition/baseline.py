@@ -1,0 +1,368 @@
+r"""Noisy observations as competitors: the baseline that a candidate has to beat in every sample.
+
+Under noise nobody knows which observed point is best. So each of s samples draws the function at
+the baseline points b *and* at the candidates x, jointly, and x improves on the sample's own best.
+With the Cholesky factor L_b of the baseline's covariance, computed once,
+
+    f_b = mean_b + L_b z_b,                           drawn once,
+    f_x = mean_x + C z_b + chol(S - C C^T) z_x,       C = cov(x, b) L_b^-T,
+
+so a new x costs one product more than a draw at x alone. For a Gaussian process with a plain kernel
+that product merges with the one it makes anyway (`Algebra.beside`).
+
+Replicates may have baselines of different size: valid points come first, ``mask`` tells them from
+the filling behind.
+
+Taught in part_5/tutorial_02.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .. import seeds
+from ..linalg import psd_cholesky
+from ..models.exact import VARIANCE_FLOOR
+from ..posteriors import GaussianPosterior
+from ..protocols import HasTrainingData, Surrogate
+from ..sampling import Sampler
+from ..shapes import check_points, check_tensor
+from .objectives import Constraint, Objective, log_feasibility, scale_of
+from .pullback import Algebra
+
+# A point that was best in none of this many samples is no competitor: its chance is below 1e-3.
+_PRUNING_SAMPLES = 1024
+# Where no baseline point of a sample is feasible, anything feasible improves: on a level this many
+# output scales below all that was drawn there.
+_BELOW = 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """Competitors of a noisy improvement, with what their samples share over all candidates.
+
+    ``L`` and ``normals`` are None for beliefs that are not Gaussian, which draw competitors and
+    candidates together each time.
+    """
+
+    model: Surrogate
+    sampler: Sampler
+    points: Float[Tensor, "*r b d"]
+    mask: Bool[Tensor, "*r b"]
+    L: Float[Tensor, "*r m b b"] | None = None
+    normals: Float[Tensor, "s *r b m"] | None = None
+    samples: Float[Tensor, "s *r b m"] | None = None
+    algebra: Algebra | None = None
+
+    @staticmethod
+    def of(
+        model: Surrogate,
+        X: Float[Tensor, "*r n d"],
+        sampler: Sampler,
+        objective: Objective,
+        constraints: Sequence[Constraint],
+        prune: bool,
+    ) -> "Baseline":
+        """The baseline at X; pruned, it keeps the points that are best in some sample.
+
+        Raises:
+            DataError: X is not a finite float64 tensor.
+            ShapeError: X does not fit the model.
+        """
+        X = check_tensor("X_baseline", X, finite=False)
+        mask = torch.ones(X.shape[:-1], dtype=torch.bool, device=X.device)
+        if isinstance(model, HasTrainingData) and X.shape == model.X.shape:
+            mask = model.observed
+            X = torch.where(mask.unsqueeze(-1), X, model.X)
+        check_points(X, X.shape[-1] if X.ndim else 0, model.batch_shape, name="X_baseline")
+        X = X.detach().expand(*model.batch_shape, *X.shape[-2:])
+        with torch.no_grad():
+            base = _draw(model, sampler, *_valid_first(X, mask.expand(X.shape[:-1])))
+            if prune and base.points.shape[-2] > 1:
+                best = base.ever_best(objective, constraints)
+                base = _draw(model, sampler, *_valid_first(base.points, best))
+            return base
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether competitors are drawn once, and candidates given them."""
+        return self.samples is not None
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of competitors of each replicate."""
+        return tuple(self.mask.sum(-1).reshape(-1).tolist())
+
+    # -- which competitors count -----------------------------------------------------------------
+
+    def ever_best(
+        self, objective: Objective, constraints: Sequence[Constraint]
+    ) -> Bool[Tensor, "*r b"]:
+        """The points that are the best feasible one in at least one of many samples.
+
+        Where no point is feasible in any sample, the one most likely to be.
+        """
+        m, r = self.model.num_outputs, self.model.batch_shape
+        streams = seeds.replicate_seeds(self.sampler.seed, r)
+        belief = self.model.posterior(self.points)
+        means = belief.mean.reshape(-1, *belief.mean.shape[-2:])
+        scales = [scale_of(c, self.model).reshape(-1) for c in constraints]
+        drawn = None
+        if self.L is None:
+            many = Sampler(_PRUNING_SAMPLES, tuple(seeds.derive(k, "prune") for k in streams))
+            drawn = belief.rsample(many.base_samples(belief.event_shape, r, device=means.device))
+            drawn = drawn.reshape(len(drawn), *means.shape)
+        keep = torch.zeros_like(self.mask).reshape(len(streams), -1)
+        for i, (stream, count) in enumerate(zip(streams, self.counts, strict=True)):
+            if drawn is not None:
+                y = drawn[:, i, :count]
+            else:
+                assert self.L is not None
+                # The leading block of a Cholesky factor is the factor of the leading block.
+                L = self.L.reshape(-1, m, *self.L.shape[-2:])[i, :, :count, :count]
+                many = Sampler(_PRUNING_SAMPLES, seeds.derive(stream, "prune"))
+                z = many.base_samples((count, m), device=L.device)
+                y = means[i, :count] + torch.einsum("mij,sjm->sim", L, z)
+            value, feasible = objective(y), is_feasible(y, constraints)
+            if not feasible.any():
+                value = log_feasibility(y, constraints, [v[i] for v in scales])
+                value, feasible = value.logsumexp(0, keepdim=True), feasible[:1].logical_not()
+            value = torch.where(feasible, value, -torch.inf)
+            keep[i, value.argmax(-1)[feasible.any(-1)]] = True
+        return keep.reshape(self.mask.shape)
+
+    def best(
+        self,
+        y: Float[Tensor, "s *batch b m"],
+        objective: Objective,
+        constraints: Sequence[Constraint],
+    ) -> Float[Tensor, "s *batch"]:
+        """Each sample's best feasible objective value at the baseline."""
+        value = objective(y)
+        allowed = self.mask & is_feasible(y, constraints)
+        best = torch.where(allowed, value, -torch.inf).amax(-1)
+        if constraints:
+            lowest = torch.where(self.mask, value, torch.inf).amin(-1).amin(0)
+            level = lowest - _BELOW * scale_of(objective, self.model).to(lowest.device)
+            best = torch.where(allowed.any(-1), best, level)
+        return best
+
+    def draw_alone(self) -> Float[Tensor, "s *r b m"]:
+        """Samples at the baseline."""
+        if self.samples is not None:
+            return self.samples
+        posterior = self.model.posterior(self.points)
+        r = self.model.batch_shape
+        z = self.sampler.base_samples(posterior.event_shape, r, device=self.points.device)
+        return posterior.rsample(z)
+
+    # -- candidates beside them ------------------------------------------------------------------
+
+    def draw(
+        self, X: Float[Tensor, "*batch q d"]
+    ) -> tuple[Float[Tensor, "s *batch q m"], Float[Tensor, "s *rows b m"]]:
+        """Samples at X and, of the same functions, at the baseline."""
+        if self.samples is None:
+            b, batch = self.points.shape[-2], X.shape[:-2]
+            together = torch.cat([self.points.expand(*batch, b, -1), X], dim=-2)
+            posterior = self.model.posterior(together)
+            z = self.sampler.base_samples(
+                posterior.event_shape, self.model.batch_shape, device=X.device
+            )
+            y = posterior.rsample(z)
+            return y[..., b:, :], y[..., :b, :]
+        mean, A = self.factors(X)
+        z = self.all_normals(X.shape[-2])
+        z = z.reshape(len(z), *(1,) * (mean.ndim + 1 - z.ndim), *z.shape[1:])
+        return mean + torch.einsum("...mij,...jm->...im", A, z), self.samples
+
+    def all_normals(self, q: int) -> Float[Tensor, "s *r bq m"]:
+        """Base samples of the baseline, then of q candidates."""
+        assert self.normals is not None
+        own = candidate_normals(
+            self.sampler,
+            self.counts,
+            q,
+            self.model.num_outputs,
+            tuple(self.model.batch_shape),
+        )
+        return torch.cat([self.normals, own.to(self.normals.device)], dim=-2)
+
+    def factors(
+        self, X: Float[Tensor, "*batch q d"]
+    ) -> tuple[Float[Tensor, "*batch q m"], Float[Tensor, "*batch m q bq"]]:
+        """Mean and A = [C, chol(S - C C^T)]: candidates are mean + A [z_b; z_x]."""
+        mean, C, rest = conditional(self, X)
+        if X.shape[-2] == 1:
+            L = torch.maximum(rest, VARIANCE_FLOOR * self._unit(rest)[..., None, None]).sqrt()
+        else:
+            L = psd_cholesky(rest, floor=self._unit(rest)).L
+        return mean, torch.cat([C, L], dim=-1)
+
+    def _unit(self, like: Tensor) -> Float[Tensor, "*r m"]:
+        """Variance that rounding is relative to: that of the outputs, else of the baseline."""
+        assert self.L is not None
+        known = getattr(self.model, "output_scale", None)
+        if known is not None:
+            return known.square().to(like)  # type: ignore[no-any-return]
+        return self.L.square().sum(-1).mean(-1)
+
+
+def is_feasible(y: Float[Tensor, "*s m"], constraints: Sequence[Constraint]) -> Bool[Tensor, "*s"]:
+    """Whether all constraints hold, without smoothing."""
+    holds = torch.ones(y.shape[:-1], dtype=torch.bool, device=y.device)
+    for constraint in constraints:
+        holds = holds & (constraint(y) <= 0)
+    return holds
+
+
+def _valid_first(
+    X: Float[Tensor, "*r n d"], mask: Bool[Tensor, "*r n"]
+) -> tuple[Float[Tensor, "*r b d"], Bool[Tensor, "*r b"]]:
+    """Valid rows in front, in their order, and as many columns as the largest replicate needs."""
+    most = max(1, int(mask.sum(-1).max()))
+    order = torch.argsort(~mask, dim=-1, stable=True)[..., :most]
+    kept = X.gather(-2, order.unsqueeze(-1).expand(*order.shape, X.shape[-1]))
+    mask = mask.gather(-1, order)
+    # Filling: a valid point again, which changes no maximum
+    return torch.where(mask.unsqueeze(-1), kept, kept[..., :1, :]), mask
+
+
+def _draw(
+    model: Surrogate, sampler: Sampler, X: Float[Tensor, "*r b d"], mask: Bool[Tensor, "*r b"]
+) -> Baseline:
+    """The baseline at the valid rows of X, with its samples if the belief is Gaussian."""
+    base = Baseline(model, sampler, X, mask)
+    posterior = model.posterior(X)
+    if not isinstance(posterior, GaussianPosterior):
+        return base
+    mean, covariance = posterior.joint_moments
+    # Filling becomes independent of everything: rows of the identity
+    pair = (mask.unsqueeze(-1) & mask.unsqueeze(-2)).unsqueeze(-3)
+    eye = torch.eye(X.shape[-2], dtype=X.dtype, device=X.device)
+    scale = getattr(model, "output_scale", None)
+    floor = None if scale is None else scale.square()
+    unit = covariance.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None]
+    L = psd_cholesky(torch.where(pair, covariance, eye * unit), floor=floor).L
+    z = baseline_normals(sampler, base.counts, model.num_outputs, tuple(model.batch_shape))
+    z = z.to(X.device)
+    samples = mean + torch.einsum("...mij,...jm->...im", L, z)
+    algebra = Algebra.of(model)
+    algebra = None if algebra is None else algebra.beside(X, mask, L)
+    return Baseline(model, sampler, X, mask, L, z, samples, algebra)
+
+
+@lru_cache(maxsize=16)
+def baseline_normals(
+    sampler: Sampler, counts: tuple[int, ...], m: int, r: tuple[int, ...]
+) -> Float[Tensor, "s *r b m"]:
+    """Base samples of baselines with ``counts`` points; zeros behind."""
+    return _by_replicate(sampler, counts, 0, m, r)
+
+
+@lru_cache(maxsize=16)
+def candidate_normals(
+    sampler: Sampler, counts: tuple[int, ...], q: int, m: int, r: tuple[int, ...]
+) -> Float[Tensor, "s *r q m"]:
+    """Base samples of q candidates beside ``counts`` points: the dimensions that follow theirs.
+
+    So baseline and candidates use different dimensions of a Sobol sequence, and the baseline's
+    samples do not depend on q.
+    """
+    return _by_replicate(sampler, counts, q, m, r)
+
+
+def _by_replicate(
+    sampler: Sampler, counts: tuple[int, ...], q: int, m: int, r: tuple[int, ...]
+) -> Tensor:
+    """The last q (all, for q = 0) of count + q points of base samples, for each replicate.
+
+    One replicate at a time, since each has as many dimensions as alone: as its own baseline asks.
+    """
+    width = q or max(counts)
+    z = torch.zeros(sampler.num_samples, len(counts), width, m, dtype=torch.float64)
+    streams = seeds.replicate_seeds(sampler.seed, r)
+    for i, (stream, count) in enumerate(zip(streams, counts, strict=True)):
+        own = Sampler(sampler.num_samples, stream, sampler.kind).base_samples((count + q, m))
+        z[:, i, : q or count] = own[:, count:] if q else own
+    return z.reshape(len(z), *r, width, m)
+
+
+# -- conditional moments: reference first, then the closed form ----------------------------------
+
+
+def conditional_reference(
+    base: Baseline, X: Float[Tensor, "*batch q d"]
+) -> tuple[
+    Float[Tensor, "*batch q m"], Float[Tensor, "*batch m q b"], Float[Tensor, "*batch m q q"]
+]:
+    """Mean, C and S - C C^T from one joint belief, for any Gaussian posterior."""
+    assert base.L is not None
+    b = base.points.shape[-2]
+    r = base.points.shape[:-2]
+    lead = X.shape[: X.ndim - 2 - len(r)]
+    X = X.expand(*lead, *r, *X.shape[-2:])
+    together = torch.cat([base.points.expand(*lead, *base.points.shape), X], dim=-2)
+    posterior = base.model.posterior(together)
+    assert isinstance(posterior, GaussianPosterior)
+    mean, covariance = posterior.joint_moments
+    cross = torch.where(base.mask[..., None, None, :], covariance[..., b:, :b], 0.0)
+    # C = cov(x, b) L_b^-T
+    C = torch.linalg.solve_triangular(base.L, cross.mT, upper=False).mT
+    return mean[..., b:, :], C, covariance[..., b:, b:] - C @ C.mT
+
+
+def conditional(
+    base: Baseline, X: Float[Tensor, "*batch q d"]
+) -> tuple[
+    Float[Tensor, "*batch q m"], Float[Tensor, "*batch m q b"], Float[Tensor, "*batch m q q"]
+]:
+    """Mean, C and S - C C^T: in closed form for a plain Gaussian process, else the reference."""
+    if base.algebra is None:
+        return conditional_reference(base, X)
+    return _Conditional.apply(base.algebra.check(X), base)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Conditional(torch.autograd.Function):
+    """`conditional_reference` with one analytic pullback."""
+
+    @staticmethod
+    def forward(ctx: Any, X: Tensor, base: Baseline) -> tuple[Tensor, Tensor, Tensor]:
+        assert base.algebra is not None
+        at = base.algebra.moments(X)
+        ctx.base, ctx.at = base, at
+        ctx.save_for_backward(X)
+        m = base.model.num_outputs
+        rest = at.second.unsqueeze(-1) if X.shape[-2] == 1 else at.second
+        moments = (_from_rows(v, m, X.shape[:-2]) for v in (at.mean, at.C, rest))
+        mean, C, rest = moments
+        return mean.mT, C, rest
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (X,) = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the reference
+            outputs = conditional_reference(ctx.base, X)
+            (slow,) = torch.autograd.grad(outputs, X, grads, create_graph=True)
+            return slow, None
+        R, m = ctx.base.model.batch_shape.numel(), ctx.base.model.num_outputs
+        g_mean, g_C = _into_rows(grads[0].mT, R, m, 1), _into_rows(grads[1], R, m, 2)
+        g_rest = _into_rows(grads[2], R, m, 2)
+        return ctx.at.pull(g_mean, g_rest.squeeze(-1) if X.shape[-2] == 1 else g_rest, g_C), None
+
+
+def _from_rows(v: Tensor, m: int, lead: Sequence[int]) -> Tensor:
+    """``(R m) t ...`` -> ``*batch m ...``."""
+    v = v.reshape(-1, m, *v.shape[1:])
+    return v.movedim(2, 0).reshape(*lead, m, *v.shape[3:])
+
+
+def _into_rows(g: Tensor, R: int, m: int, trailing: int) -> Tensor:
+    """``*batch m ...`` with ``trailing`` axes after m -> ``(R m) t ...``."""
+    rest = g.shape[g.ndim - trailing :]
+    return g.reshape(-1, R, m, *rest).movedim(0, 2).reshape(R * m, -1, *rest)
