@@ -184,3 +184,42 @@ def test_a_retry_of_one_replicate_leaves_the_others_alone() -> None:
         if "copies" not in name:
             assert_close(both.hyperparameters()[name][0], value, 1e-12, name)
     assert_close(both.posterior(X).mean[0], alone.posterior(low).mean, 1e-8)
+
+
+EDGES = {
+    "one observation": (T([[0.4, 0.2]]), T([[3.0]])),
+    "constant": (draw((6, 2), "X"), torch.full((6, 1), -7.0, dtype=F64)),
+    "duplicated": (draw((4, 2), "X").repeat(3, 1), surface(draw((4, 2), "X")).repeat(3, 1)),
+    "nearly singular": (0.5 + 1e-7 * draw((12, 2), "X"), surface(draw((12, 2), "X"))),
+    "tiny": (draw((9, 2), "X"), 1e-12 * surface(draw((9, 2), "X"))),
+    "huge": (draw((9, 2), "X"), 1e12 * surface(draw((9, 2), "X"))),
+}
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize(
+    "noise, plain",
+    [("learned", True), ("number", True), ("per point", True), ("learned", False)],
+)
+def test_hard_data_are_fitted_and_predicted(edge: str, noise: str, plain: bool) -> None:
+    X, Y = EDGES[edge]
+    unit = Y.std().item() ** 2 if len(Y) > 1 and Y.std() > 0 else 1.0
+    given = {
+        "learned": None,
+        "number": 1e-8 * unit,
+        "per point": (1e-6 + 1e-2 * draw(Y.shape, "v")) * unit,
+    }[noise]
+    kernel = None if plain else RBFKernel() + MaternKernel(nu=2.5)
+    model = bl.fit_mll(bl.ExactGP(X, Y, box(2), noise_var=given, kernel=kernel))
+    assert torch.isfinite(model.fit_report.value).all()
+    P = torch.cat([X[:2], draw((3, 2), "P")]).requires_grad_(True)
+    belief = model.posterior(P)
+    assert torch.isfinite(belief.mean).all() and bool((belief.variance > 0).all())
+    size = (Y - Y.mean()).abs().max().item() or 1.0
+    assert (belief.mean - Y.mean()).abs().max().item() < 20 * size
+    y = belief.rsample(bl.Sampler(8, seed=0).base_samples((len(P), 1)))
+    (slope,) = torch.autograd.grad(y.sum(), P)
+    assert torch.isfinite(slope).all()
+    grown = model.condition(X[:1], Y[:1])
+    assert torch.isfinite(grown.posterior(P).covariance).all()
+    assert bool((grown.posterior(P).variance <= belief.variance * (1 + 1e-6) + 1e-9 * unit).all())
