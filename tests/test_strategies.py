@@ -124,6 +124,13 @@ def test_batches_hold_different_points(name: str) -> None:
     assert bool(((X >= 0) & (X <= 1)).all())
 
 
+def test_paths_that_agree_on_the_best_candidate_get_different_ones() -> None:
+    data = start(3, 40)
+    X, _ = TuRBO(candidates=4, num_features=64)(data, data.bounds, 4, (0, 1, 2))
+    gaps = torch.cdist(X, X) + torch.eye(4, dtype=F64)
+    assert gaps.min() > 1e-9  # four paths, four candidates: each is taken once
+
+
 def test_the_recommendation_of_a_noisy_problem_is_the_best_mean_not_the_best_draw() -> None:
     data = start(1, 12)
     Y = data.Y.clone()
