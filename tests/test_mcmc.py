@@ -79,10 +79,10 @@ def test_moments_of_a_bent_target() -> None:
 def test_transitions_leave_the_target_as_it_is() -> None:
     # Chains that start as exact, independent draws stay that: an exact test of every transition,
     # whatever the steps and the masses. x and the residual are independent standard normals.
-    N = 2000
+    N = 6000
     z = seeds.normal([5], (N, 2))[0]
     start = torch.stack([z[:, 0], z[:, 0] ** 2 + 0.7 * z[:, 1]], dim=-1)
-    for depth, accept in ((1, 0.5), (5, 0.5), (5, 0.8)):
+    for depth, accept in ((1, 0.5), (5, 0.3)):  # long steps: large errors of the energy
         chains = nuts(
             banana,
             start,
@@ -98,7 +98,7 @@ def test_transitions_leave_the_target_as_it_is() -> None:
         assert moved > 0.9
         for value in (x, r):
             assert stats.kstest(value.numpy(), "norm").pvalue > 1e-4
-        for product in (x * r, x * x * r, x * r * r, (x * x - 1) * (r * r - 1)):
+        for product in (x * x - 1, r * r - 1, x * r, x * x * r, x * r * r, x * x * r * r - 1):
             assert abs(product.mean()) < 5 * product.std() / math.sqrt(N)
 
 
