@@ -137,7 +137,7 @@ def botorch_loop(
 
 
 def bolearn_loop(problem: bl.Problem, X: Tensor, n_iter: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The loop of the README: fits from three cold starts, no warm start."""
+    """The loop of the README: fits from the fixed starts, no warm start."""
     Y = problem(X)
     for t in range(n_iter):
         model = bl.fit_mll(bl.ExactGP(X, Y, bounds=problem.bounds))

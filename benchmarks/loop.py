@@ -52,7 +52,7 @@ def main() -> None:
         "machine": f"{platform.processor() or platform.machine()}, one thread",
         "python": platform.python_version(),
         "versions": versions(),
-        "settings": settings("three fixed starts, no warm start"),
+        "settings": settings("the fixed starts, no warm start"),
         "columns": "bolearn wall, cpu; botorch wall, cpu; final regret bolearn, botorch",
         "rows": rows,
     }
