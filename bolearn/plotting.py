@@ -931,8 +931,8 @@ def descents(
 ) -> "matplotlib.figure.Figure":
     """Level lines of losses of two inputs around a minimum of zero at the origin, and paths there.
 
-    The level lines are as far apart as those of a map of equal steps on a cone, which keeps a
-    bowl's lines evenly spaced; the fifth passes through the highest start.
+    The heights of the level lines are as the squares 1, 4, 9, ..., which spaces the lines of a bowl
+    evenly; the fifth passes through the highest start.
 
     Args:
         panels: by title, the loss (`*batch 2` to `*batch`) and the paths (`t 2`) by label. The
@@ -1099,3 +1099,214 @@ def _draw_lengthscales(
     panel.invert_yaxis()
     panel.set_xlabel("widths of the box (dotted: one)")
     panel.grid(visible=False, axis="y")
+
+
+# ---------------------------------------------------------------- part_2/tutorial_03
+
+
+def phase_portrait(
+    panels: Mapping[str, Float[Tensor, "t k 2"]], *, xlabel: str, ylabel: str
+) -> "matplotlib.figure.Figure":
+    """Position against velocity, one panel for each title; the first path stands out.
+
+    Args:
+        panels: by title, k paths of pairs (position, velocity). All panels have the same axes.
+        xlabel, ylabel: what the axes show.
+
+    Example:
+        >>> angle = torch.linspace(0.0, 6.28, 50)
+        >>> circle = torch.stack([angle.cos(), -angle.sin()], -1).unsqueeze(1)
+        >>> figure = phase_portrait({"no friction": circle}, xlabel="x", ylabel="velocity")
+    """
+    from matplotlib import pyplot
+
+    size = (3.3 * len(panels) + 0.6, 3.9)
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=size, sharex=True, sharey=True, squeeze=False
+    )
+    for panel, (title, paths) in zip(axes[0], panels.items(), strict=True):
+        for path in paths[:, 1:].unbind(1):
+            panel.plot(*path.T.tolist(), color=GREY, ls="-", lw=0.9, alpha=0.7)
+            panel.plot(*path[:1].T.tolist(), color=GREY, marker=".", ls="")
+        first = paths[:, 0]
+        panel.plot(*first.T.tolist(), color=OKABE_ITO["vermillion"], lw=2.4, label="the path")
+        style = {"color": OKABE_ITO["vermillion"], "mec": "black", "ls": "", "ms": 8}
+        panel.plot(*first[:1].T.tolist(), marker="o", label="its start", **style)
+        panel.plot([0.0], [0.0], ls="", marker="+", ms=11, mew=2, color="black", label="rest")
+        panel.set(title=title, xlabel=xlabel)
+    axes[0, 0].set_ylabel(ylabel)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
+    return figure
+
+
+def stability_triangle(
+    points: Mapping[str, tuple[float | int, float | int]], *, steps: int = 30
+) -> "matplotlib.figure.Figure":
+    r"""What a step of the heavy ball leaves of the distance, and the ball's path at some points.
+
+    On the left, over step size times curvature h and momentum β, the modulus of the larger root of
+    z² − (1 + β − h) z + β: light is fast; outside the triangle the ball runs away. Below the dashed
+    curve both roots are real. On the right the first steps from 1, starting at rest.
+
+    Args:
+        points: pairs (h, β) by label, at most six.
+        steps: how many steps of each path.
+
+    Example:
+        >>> figure = stability_triangle({"swings": (0.5, 0.8)})
+    """
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplot_mosaic(
+        [["plane", label] for label in points], figsize=(10, 5.2), width_ratios=(1.25, 1)
+    )
+    panel = axes["plane"]
+    h, beta = torch.linspace(0.0, 4.2, 281).double(), torch.linspace(-1.1, 1.1, 221).double()
+    half = (1 + beta.unsqueeze(-1) - h) / 2
+    root = half**2 - beta.unsqueeze(-1)
+    modulus = torch.where(
+        root >= 0, half.abs() + root.clamp(min=0).sqrt(), beta.clamp(min=0).sqrt().unsqueeze(-1)
+    )
+    levels = [k / 10 for k in range(11)]
+    grid = (h.tolist(), beta.tolist(), modulus.tolist())
+    areas = panel.contourf(*grid, levels, cmap="cividis_r")
+    figure.colorbar(areas, ax=panel, label="left of the distance, per step")
+    panel.plot([0, 0, 4, 0], [-1, 1, 1, -1], color="black", lw=2.5)
+    side = torch.linspace(-1.0, 1.0, 201).double()
+    panel.plot(((1 + side) ** 2).tolist(), (side**2).tolist(), color="black", ls="--", lw=1.6)
+    for k, (label, (a, b)) in enumerate(points.items()):
+        style = {"color": list(OKABE_ITO.values())[k + 1], "marker": MARKERS[k], "mec": "black"}
+        panel.plot([a], [b], ls="", **style | {"ms": 11})
+        path = [1.0, 1.0]
+        for _ in range(steps):
+            path.append((1 + b - a) * path[-1] - b * path[-2])
+        own = axes[label]
+        own.axhline(0.0, color="black", lw=0.8)
+        own.plot(range(steps + 1), path[1:], ls="-", lw=1.2, ms=4, **style | {"mec": "none"})
+        own.set(title=label, ylim=(-1.6, 1.6), yticks=[-1, 0, 1])
+        own.title.set_size(12)
+        if k < len(points) - 1:
+            own.set_xticklabels([])
+    own.set_xlabel("step")
+    panel.set(xlabel="step size × curvature, ηλ", ylabel="momentum β")
+    panel.set(xlim=(-0.1, 4.2), ylim=(-1.1, 1.1))
+    panel.grid(visible=False)
+    return figure
+
+
+# ---------------------------------------------------------------- part_2/tutorial_04
+
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
+PALE = ("#FFFFFF", "#F5D9A0", "#BFE0F3", "#E8C4DA", "#BFE3D8", "#D9D9D9")
+
+
+def landscape(
+    loss: Callable[[Tensor], Tensor],
+    window: float | int,
+    marks: Mapping[str, Float[Tensor, "..."]],
+    *,
+    basins: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    resolution: int = 301,
+) -> "matplotlib.figure.Figure":
+    """Level lines of a loss of two inputs around the origin, points on it, and hatched basins.
+
+    Colour steps and lines hold equal areas of the window; darker is lower. With basins the colours
+    say which basin instead.
+
+    Args:
+        loss: maps `*batch 2` to `*batch`.
+        window: how far both axes reach from 0.
+        marks: points, `k 2`, by label; at most eight labels.
+        basins: by label, which of the starts `n 2` belong to it, as `n` bools.
+        resolution: grid points for each axis.
+
+    Example:
+        >>> origin = {"bottom": torch.zeros(1, 2)}
+        >>> left = {"left": lambda x: x[:, 0] < 0}
+        >>> figure = landscape(lambda x: x.square().sum(-1), 1.0, origin, basins=left)
+    """
+    from matplotlib import pyplot
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+    from matplotlib.patches import Patch
+
+    figure, panel = pyplot.subplots(figsize=(7.4, 5.4))
+    side = torch.linspace(-window, window, resolution, dtype=torch.float64)
+    grid = torch.cartesian_prod(side, side)
+    shape, u = (resolution, resolution), side.tolist()
+    heights = loss(grid)
+    levels = stats.quantiles(heights, [k / 10 for k in range(11)]).unique().tolist()
+    table = heights.reshape(shape).T.tolist()
+    norm = BoundaryNorm(levels, 256)
+    keys: list[Any] = []
+    if basins is None:
+        areas = panel.contourf(u, u, table, levels, cmap="cividis", norm=norm)
+        figure.colorbar(areas, ax=panel, label="loss", format="%.1f")
+    for k, (label, belongs) in enumerate((basins or {}).items()):
+        inside = belongs(grid).reshape(shape).T
+        color = ListedColormap([PALE[k % len(PALE)]])
+        hidden = torch.where(inside, 1.0, torch.nan).tolist()
+        panel.pcolormesh(u, u, hidden, cmap=color, rasterized=True)
+        hatch = HATCHES[k % len(HATCHES)]
+        if hatch:
+            area = panel.contourf(u, u, inside.double().tolist(), [0.5, 1.5], hatches=[hatch])
+            area.set(facecolor="none", edgecolor=GREY, linewidth=0.0)
+        keys.append(Patch(fc=PALE[k % len(PALE)], ec=GREY, hatch=hatch, label=label))
+    panel.contour(u, u, table, levels[:-1], colors="black", linewidths=0.6, alpha=0.6)
+    for k, (label, points) in enumerate(marks.items()):
+        style = {"color": list(OKABE_ITO.values())[k], "marker": MARKERS[k], "ms": 10, "ls": ""}
+        keys += panel.plot(*points.T.tolist(), mec="black", mfc="white", label=label, **style)
+        keys[-1].set(markerfacecolor=style["color"] if k else "white")
+    panel.set(xlim=(-window, window), ylim=(-window, window), xlabel="x", ylabel="y")
+    panel.set_aspect("equal")
+    panel.grid(visible=False)
+    figure.legend(handles=keys, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def with_intervals(
+    measured: Mapping[str, tuple[Float[Tensor, "..."], Float[Tensor, "..."]]],
+    lines: Mapping[str, tuple[Float[Tensor, "..."], Float[Tensor, "..."]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+) -> "matplotlib.figure.Figure":
+    """Measured points with their intervals, over the lines that a theory predicts.
+
+    Args:
+        measured: by label, where the points stand (`n`), and low end, value and high end (`3 n`).
+        lines: by label, the coordinates of a line.
+        xlabel, ylabel: what the axes show, with units.
+        log: which axes are logarithmic: "x", "y" or "xy".
+
+    Raises:
+        ShapeError: not three numbers for each point.
+
+    Example:
+        >>> x = torch.tensor([1.0, 2.0])
+        >>> points = {"counted": (x, torch.stack([x - 0.2, x, x + 0.2]))}
+        >>> figure = with_intervals(points, {"theory": (x, x)}, xlabel="x", ylabel="y")
+    """
+    figure, panel = _axes(None)
+    for k, (label, (x, y)) in enumerate(lines.items()):
+        style = _line(k) | {"marker": ""}
+        panel.plot(x.tolist(), y.tolist(), label=label, **style)
+    for k, (label, (x, table)) in enumerate(measured.items()):
+        if x.ndim != 1 or table.shape != (3, len(x)):
+            raise ShapeError(
+                f"{label}: expected low end, value and high end for each of {len(x)} points, got "
+                f"shape {tuple(table.shape)}"
+            )
+        low, value, high = table
+        style = _line(k + len(lines)) | {"ls": "", "mec": "black", "capsize": 4, "lw": 1.6}
+        ends = torch.stack([value - low, high - value]).tolist()
+        panel.errorbar(x.tolist(), value.tolist(), yerr=ends, label=label, **style)
+    if "x" in log:
+        panel.set_xscale("log")
+    if "y" in log:
+        panel.set_yscale("log")
+    panel.set(xlabel=xlabel, ylabel=ylabel)
+    panel.legend()
+    return figure
