@@ -51,12 +51,12 @@ class DeepKernel(Kernel):  # type: ignore[misc]
         UnsupportedError: layers that mix points or draw random numbers (batch norm, dropout).
 
     Example:
-        >>> from bolearn import ExactGP, fit_mll
+        >>> from bolearn import ExactGP
         >>> from gpytorch.kernels import MaternKernel
         >>> X = torch.linspace(0, 1, 8, dtype=torch.float64).unsqueeze(-1)
         >>> box = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
         >>> kernel = DeepKernel(perceptron(1, 4, 2, seed=0), MaternKernel(nu=2.5))
-        >>> model = fit_mll(ExactGP(X, (X > 0.5).double(), box, kernel=kernel))
+        >>> model = ExactGP(X, (X > 0.5).double(), box, kernel=kernel)  # then fit_mll(model)
         >>> model.kernel.features(X).shape  # a set for the one output
         torch.Size([1, 8, 2])
 
