@@ -9,10 +9,11 @@ Taught in part_4/tutorial_01 and part_5/tutorial_01.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from gpytorch.constraints import GreaterThan
-from gpytorch.kernels import RBFKernel
+from gpytorch.kernels import MaternKernel, RBFKernel
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.priors import LogNormalPrior, Prior
 from torch import Tensor
@@ -25,6 +26,7 @@ __all__ = [
     "default_likelihood",
     "lengthscale_prior",
     "log_density_and_slope",
+    "matern_kernel",
     "mode",
     "noise_prior",
 ]
@@ -57,16 +59,37 @@ def default_kernel(d: int, batch_shape: Sequence[int] = ()) -> RBFKernel:
 
     There is no output scale: outputs are standardised.
     """
+    return RBFKernel(**_scaled(d, batch_shape)).double()
+
+
+def matern_kernel(d: int, batch_shape: Sequence[int] = (), nu: float = 2.5) -> MaternKernel:
+    """Matern kernel under the priors of `default_kernel`: for functions with some roughness.
+
+    The strategies of studies use it. An RBF kernel believes in infinitely many derivatives, and
+    with few data that makes it sure too early.
+
+    Args:
+        d: number of inputs.
+        batch_shape: of the kernel; replicates and outputs.
+        nu: smoothness, 0.5, 1.5 or 2.5.
+
+    Example:
+        >>> matern_kernel(6).lengthscale.shape
+        torch.Size([1, 6])
+    """
+    return MaternKernel(nu=nu, **_scaled(d, batch_shape)).double()
+
+
+def _scaled(d: int, batch_shape: Sequence[int]) -> dict[str, Any]:
+    """Lengthscales, one for each input, with their prior, their floor, and the mode to start at."""
     prior = lengthscale_prior(d)
-    kernel = RBFKernel(
-        ard_num_dims=d,
-        batch_shape=torch.Size(batch_shape),
-        lengthscale_prior=prior,
-        lengthscale_constraint=GreaterThan(
-            LENGTHSCALE_FLOOR, transform=None, initial_value=mode(prior)
-        ),
-    )
-    return kernel.double()
+    floor = GreaterThan(LENGTHSCALE_FLOOR, transform=None, initial_value=mode(prior))
+    return {
+        "ard_num_dims": d,
+        "batch_shape": torch.Size(batch_shape),
+        "lengthscale_prior": prior,
+        "lengthscale_constraint": floor,
+    }
 
 
 def default_likelihood(batch_shape: Sequence[int] = ()) -> GaussianLikelihood:
