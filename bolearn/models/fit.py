@@ -247,9 +247,9 @@ def _is_plain(model: ExactGP) -> bool:
 
 # Where a fit starts, as factors of the modes of the lengthscale and the noise prior: some noise,
 # much noise, rough, smooth, smooth and noisy. The likelihood of few or wiggly data has several
-# maxima, and no single start finds the best one reliably. These were chosen on 672 data sets; on 336
-# others no fit ended below BoTorch's. With more than _MANY data, where an evaluation is dear and
-# maxima are fewer, the first two do: chosen on 40 data sets, and never below on 36 others.
+# maxima, and no single start finds the best one reliably. These were chosen on 672 data sets; on
+# 336 others no fit ended below BoTorch's. With more than _MANY data, where an evaluation is dear
+# and maxima are fewer, the first two do: chosen on 40 data sets, never below on 36 others.
 _STARTS = ((1, 10), (1, 50), (0.25, 0.1), (4, 0.1), (4, 50))
 _MANY = 128
 
