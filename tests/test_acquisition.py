@@ -9,15 +9,31 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import F64, T, assert_close, build, cases, draw, few, gp, gradient, probes
+from oracles import (
+    F64,
+    T,
+    assert_close,
+    build,
+    cases,
+    condition,
+    draw,
+    few,
+    gp,
+    gradient,
+    probes,
+    tolerance,
+)
 from scipy import integrate, stats
 
 import bolearn as bl
-from bolearn.acquisition.analytic import log_expected_improvement
+from bolearn.acquisition.analytic import log_expected_improvement, log_improvement_reference
+from bolearn.acquisition.objectives import check_constraints
 
 LEVELS = {
     "EI": bl.ExpectedImprovement,
     "LogEI": bl.LogExpectedImprovement,
+    "PI": bl.ProbabilityOfImprovement,
+    "LogPI": bl.LogProbabilityOfImprovement,
     "UCB": bl.UpperConfidenceBound,
 }
 
@@ -47,6 +63,10 @@ def test_analytic_values_are_their_formulas(case: dict) -> None:
     visible = ei > 1e-8
     assert_close(log_ei[torch.as_tensor(visible)], np.log(ei[visible]), 1e-6)
     assert torch.isfinite(log_ei).all()
+    assert_close(bl.ProbabilityOfImprovement(model, best)(X), stats.norm.cdf(u), 1e-8)
+    # log Phi has slope |u|: rounding of u counts that much
+    log_pi = bl.LogProbabilityOfImprovement(model, best)(X).numpy()
+    assert_close(log_pi / (1 + u**2), stats.norm.logcdf(u) / (1 + u**2), 1e-8)
     beta = T(1.7).expand(best.shape)
     assert_close(bl.UpperConfidenceBound(model, beta)(X), mean + math.sqrt(1.7) * std, 1e-10)
     assert_close(bl.PosteriorMean(model)(X), mean, 1e-12)
@@ -68,6 +88,9 @@ def test_log_ei_has_a_slope_where_ei_has_none() -> None:
     X = draw((5, 1, 2), "X")
     for best in (1e3, 1e6):
         assert bl.ExpectedImprovement(model, best)(X).abs().max() == 0
+        assert bl.ProbabilityOfImprovement(model, best)(X).abs().max() == 0
+        slope = gradient(bl.LogProbabilityOfImprovement(model, best), X)
+        assert torch.isfinite(slope).all() and bool((slope.abs().amax((-2, -1)) > 1).all())
         slope = gradient(bl.LogExpectedImprovement(model, best), X)
         assert torch.isfinite(slope).all() and bool((slope.abs().amax((-2, -1)) > 1).all())
         slope = gradient(bl.qLogExpectedImprovement(model, best), X)
@@ -85,6 +108,118 @@ def test_limits_of_the_level() -> None:
     levels = [bl.LogExpectedImprovement(model, float(b))(X) for b in np.linspace(-5, 50, 30)]
     assert bool((torch.stack(levels).diff(dim=0) < 0).all())  # harder to improve on more
     assert_close(bl.UpperConfidenceBound(model, 0.0)(X), posterior.mean[..., 0, 0], 1e-12)
+
+
+@few
+@given(cases(max_m=1, max_n=200), st.sampled_from([0.0, 5.0, 1e4]))
+def test_logei_in_one_piece_is_the_reference(case: dict, above: float) -> None:
+    case = {**case, "q": 1}
+    model, X = build(case), probes(case, (3,))
+    best = bl.incumbent(model, model.X).value + above
+    acq = bl.LogExpectedImprovement(model, best)
+
+    def reference(X: torch.Tensor) -> torch.Tensor:
+        return log_improvement_reference(model, X, best, "")
+
+    # the logarithm of something that unlikely multiplies rounding
+    tol = tolerance(condition(model)) * (1 + above)
+    assert_close(acq(X), reference(X), tol, "value")
+    slope = gradient(reference, X)
+    unit = slope.abs().amax().clamp(min=1.0)
+    assert_close(gradient(acq, X) / unit, slope / unit, max(tol, 1e-9), "gradient")
+
+
+def test_second_derivatives_are_those_of_the_reference() -> None:
+    model = gp(6, 2, r=(2,))
+    X = draw((2, 2, 1, 2), "X").requires_grad_(True)
+    for acq in (
+        bl.LogExpectedImprovement(model, T([0.3, 0.6])),
+        bl.LogProbabilityOfImprovement(model, T([0.3, 0.6])),
+    ):
+        assert torch.autograd.gradgradcheck(acq, X, atol=1e-4)
+
+
+# -- constraints ---------------------------------------------------------------------------------
+
+
+@few
+@given(cases(max_m=3), st.floats(-2, 2), st.floats(0.1, 3), st.integers(0, 5))
+def test_constrained_ei_is_the_product(case: dict, low: float, width: float, kind: int) -> None:
+    case = {**case, "q": 1, "m": max(case["m"], 2)}
+    model, X = build(case), probes(case, (3,))
+    i = kind % case["m"]
+    others = [j for j in range(case["m"]) if j != i]
+    limits = [bl.at_least(others[0], low), bl.at_most(others[-1], low + width)]
+    acq = bl.LogConstrainedExpectedImprovement(
+        model, 0.3, objective=bl.output(i), outcome_constraints=tuple(limits)
+    )
+    p = model.posterior(X)
+    mean, std = (v[..., 0, :].numpy() for v in (p.mean, p.variance.sqrt()))
+    bounds = {j: [-np.inf, np.inf] for j in others}
+    bounds[others[0]][0], bounds[others[-1]][1] = low, low + width
+    u = (mean[..., i] - 0.3) / std[..., i]
+    value = std[..., i] * (stats.norm.pdf(u) + u * stats.norm.cdf(u))
+    for j, (a, b) in bounds.items():
+        inside = [stats.norm.cdf((v - mean[..., j]) / std[..., j]) for v in (a, b)]
+        value = value * (inside[1] - inside[0])
+    assert_close(acq(X).exp(), value, 1e-7)
+    assert torch.isfinite(acq(X)).all() and torch.isfinite(gradient(acq, X)).all()
+
+
+def test_constrained_ei_says_what_it_cannot_do() -> None:
+    model = gp(5, 2, m=3)
+    make = bl.LogConstrainedExpectedImprovement
+    for limits, error, words in (
+        ((), bl.DataError, "at least one.*LogExpectedImprovement"),
+        ((bl.at_most(0, 1.0),), bl.UnsupportedError, "own output.*qLogExpectedImprovement"),
+        ((bl.at_most(1, 1.0), bl.at_least(1, 2.0)), bl.InfeasibleError, "output 1.*2 and 1"),
+        ((bl.at_most(3, 1.0),), bl.ShapeError, "output 3: the model has 3"),
+    ):
+        with pytest.raises(error, match=words):
+            make(model, 0.0, outcome_constraints=limits)
+    with pytest.raises(bl.UnsupportedError, match="q = 2"):
+        make(model, 0.0, outcome_constraints=(bl.at_most(1, 1.0),))(draw((2, 2), "X"))
+    for bound in (math.nan, math.inf):
+        for limit in (bl.at_most, bl.at_least):
+            with pytest.raises(bl.DataError, match=f"bound: expected a finite number, got {bound}"):
+                limit(0, bound)
+    for wrong in (bl.at_most(0, 1.0), [1.0], None):
+        with pytest.raises(bl.DataError, match=r"a tuple of functions.*at_most\(1, 5.0\),\)"):
+            check_constraints(wrong)
+
+
+def test_limits_count_what_is_too_much() -> None:
+    y = draw((5, 4, 3), "y")
+    assert_close(bl.at_most(1, 0.25)(y), y[..., 1] - 0.25, 0.0)
+    assert_close(bl.at_least(-1, 0.25)(y), 0.25 - y[..., 2], 0.0)
+    assert bl.at_least(2, 1) == bl.at_least(2, 1.0) and hash(bl.at_most(0, 1)) is not None
+    with pytest.raises(bl.ShapeError, match="3 outputs"):
+        bl.at_most(3, 0.0)(y)
+
+
+@few
+@given(st.integers(0, 10**6), st.floats(-0.5, 2.0))
+def test_incumbents_are_the_best_feasible_points(seed: int, limit: float) -> None:
+    counts = [8, 5, 3]
+    full = gp(8, 2, m=2, r=(3,), seed=seed)
+    observed = torch.arange(8) < T(counts)[:, None]
+    model = bl.ExactGP(full.X, full.Y, full.bounds, observed=observed)
+    model = model.with_hyperparameters(**full.hyperparameters())
+    mean = model.posterior(model.X).mean
+    limits = (bl.at_most(1, limit), lambda y: y[..., 0] - 5.0)
+    expected = []
+    for i, n in enumerate(counts):
+        fine = [j for j in range(n) if mean[i, j, 1] <= limit and mean[i, j, 0] <= 5.0]
+        expected.append(max(fine, key=lambda j: mean[i, j, 0].item(), default=None))
+    if None in expected:
+        where = rf"first \({expected.index(None)},\).*qLogNoisy.*qLogProbabilityOfFeasibility"
+        with pytest.raises(bl.InfeasibleError, match=where):
+            bl.incumbent(model, model.X, bl.output(0), limits)
+        return
+    best = bl.incumbent(model, model.X, bl.output(0), limits)
+    for i, j in enumerate(expected):
+        assert torch.equal(best.x[i], model.X[i, j])
+        assert_close(best.value[i], mean[i, j, 0], 1e-12)
 
 
 @pytest.mark.parametrize("m", [1, 2])

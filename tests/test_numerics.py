@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import F64, T, assert_close, draw, few
 
-from bolearn.numerics import fatmax, log1mexp, log_fatplus, log_h, log_h_reference, logmeanexp
+import bolearn as bl
+from bolearn.numerics import (
+    fatmax,
+    log1mexp,
+    log_fatplus,
+    log_fatstep,
+    log_h,
+    log_h_reference,
+    log_ndtr,
+    log_ndtr_between,
+    logmeanexp,
+)
 
 EDGES = [1e3, 40.0, 10.001, 9.999, 2.0, 0.5, 0.0, -0.999, -1.001, -8.0, -59.99, -60.01, -1e3, -1e8]
 
@@ -96,6 +107,85 @@ def test_log_h_passes_gradcheck_twice() -> None:
     assert torch.autograd.gradgradcheck(log_h, u)
 
 
+def exact_ndtr(u: float) -> tuple[mp.mpf, mp.mpf, mp.mpf]:
+    """log Phi(u) with its first and second derivative."""
+    with mp.workdps(80):
+        x = mp.mpf(u)
+        if u > -1e4:
+            tail = mp.erfc(abs(x) / mp.sqrt(2)) / 2
+            value = mp.log1p(-tail) if u > 0 else mp.log(tail)
+            slope = mp.npdf(x) / (1 - tail if u > 0 else tail)
+        else:  # Mills' ratio as a continued asymptotic series
+            w = 1 / x**2
+            series = 1 - w + 3 * w**2 - 15 * w**3 + 105 * w**4
+            value = -(x**2) / 2 - mp.log(2 * mp.pi) / 2 - mp.log(-x) + mp.log(series)
+            slope = -x / series
+        return value, slope, -slope * (x + slope)
+
+
+@pytest.mark.parametrize(
+    "u", [1e3, 38.0, 10.0, 3.0, 0.5, 0.0, -1.0, -5.0, -30.0, -59.99, -60.01, -1e3, -1e5, -1e8]
+)
+def test_log_ndtr_and_its_derivatives(u: float) -> None:
+    value, slope, curvature = exact_ndtr(u)
+    leaf = T(u).requires_grad_(True)
+    got = log_ndtr(leaf)
+    (first,) = torch.autograd.grad(got, leaf, create_graph=True)
+    (second,) = torch.autograd.grad(first, leaf)
+    assert abs(got.item() - value) <= 1e-14 * abs(value) + 1e-16
+    assert abs(first.item() - slope) <= 1e-13 * abs(slope) + 1e-300
+    assert abs(second.item() - curvature) <= 1e-11 * abs(curvature) + 1e-300
+
+
+@few
+@given(st.floats(-300, 300), st.floats(1e-3, 30))
+def test_log_ndtr_between(low: float, width: float) -> None:
+    high = low + width
+    with mp.workdps(400):
+        a, b = sorted((abs(mp.mpf(low)), abs(mp.mpf(high))))
+        tails = [mp.erfc(v / mp.sqrt(2)) / 2 for v in (a, b)]
+        inside = tails[0] - tails[1] if low * high > 0 else 1 - tails[0] - tails[1]
+        value = mp.log(inside)
+        slope = mp.npdf(mp.mpf(high)) / inside
+    leaf = T(high).requires_grad_(True)
+    got = log_ndtr_between(T(low), leaf)
+    (rate,) = torch.autograd.grad(got, leaf)
+    assert abs(got.item() - value) <= 1e-11 * max(1, abs(value))
+    assert abs(rate.item() - slope) <= 1e-9 * abs(slope) + 1e-300
+
+
+def test_log_ndtr_between_refuses_swapped_limits() -> None:
+    with pytest.raises(bl.DataError, match="low < high"):
+        log_ndtr_between(T(1.0), T(1.0))
+
+
+@few
+@given(st.floats(-12, 12), st.sampled_from([-1.0, 1.0]), st.sampled_from([1e-3, 1.0]))
+def test_log_fatstep(power: float, sign: float, tau: float) -> None:
+    y = sign * 10**power
+    with mp.workdps(60):
+        z = abs(mp.mpf(y) / mp.mpf(tau))
+        edge = mp.mpf(2) / 3 / (1 + (z + 1 / mp.sqrt(3)) ** 2)
+        value = mp.log(edge if y < 0 else 1 - edge)
+    got = log_fatstep(T(y), tau)
+    assert abs(got.item() - value) <= 1e-14 * max(1, abs(value))
+    assert_close(got, safe.log_fatmoid(T(y), tau), 1e-10)
+
+
+def test_log_fatstep_is_smooth_and_has_a_slope_far_below() -> None:
+    z = torch.linspace(-50, 50, 10001, dtype=F64)
+    assert bool((log_fatstep(z, 1.0).diff() > 0).all())
+    assert_close(log_fatstep(T(0.0)).exp(), T(0.5), 1e-15)
+    near = T([-1e-9, 1e-9]).requires_grad_(True)
+    (slope,) = torch.autograd.grad(log_fatstep(near, 1.0).sum(), near, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), near)
+    for v in (slope, curvature):
+        assert_close(v[0], v[1], 1e-7)
+    far = T([-1.0, -1e6]).requires_grad_(True)
+    (slope,) = torch.autograd.grad(log_fatstep(far).sum(), far)
+    assert_close(slope * far, T([-2.0, -2.0]), 2e-3)
+
+
 @few
 @given(st.floats(-16, 2.8))
 def test_log1mexp(power: float) -> None:
@@ -161,3 +251,6 @@ def test_gradients_of_the_primitives() -> None:
     assert torch.autograd.gradcheck(lambda v: log_fatplus(v - 0.5, tau=0.3), x)
     assert torch.autograd.gradcheck(lambda v: log1mexp(-v - 0.01), x)
     assert torch.autograd.gradcheck(lambda v: logmeanexp(v, 0), x)
+    assert torch.autograd.gradcheck(lambda v: log_fatstep(v - 0.5, tau=0.3), x)
+    assert torch.autograd.gradgradcheck(lambda v: log_fatstep(v - 0.5, tau=0.3), x)
+    assert torch.autograd.gradgradcheck(log_ndtr, x)

@@ -183,7 +183,7 @@ class LogConstrainedExpectedImprovement:
     best_f: float | Tensor
     _: KW_ONLY
     objective: Output = output(0)  # noqa: RUF009  frozen, hence safe to share
-    outcome_constraints: tuple[AtMost | AtLeast, ...]
+    outcome_constraints: Sequence[AtMost | AtLeast]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))

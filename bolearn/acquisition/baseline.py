@@ -37,8 +37,7 @@ from .pullback import Algebra
 
 # A point that was best in none of this many samples is no competitor: its chance is below 1e-3.
 _PRUNING_SAMPLES = 1024
-# Where no baseline point of a sample is feasible, anything feasible improves: on a level this many
-# output scales below all that was drawn there.
+# Output scales by which the level of samples without a feasible point lies below all draws.
 _BELOW = 6.0
 
 
@@ -76,10 +75,13 @@ class Baseline:
         """
         X = check_tensor("X_baseline", X, finite=False)
         mask = torch.ones(X.shape[:-1], dtype=torch.bool, device=X.device)
-        if isinstance(model, HasTrainingData) and X.shape == model.X.shape:
-            mask = model.observed
-            X = torch.where(mask.unsqueeze(-1), X, model.X)
-        check_points(X, X.shape[-1] if X.ndim else 0, model.batch_shape, name="X_baseline")
+        d = X.shape[-1] if X.ndim else 0
+        if isinstance(model, HasTrainingData):
+            d = model.X.shape[-1]
+            if X.shape == model.X.shape:
+                mask = model.observed
+                X = torch.where(mask.unsqueeze(-1), X, model.X)
+        check_points(X, d, model.batch_shape, name="X_baseline")
         X = X.detach().expand(*model.batch_shape, *X.shape[-2:])
         with torch.no_grad():
             base = _draw(model, sampler, *_valid_first(X, mask.expand(X.shape[:-1])))
@@ -141,16 +143,21 @@ class Baseline:
         y: Float[Tensor, "s *batch b m"],
         objective: Objective,
         constraints: Sequence[Constraint],
+        level: Float[Tensor, "*r"],
     ) -> Float[Tensor, "s *batch"]:
-        """Each sample's best feasible objective value at the baseline."""
-        value = objective(y)
+        """Each sample's best feasible objective value at the baseline, or ``level`` without one."""
         allowed = self.mask & is_feasible(y, constraints)
-        best = torch.where(allowed, value, -torch.inf).amax(-1)
-        if constraints:
-            lowest = torch.where(self.mask, value, torch.inf).amin(-1).amin(0)
-            level = lowest - _BELOW * scale_of(objective, self.model).to(lowest.device)
-            best = torch.where(allowed.any(-1), best, level)
-        return best
+        best = torch.where(allowed, objective(y), -torch.inf).amax(-1)
+        return torch.where(allowed.any(-1), best, level)
+
+    def level(self, y: Float[Tensor, "s *r b m"], objective: Objective) -> Float[Tensor, "*r"]:
+        """What a sample without a feasible baseline point is improved on: a value below them all.
+
+        Anything feasible improves on it, so that where nothing is feasible yet, feasibility counts
+        most and the objective a little.
+        """
+        lowest = torch.where(self.mask, objective(y), torch.inf).amin(-1).amin(0)
+        return lowest - _BELOW * scale_of(objective, self.model).to(lowest.device)
 
     def draw_alone(self) -> Float[Tensor, "s *r b m"]:
         """Samples at the baseline."""
@@ -164,9 +171,14 @@ class Baseline:
     # -- candidates beside them ------------------------------------------------------------------
 
     def draw(
-        self, X: Float[Tensor, "*batch q d"]
+        self, X: Float[Tensor, "*#batch q d"]
     ) -> tuple[Float[Tensor, "s *batch q m"], Float[Tensor, "s *rows b m"]]:
-        """Samples at X and, of the same functions, at the baseline."""
+        """Samples at X and, of the same functions, at the baseline.
+
+        Raises:
+            ShapeError: X does not fit the model.
+        """
+        check_points(X, self.points.shape[-1], self.model.batch_shape)
         if self.samples is None:
             b, batch = self.points.shape[-2], X.shape[:-2]
             together = torch.cat([self.points.expand(*batch, b, -1), X], dim=-2)
@@ -194,7 +206,7 @@ class Baseline:
         return torch.cat([self.normals, own.to(self.normals.device)], dim=-2)
 
     def factors(
-        self, X: Float[Tensor, "*batch q d"]
+        self, X: Float[Tensor, "*#batch q d"]
     ) -> tuple[Float[Tensor, "*batch q m"], Float[Tensor, "*batch m q bq"]]:
         """Mean and A = [C, chol(S - C C^T)]: candidates are mean + A [z_b; z_x]."""
         mean, C, rest = conditional(self, X)
@@ -297,7 +309,7 @@ def _by_replicate(
 
 
 def conditional_reference(
-    base: Baseline, X: Float[Tensor, "*batch q d"]
+    base: Baseline, X: Float[Tensor, "*#batch q d"]
 ) -> tuple[
     Float[Tensor, "*batch q m"], Float[Tensor, "*batch m q b"], Float[Tensor, "*batch m q q"]
 ]:
@@ -318,7 +330,7 @@ def conditional_reference(
 
 
 def conditional(
-    base: Baseline, X: Float[Tensor, "*batch q d"]
+    base: Baseline, X: Float[Tensor, "*#batch q d"]
 ) -> tuple[
     Float[Tensor, "*batch q m"], Float[Tensor, "*batch m q b"], Float[Tensor, "*batch m q q"]
 ]:

@@ -63,7 +63,7 @@ class LogMonteCarloAcquisition:
     _: KW_ONLY
     sampler: Sampler = Sampler(128, seed=0)  # noqa: RUF009  frozen, hence safe to share
     objective: Objective = output(0)  # noqa: RUF009
-    outcome_constraints: tuple[Constraint, ...] = ()
+    outcome_constraints: Sequence[Constraint] = ()
     X_pending: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -115,7 +115,7 @@ class MonteCarloAcquisition:
     _: KW_ONLY
     sampler: Sampler = Sampler(128, seed=0)  # noqa: RUF009
     objective: Objective = output(0)  # noqa: RUF009
-    outcome_constraints: tuple[Constraint, ...] = ()
+    outcome_constraints: Sequence[Constraint] = ()
     infeasible_value: float | Tensor | None = None
     X_pending: Tensor | None = None
 
@@ -182,10 +182,10 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
 
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the expected improvement of each set of q points, in log user units."""
-        algebra = fused_algebra(self, qLogExpectedImprovement)
-        if algebra is None:
+        algebra = Algebra.of(self.model)
+        if algebra is None or not is_plain(self, qLogExpectedImprovement):
             return LogMonteCarloAcquisition.__call__(self, X)
-        points = join_pending(X, self.X_pending, self.model.batch_shape)
+        points = algebra.check(join_pending(X, self.X_pending, self.model.batch_shape))
         z = base_normals(self.sampler, (points.shape[-2], self.model.num_outputs), self.model)
         return fused_improvement(self, algebra, points, z, torch.as_tensor(self.best_f))
 
@@ -215,6 +215,7 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
     _: KW_ONLY
     prune: bool = True
     baseline: Baseline = field(init=False, repr=False)
+    level: Tensor = field(init=False, repr=False)  # *r: where nothing is feasible
     best: Tensor = field(init=False, repr=False)  # s *r: each sample's best baseline point
 
     def __post_init__(self) -> None:
@@ -222,7 +223,13 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
         how = (self.sampler, self.objective, self.outcome_constraints, self.prune)
         baseline = Baseline.of(self.model, self.X_baseline, *how)
         object.__setattr__(self, "baseline", baseline)
-        object.__setattr__(self, "best", baseline.best(baseline.draw_alone(), *how[1:3]))
+        y = baseline.draw_alone()
+        object.__setattr__(self, "level", baseline.level(y, self.objective))
+        object.__setattr__(self, "best", self.best_of(y))
+
+    def best_of(self, y: Float[Tensor, "s *batch b m"]) -> Float[Tensor, "s *batch"]:
+        """Each sample's best feasible value at the baseline."""
+        return self.baseline.best(y, self.objective, self.outcome_constraints, self.level)
 
     def draw(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "s *batch q m"]:
         """Samples of the outcomes at X, given those at the baseline."""
@@ -238,14 +245,14 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
         if not self.baseline.gaussian:  # no fixed part: competitors come with the candidates
             y, competitors = self.baseline.draw(points)
             twin = copy.copy(self)
-            best = self.baseline.best(competitors, self.objective, self.outcome_constraints)
-            object.__setattr__(twin, "best", best)
+            object.__setattr__(twin, "best", self.best_of(competitors))
             return twin.average(y)
-        algebra = fused_algebra(self, qLogNoisyExpectedImprovement)
-        if algebra is None:
+        algebra = self.baseline.algebra
+        if algebra is None or not is_plain(self, qLogNoisyExpectedImprovement):
             return self.average(self.draw(points))
+        points = algebra.check(points)
         z = self.baseline.all_normals(points.shape[-2])
-        return fused_improvement(self, self.baseline.algebra or algebra, points, z, self.best)
+        return fused_improvement(self, algebra, points, z, self.best)
 
 
 @dataclass(frozen=True, eq=False)
@@ -367,15 +374,14 @@ def log_improvement(
     return log_fatplus((y - best) / unit) + unit.log()
 
 
-def fused_algebra(acq: LogMonteCarloAcquisition, kind: type) -> Algebra | None:
-    """The algebra for the fused path, or None where only the template's own applies.
+def is_plain(acq: LogMonteCarloAcquisition, kind: type) -> bool:
+    """Whether the fused path says the same as the template.
 
-    It needs a Gaussian process with a plain kernel, one of its outputs as the objective, no outcome
-    constraints, and the hooks as they are: a subclass may compute something different.
+    It knows one output as the objective and no outcome constraints; and it knows the hooks of
+    ``kind`` itself: a subclass may compute something different.
     """
-    if type(acq) is not kind or acq.outcome_constraints or not isinstance(acq.objective, Output):
-        return None
-    return Algebra.of(acq.model)
+    plain = type(acq) is kind and isinstance(acq.objective, Output)
+    return plain and not acq.outcome_constraints
 
 
 def fused_improvement(
@@ -385,10 +391,9 @@ def fused_improvement(
     z: Float[Tensor, "s *r k m"],
     best: Float[Tensor, "..."],
 ) -> Float[Tensor, "*batch"]:
-    """``acq.average(acq.draw(X))`` in one piece (`improvement`); best is ``*r`` or ``s *r``."""
+    """``acq.average(acq.draw(X))`` at checked points, in one piece; best is ``*r`` or ``s *r``."""
     objective, R = acq.objective, acq.model.batch_shape.numel()
     assert isinstance(objective, Output)
-    X = algebra.check(X)
     scale = scale_of(objective, acq.model)
     best = best.expand(scale.shape) if best.ndim < scale.ndim else best
     constants = (
