@@ -60,18 +60,22 @@ class Clock:
     cpu: float
 
 
-def compare_regret(ours: Tensor, theirs: Tensor, name: str, resamples: int = 9_999) -> str:
+def compare_regret(
+    a: Tensor, b: Tensor, name: str, *, ours: str = "bolearn", resamples: int = 9_999
+) -> str:
     """Two 95 % intervals for log10 regret, ours minus theirs, resampling seeds (pairs).
 
     The median of the paired differences uses the design: both arms started from the same points.
     The difference of the two medians does not, and is wide where runs fall into two heaps.
 
     Args:
-        ours: final regret of each seed.
-        theirs: the same seeds, from the same designs.
+        a: final regret of each seed of our arm.
+        b: the same seeds, from the same designs, of the other arm.
         name: what the other arm is called.
+        ours: what our arm is called.
+        resamples: of the bootstrap.
     """
-    logs = torch.stack([ours, theirs]).clamp(min=1e-12).log10()
+    logs = torch.stack([a, b]).clamp(min=1e-12).log10()
     n = logs.shape[-1]
     pick = (uniform([0], (resamples, n))[0] * n).long()
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
@@ -84,7 +88,7 @@ def compare_regret(ours: Tensor, theirs: Tensor, name: str, resamples: int = 9_9
     medians = middle(logs)
     wins = int((logs[0] < logs[1]).sum())
     return (
-        f"median log10 regret: bolearn {medians[0]:.3f}, {name} {medians[1]:.3f} ({n} seeds)\n"
+        f"median log10 regret: {ours} {medians[0]:.3f}, {name} {medians[1]:.3f} ({n} seeds)\n"
         f"  paired differences: median {middle(logs[0] - logs[1]):+.3f}, 95 % interval "
         f"[{paired[0]:+.3f}, {paired[1]:+.3f}], lower in {wins} of {n}\n"
         f"  difference of the medians: {medians[0] - medians[1]:+.3f}, 95 % interval "

@@ -2,8 +2,9 @@
 
     python -m benchmarks.study [--seeds 64] [--blocks 8] [--out FILE]
 
-Every block runs bolearn's whole study once and a share of BoTorch's seeds in both of its forms, so
-that whatever else the machine does falls on all arms. Ratios are of runs per second.
+Every block runs bolearn's whole study twice, with its default model (Matern-5/2) and with BoTorch's
+(RBF), and a share of BoTorch's seeds in both of its forms, so that whatever else the machine does
+falls on all arms. Ratios are of runs per second.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import datetime
 import json
 import platform
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,6 +23,10 @@ from .arms import Stopwatch, botorch_loop, compare_regret, settings, versions
 
 N_INIT, N_ITER = 12, 30
 WARM_EVERY = 4  # BoTorch's warm-started form runs on one seed in four
+OURS = {
+    "bolearn": bl.strategies.log_ei,
+    "bolearn rbf": replace(bl.strategies.log_ei, model=bl.strategies.rbf_gp),
+}
 
 
 def main() -> None:
@@ -36,29 +42,31 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     problem, R = bl.problems.Hartmann6(), options.seeds
-    log: dict[str, list[list[float]]] = {"bolearn": [], "botorch": [], "botorch warm": []}
-    regret: dict[str, list[float]] = {"bolearn": [], "botorch": [], "botorch warm": []}
+    arms = (*OURS, "botorch", "botorch warm")
+    log: dict[str, list[list[float]]] = {name: [] for name in arms}
+    regret: dict[str, list[float]] = {name: [] for name in arms}
     share = R // options.blocks
     memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     memory = 0.0
     for block in range(options.blocks):
-        with Stopwatch() as watch:
-            result = bl.study(
-                problem,
-                {"LogEI": bl.strategies.log_ei},
-                n_init=N_INIT,
-                n_iter=N_ITER,
-                replicates=R,
-                seed=0,
-            )
-        log["bolearn"].append([watch.clock.wall / R, watch.clock.cpu / R])
-        if block == 0:
-            regret["bolearn"] = result.regret("LogEI")[:, -1].tolist()
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        for name, strategy in OURS.items():
+            with Stopwatch() as watch:
+                result = bl.study(
+                    problem,
+                    {"LogEI": strategy},
+                    n_init=N_INIT,
+                    n_iter=N_ITER,
+                    replicates=R,
+                    seed=0,
+                )
+            log[name].append([watch.clock.wall / R, watch.clock.cpu / R])
+            if block == 0:
+                regret[name] = result.regret("LogEI")[:, -1].tolist()
+                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         designs = result.X["LogEI"][:, :N_INIT]
         for i in range(block * share, (block + 1) * share):
-            arms = [("botorch", False)] + [("botorch warm", True)] * (i % WARM_EVERY == 0)
-            for name, warm in arms:
+            theirs = [("botorch", False)] + [("botorch warm", True)] * (i % WARM_EVERY == 0)
+            for name, warm in theirs:
                 with Stopwatch() as watch:
                     _, Y = botorch_loop(problem, designs[i], N_ITER, i, warm=warm)
                 log[name].append([watch.clock.wall, watch.clock.cpu])
@@ -80,6 +88,9 @@ def main() -> None:
     print(report(stored))
 
 
+RATIOS = "".join(f"{'over ' + name:>19}" for name in OURS)  # wall (processor)
+
+
 def report(stored: dict) -> str:  # type: ignore[type-arg]
     """The table of a stored run."""
     seconds = {
@@ -87,18 +98,24 @@ def report(stored: dict) -> str:  # type: ignore[type-arg]
         for name, rows in stored["seconds per run [wall, cpu]"].items()
     }
     lines = [stored["settings"], ""]
-    lines.append(f"{'arm':<14}{'s/run wall':>12}{'s/run cpu':>12}{'ratio wall':>12}{'cpu':>8}")
+    lines.append("BoTorch's time over bolearn's")
+    lines.append(f"{'arm':<14}{'s/run wall':>12}{'s/run cpu':>12}" + RATIOS)
     for name, pair in seconds.items():
-        ratio = pair / seconds["bolearn"]
-        lines.append(f"{name:<14}{pair[0]:>12.3f}{pair[1]:>12.3f}{ratio[0]:>12.1f}{ratio[1]:>8.1f}")
+        lines.append(f"{name:<14}{pair[0]:>12.3f}{pair[1]:>12.3f}")
+        if name not in OURS:
+            lines[-1] += "".join(
+                f"{ratio[0]:>12.1f} ({ratio[1]:.1f})"
+                for ratio in (pair / seconds[ours] for ours in OURS)
+            )
     final = {
         name: torch.tensor(values, dtype=torch.float64)
         for name, values in stored["final regret"].items()
     }
-    lines.append("")
-    for name in ("botorch", "botorch warm"):
-        ours = final["bolearn"][:: len(final["bolearn"]) // len(final[name])]
-        lines.append(compare_regret(ours, final[name], name))
+    for ours in OURS:
+        lines.append("")
+        for name in ("botorch", "botorch warm"):
+            same = final[ours][:: len(final[ours]) // len(final[name])]
+            lines.append(compare_regret(same, final[name], name, ours=ours))
     used = stored["memory MB"]
     lines.append(f"peak memory {used['study']} MB, of which imports {used['imports']} MB")
     return "\n".join(lines)
