@@ -1,0 +1,751 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Part 2, tutorial 3: momentum as a dynamical system
+#
+# **What exactly does remembering the last step buy, and when does it backfire?**
+#
+# > **Before you start:** tutorials 1 and 2 of this part; complex eigenvalues of a 2 × 2 matrix.
+# >
+# > **Time:** 55 minutes of reading, about as much again for the exercises.
+# >
+# > **You will be able to**
+# > - tell from two numbers whether momentum creeps, swings, hops or runs away;
+# > - tune it for a bowl, and say what it then gains over gradient descent;
+# > - name three prices: a detour at the start, noise, and hillsides on which it never arrives;
+# > - say which guarantee holds for which setting.
+# >
+# > **You will build** `hb_spectral_radius`, `tune_heavy_ball`, `nesterov`,
+# > `momentum_with_restart` and `ringing`.
+
+# %%
+import cmath
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+import torch
+from matplotlib import pyplot
+from torch import Tensor
+
+from bolearn import dynamics, plotting, teach
+from bolearn.problems import DoubleWell, Quadratic
+
+teach.setup("p2.t3")
+
+# %% [markdown]
+# ## 1. A ball with friction
+#
+# The flea of tutorial 1 forgets every hop as soon as it lands; the bead has no say in its thick
+# honey. Pour the honey away and let a **ball** roll down the hillside, slowed by a friction
+# $\gamma$ only:
+#
+# $$\ddot x = -\nabla f(x) - \gamma\,\dot x .$$
+#
+# Its velocity is a memory of the slopes behind it. We push it off in eight ways in the valley
+# $f(x) = \tfrac12 x^2$ and watch position and velocity.
+
+# %%
+teach.predict("p2.t3.q1", "With which friction is the ball closest to rest after 12 seconds?",
+              [0.4, 2, 6], guess=None)
+
+# %%
+times = torch.linspace(0, 12, 241, dtype=torch.float64)
+angle = torch.arange(8, dtype=torch.float64) * math.pi / 4
+pushes = torch.stack([angle.cos(), angle.sin()], -1)  # 8 2: position, velocity
+
+
+def rolling(friction):
+    """The paths in the valley ½ x², from the solution of the equation: t 8 2."""
+    A = torch.tensor([[0.0, 1.0], [-1.0, -friction]], dtype=torch.float64)
+    return torch.einsum("tij,kj->tki", torch.linalg.matrix_exp(times.reshape(-1, 1, 1) * A), pushes)
+
+
+paths = {friction: rolling(friction) for friction in (0.4, 2.0, 6.0)}
+teach.show(
+    plotting.phase_portrait({f"γ = {friction:g}": path for friction, path in paths.items()},
+                            xlabel="position (m)", ylabel="velocity (m/s)"),
+    "Position and velocity from eight starts: with γ = 0.4 they spiral into rest; with γ = 2 they "
+    "bend once and arrive; with γ = 6 they drop onto a line and creep along it.",
+)
+
+# %%
+left = torch.stack([path[-1].norm(dim=-1) for path in paths.values()])  # 3 8
+teach.claim("after 12 s the ball with γ = 2 is closest to rest, from all eight starts",
+            bool((left[1] < left[0]).all() & (left[1] < left[2]).all()), kind="theorem")
+friction = torch.linspace(0.1, 10, 991, dtype=torch.float64)
+for curvature in (0.25, 1.0, 9.0):
+    A = torch.zeros(991, 2, 2, dtype=torch.float64)
+    A[:, 0, 1], A[:, 1, 0], A[:, 1, 1] = 1.0, -curvature, -friction
+    slowest = torch.linalg.eigvals(A).real.amax(-1)
+    teach.claim(f"curvature {curvature:g}: no friction of 991 is faster than 2√λ",
+                error=abs(float(friction[slowest.argmin()]) - 2 * math.sqrt(curvature)),
+                tolerance=0.005)
+teach.reveal("p2.t3.q1", 2, because="less friction lets it swing, more makes it creep")
+
+# %% [markdown]
+# Below $\gamma = 2\sqrt\lambda$ the ball is **underdamped** and swings; above, it is **overdamped**
+# and creeps, nearly a bead again; in between, **critically damped**. Mind the $\lambda$: what suits
+# one curvature does not suit another.
+#
+# ## 2. A flea with a memory
+#
+# In steps of time $\sqrt\eta$ the ball becomes the **heavy ball** method (Polyak 1964):
+#
+# $$v \leftarrow \beta v + \nabla f(x), \qquad x \leftarrow x - \eta\,v, \qquad
+# \beta = 1 - \gamma\sqrt\eta .$$
+#
+# $\beta$ is the part of the velocity that friction leaves. With $\beta = 0$ it is the flea.
+
+# %%
+def heavy_ball(gradient, x, lr, beta, steps):
+    v, path = torch.zeros_like(x), [x]
+    for _ in range(steps):
+        v = beta * v + gradient(x)
+        x = x - lr * v
+        path.append(x)
+    return torch.stack(path)
+
+
+def by_torch(momentum, clear=True):
+    """The same with torch.optim.SGD; without clear, zero_grad is forgotten."""
+    x = corner.clone().requires_grad_()
+    optimizer, path = torch.optim.SGD([x], lr=0.05, momentum=momentum), [corner]
+    for _ in range(200):
+        if clear:
+            optimizer.zero_grad()
+        bowl.loss(x).backward()
+        optimizer.step()
+        path.append(x.detach().clone())
+    return torch.stack(path)
+
+
+bowl, corner = Quadratic([10.0, 1.0]), torch.tensor([2.0, 2.0], dtype=torch.float64)
+steepness = torch.tensor([10.0, 1.0], dtype=torch.float64)
+by_hand = heavy_ball(lambda x: steepness * x, corner, 0.05, 0.8, 200)
+package = dynamics.trace_momentum(bowl.loss, corner, lr=0.05, momentum=0.8, steps=200)
+teach.claim("our loop, dynamics.trace_momentum and torch.optim.SGD take the same path",
+            error=torch.stack([by_hand - package.points, by_hand - by_torch(0.8)]).abs(),
+            tolerance=1e-14)
+
+# %%
+def gap(step):
+    """How far the method is from the ball with γ = 1, after 2 seconds in the valley ½ x²."""
+    w = math.sqrt(3) / 2
+    exact = math.exp(-1) * (math.cos(2 * w) + math.sin(2 * w) / (2 * w))
+    end = heavy_ball(lambda x: x, torch.ones(1).double(), step**2, 1 - step, round(2 / step))[-1]
+    return abs(float(end) - exact)
+
+
+teach.claim("half the step of time, half the gap between method and ball", kind="theorem",
+            error=abs(gap(0.002) / gap(0.001) - 2), tolerance=0.02)
+forgot = by_torch(0.0, clear=False)
+teach.claim("β = 1, no friction at all, is the forgotten zero_grad of tutorial 1.3, to the last "
+            "digit", error=(forgot - by_torch(1.0)).abs(), tolerance=0)
+
+# %% [markdown]
+# Other libraries average: $v \leftarrow \beta v + (1 - \beta)\nabla f(x)$.
+
+# %%
+teach.predict("p2.t3.q2", "β = 0.9. The averaging form with η is our form with ...",
+              ["the same η", "a tenth of η", "ten times η"], guess=None)
+
+# %%
+def averaging(gradient, x, lr, beta, steps):
+    v, path = torch.zeros_like(x), [x]
+    for _ in range(steps):
+        v = beta * v + (1 - beta) * gradient(x)
+        x = x - lr * v
+        path.append(x)
+    return torch.stack(path)
+
+
+both = [averaging(lambda x: steepness * x, corner, 0.5, 0.9, 200),
+        heavy_ball(lambda x: steepness * x, corner, 0.05, 0.9, 200)]
+teach.claim("averaging with η is the heavy ball with (1 - β) η",
+            error=(both[0] - both[1]).abs(), tolerance=1e-12)
+teach.reveal("p2.t3.q2", "a tenth of η", because="1 - β = 0.1 multiplies every gradient")
+
+# %% [markdown]
+# So ask which form is meant before you copy a learning rate.
+#
+# ## 3. Two multipliers for each mode
+#
+# In a bowl the modes still go their own ways. Since $\eta v = x_{t-1} - x_t$,
+#
+# $$x_{t+1} = (1 + \beta - \eta\lambda)\,x_t - \beta\,x_{t-1}, \qquad
+# \begin{pmatrix} x_{t+1} \\ x_t \end{pmatrix} = M \begin{pmatrix} x_t \\ x_{t-1} \end{pmatrix},
+# \quad M = \begin{pmatrix} 1 + \beta - \eta\lambda & -\beta \\ 1 & 0 \end{pmatrix}.$$
+#
+# A pair of numbers needs two multipliers, the eigenvalues $z_1, z_2$ of $M$: the roots of
+# $z^2 - (1 + \beta - \eta\lambda)\,z + \beta$. A start at rest has $x_{-1} = x_0$.
+
+# %%
+def step_matrix(h, beta):
+    """M for h = ηλ: ... -> ... 2 2."""
+    h, beta = torch.broadcast_tensors(*(torch.as_tensor(y, dtype=torch.float64) for y in (h, beta)))
+    M = torch.zeros(*h.shape, 2, 2, dtype=torch.float64)
+    M[..., 0, 0], M[..., 0, 1], M[..., 1, 0] = 1 + beta - h, -beta, 1.0
+    return M
+
+
+def rho(h, beta):
+    """What a step leaves in the long run: the larger modulus."""
+    return torch.linalg.eigvals(step_matrix(h, beta)).abs().amax(-1)
+
+
+g = torch.Generator().manual_seed(0)
+h, beta = torch.rand(2, 300, generator=g, dtype=torch.float64)
+h = 4 * h
+z, V = torch.linalg.eig(step_matrix(h, beta))
+weights = torch.linalg.solve(V, torch.ones(300, 2, dtype=V.dtype))  # at rest at 1
+t = torch.arange(41).reshape(-1, 1, 1)
+predicted = (V[:, 0] * z**t * weights).sum(-1).real
+ran = dynamics.trace_momentum(Quadratic([1.0]).loss, torch.ones(300, 1).double(), h, beta, 40)
+teach.claim("300 random settings: two multipliers predict 40 positions", tolerance=1e-9,
+            error=(predicted - ran.points[..., 0]).abs() / ran.points[..., 0].abs().amax(0))
+
+# %%
+band = (h > (1 - beta.sqrt()) ** 2) & (h < (1 + beta.sqrt()) ** 2)
+teach.claim("the product of the two multipliers is β", tolerance=1e-12,
+            error=(z.prod(-1) - beta).abs())
+teach.claim("for (1 - √β)² < ηλ < (1 + √β)² both have the size √β, elsewhere one is larger",
+            bool((rho(h, beta)[~band] > beta[~band].sqrt()).all()), tolerance=1e-9,
+            error=(rho(h, beta) - beta.sqrt()).abs()[band])
+
+# %% [markdown]
+# Remember the product. No setting pushes both multipliers below $\sqrt\beta$; the best that a mode
+# can do with a given $\beta$ is a complex pair, a swing, which loses exactly $1 - \sqrt\beta$ a
+# step. With $\beta = 1$ it loses nothing: hence the eternal swing of tutorial 1.3.
+#
+# ## 4. Where the ball comes to rest
+
+# %%
+teach.predict("p2.t3.q3", "β = 0.8. The largest stable η is how many times 2/L?", [0.2, 1, 1.8],
+              guess=None)
+
+# %%
+spots = {"creeps: ηλ = 0.05, β = 0.2": (0.05, 0.2), "swings: ηλ = 0.5, β = 0.8": (0.5, 0.8),
+         "hops: ηλ = 1.7, β = 0.05": (1.7, 0.05), "runs away: ηλ = 3.7, β = 0.6": (3.7, 0.6)}
+teach.explorable(
+    "stability_triangle", {"beta": 0.8, "eta_lambda": 0.5},
+    still=plotting.stability_triangle(spots),
+    alt="Over ηλ and β a triangle with corners (0, 1), (4, 1) and (0, -1), lightest at (1, 0) and "
+        "dark along its rim; four marked settings, whose paths creep, swing, hop and run away.",
+)
+
+# %%
+betas = torch.tensor([0.0, 0.5, 0.8, 0.95], dtype=torch.float64)
+for share in (0.99, 1.01):
+    rate = share * 2 * (1 + betas) / 10
+    end = dynamics.trace_momentum(bowl.loss, corner.expand(4, 2), rate, betas, 3000).points[-1]
+    print(f"at {share} · 2(1 + β)/L:", ", ".join(f"10^{d:.0f}" for d in end.norm(dim=-1).log10()))
+    far = end.norm(dim=-1)
+    verdict, right = ("converge", far < 1e-20) if share < 1 else ("diverge", far > 1e20)
+    teach.claim(f"{share} · 2(1 + β)/L: with four values of β all {verdict}", bool(right.all()),
+                kind="theorem")
+h, beta = torch.rand(2, 4000, generator=g, dtype=torch.float64)
+h, beta = 5 * h, 2.4 * beta - 1.2
+teach.claim("4000 random settings: at rest in the end exactly if |β| < 1 and 0 < ηλ < 2(1 + β)",
+            bool(((rho(h, beta) < 1) == ((beta.abs() < 1) & (h < 2 * (1 + beta)))).all()),
+            kind="theorem")
+teach.reveal("p2.t3.q3", 1.8, because="the hop that would explode is braked by the memory: 1 + β")
+
+# %% [markdown]
+# So momentum needs no smaller $\eta$: on a bowl it stands up to twice as much.
+#
+# **Exercise 1.** The number that decides, in closed form.
+
+# %%
+# exercise: p2.t3.e1
+
+# %% [markdown]
+# ## 5. How much memory?
+#
+# One mode, $\lambda = 1$, and $\eta = 0.3$: gradient descent leaves 0.7 of the distance per step.
+
+# %%
+teach.predict("p2.t3.q4", "Which β leaves least?", [0, 0.2, 0.5, 0.9], guess=None)
+
+# %%
+beta = torch.linspace(0, 0.98, 197, dtype=torch.float64)
+ran = dynamics.trace_momentum(Quadratic([1.0]).loss, torch.ones(197, 1).double(), 0.3, beta, 401)
+size = (ran.points[1:, :, 0].square() + ran.points[:-1, :, 0].square()).sqrt()
+measured = (size[400] / size[200]) ** (1 / 200)
+best = (1 - math.sqrt(0.3)) ** 2
+teach.show(
+    plotting.curves(beta, {"measured": measured, "larger modulus": rho(0.3, beta)},
+                    xlabel="momentum β", ylabel="left of the distance, per step",
+                    marks={"(1 − √0.3)²": best, "(1 − 0.3)²": 0.49}),
+    "What a step leaves, against β: it falls steeply from 0.7 at β = 0 to 0.45 near 0.2, and rises "
+    "from there like a square root, past 0.7 at 0.49, towards 1.",
+)
+
+# %%
+fine = torch.linspace(0, 0.99, 9901, dtype=torch.float64)
+teach.claim("the best β is (1 - √(ηλ))² = 0.2046", tolerance=1e-4,
+            error=abs(float(fine[rho(0.3, fine).argmin()]) - best))
+teach.claim("there a step leaves 1 - √(ηλ), not 1 - ηλ", tolerance=1e-6,
+            error=(rho(0.3, best) - 1 + math.sqrt(0.3)).abs())
+teach.claim("the measured factors are the moduli, to 2 %", kind="theorem",
+            error=(measured / rho(0.3, beta) - 1).abs(), tolerance=0.02)
+teach.claim("memory helps below β = (1 - ηλ)² = 0.49 and harms above",
+            bool(((rho(0.3, fine) < 0.7) == (fine < 0.49))[1:].all()), kind="theorem")
+teach.reveal("p2.t3.q4", 0.2, because="it is critically damped: both multipliers are equal")
+
+# %% [markdown]
+# More memory is neither smoother nor faster: beyond critical damping the ball swings longer and
+# longer.
+#
+# ## 6. A fair race
+#
+# A colleague tests momentum on the bowl with eigenvalues 10 and 1, from (2, 2), for 100 steps:
+# gradient descent with $\eta = 0.15$, and the heavy ball with a careful $\eta = 0.02$ and
+# $\beta = 0.8$.
+
+# %%
+teach.predict("p2.t3.q5", "Which is ahead after 100 steps?", ["gradient descent", "heavy ball"],
+              guess=None)
+
+# %%
+angle = (torch.arange(64, dtype=torch.float64) + 0.5) * math.pi / 32
+starts = torch.cat([corner.unsqueeze(0), 8**0.5 * torch.stack([angle.cos(), angle.sin()], -1)])
+
+
+def race(lr, beta):
+    """The losses from (2, 2) and from 64 starts around it: t 65."""
+    return dynamics.trace_momentum(bowl.loss, starts, lr, beta, steps=100).values
+
+
+losses = {"gradient descent, η = 0.15": race(0.15, 0.0), "heavy ball, η = 0.02, β = 0.8":
+          race(0.02, 0.8)}
+for label, loss in losses.items():
+    print(f"{label}: {loss[-1, 0]:.1e}")
+plain, untuned = losses.values()
+teach.claim("from all 65 starts the untuned heavy ball is more than a thousand times behind",
+            bool((untuned[-1] > 1000 * plain[-1]).all()), kind="theorem")
+teach.reveal("p2.t3.q5", "gradient descent", because="only its η was nearly the best")
+
+# %% [markdown]
+# "Momentum is harmful here"? The race compares two settings, not two methods. Tune both. For
+# gradient descent tutorial 2 gave $\eta = 2/(L + \mu)$. For the ball all modes should swing, with
+# the smallest $\beta$ that allows it: $(1 - \sqrt\beta)^2 \le \eta\mu$ and
+# $\eta L \le (1 + \sqrt\beta)^2$, both as equalities. With $\kappa = L/\mu$,
+#
+# $$\sqrt\beta = \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1}, \qquad
+# \eta = \frac{4}{(\sqrt L + \sqrt\mu)^2},$$
+#
+# and $\sqrt\beta$ is what a step leaves: gradient descent's $(\kappa - 1)/(\kappa + 1)$ with roots.
+
+# %%
+def tuned(L, mu):
+    """The best η and β for curvatures from mu to L, and what a step then leaves."""
+    r = (math.sqrt(L) - math.sqrt(mu)) / (math.sqrt(L) + math.sqrt(mu))
+    return 4 / (math.sqrt(L) + math.sqrt(mu)) ** 2, r * r, r
+
+
+lr, momentum, _ = tuned(10, 1)
+losses["gradient descent, tuned"] = race(2 / 11, 0.0)
+losses["heavy ball, tuned"] = race(lr, momentum)
+for label, loss in losses.items():
+    print(f"{label}: {loss[-1, 0]:.0e}")
+teach.show(
+    plotting.curves(torch.arange(101), {label: loss[:, 0] for label, loss in losses.items()},
+                    xlabel="step", ylabel="loss", log="y"),
+    "Loss against step on a logarithmic axis: the untuned ball ends at 3e-9, gradient descent at "
+    "2e-14 and, tuned, 8e-17; the tuned ball falls three times as steeply, to 6e-52.",
+)
+
+# %%
+ahead = losses["gradient descent, tuned"][-1] / losses["heavy ball, tuned"][-1]
+teach.claim("tuned against tuned, the ball is ahead by 30 orders of magnitude, from all 65 starts",
+            bool((ahead > 1e30).all()), kind="theorem")
+lrs, betas = torch.meshgrid(torch.linspace(0.005, 0.4, 200).double(),
+                            torch.linspace(-0.5, 0.95, 200).double(), indexing="ij")
+slowest = torch.maximum(rho(10 * lrs, betas), rho(lrs, betas))
+teach.claim("none of 40,000 settings leaves less than the tuned one",
+            bool((slowest >= math.sqrt(momentum)).all()), kind="theorem")
+
+# %% [markdown]
+# (Why none can: the settings that leave at most $r$ lie in a triangle inside the triangle, whose
+# ends at each height are furthest apart, as a ratio, at its top $\beta = r^2$: $(1 - r)^2$ and
+# $(1 + r)^2$.)
+
+# %%
+steps = []
+for kappa in (5, 20, 50, 100, 300, 1000, 10_000):
+    lr, momentum, r = tuned(kappa, 1)
+    stiff = Quadratic([float(kappa), 1.0])
+    run = dynamics.trace_momentum(stiff.loss, torch.ones(2).double(), lr, momentum, 1500)
+    far = run.points.abs().amax(-1)
+    measured = float(far[400] / far[200]) ** (1 / 200)
+    plain = (kappa - 1) / (kappa + 1)
+    teach.claim(f"κ = {kappa}: tuned, a step leaves (√κ - 1)/(√κ + 1) to 1 %, and less than "
+                "gradient descent", measured < plain, error=abs(measured / r - 1), tolerance=0.01,
+                kind="theorem")
+    steps.append((kappa, int((far > 1e-6).nonzero().max()) + 1, round(-13.8 / math.log(plain))))
+log_kappa, log_steps, _ = torch.tensor(steps[1:], dtype=torch.float64).log().T
+slope = torch.linalg.lstsq(torch.stack([log_kappa, torch.ones(6).double()], -1), log_steps).solution
+print("κ, steps to a millionth, and those of gradient descent:", *steps, sep="\n")
+teach.claim("the steps to a millionth grow like κ to the power ½, not 1", kind="theorem",
+            error=(slope[0] - 0.5).abs(), tolerance=0.1)
+
+# %% [markdown]
+# A root, in the number of steps: that is what memory buys, on a bowl.
+#
+# **Exercise 2.** Do the tuning, and be judged by the run.
+
+# %%
+# exercise: p2.t3.e2
+
+# %% [markdown]
+# ## 7. The detour
+#
+# A rate speaks of the long run.
+
+# %%
+teach.predict("p2.t3.q6", "κ = 1000, tuned ball, from distance 1 along the steepest direction. Its "
+              "largest distance on the way?", [1, 3, 12], guess=None)
+
+# %%
+lr, momentum, r = tuned(1000, 1)
+steep = Quadratic([1000.0])
+ball = dynamics.trace_momentum(steep.loss, torch.ones(1).double(), lr, momentum, 200).points[:, 0]
+flea = dynamics.trace_gd(steep.loss, torch.ones(1).double(), 2 / 1001, 200).points[:, 0]
+t = torch.arange(201, dtype=torch.float64)
+teach.show(
+    plotting.curves(t, {"heavy ball, tuned": ball.abs(), "gradient descent, tuned": flea.abs()},
+                    xlabel="step", ylabel="distance, steepest direction", log="y"),
+    "Distance against step: gradient descent falls slowly below 1; the ball first climbs to 12 at "
+    "step 15, is back at 1 near step 80, and then dives far below gradient descent.",
+)
+
+# %%
+formula = (1 + (1 + r) * t) * (-r) ** t
+teach.claim("along the steepest direction the tuned ball is at (1 + (1 + r) t) (-r)ᵗ",
+            error=(ball - formula).abs(), tolerance=1e-9)
+for kappa in (1e3, 1e4, 1e6):
+    r = tuned(kappa, 1)[2]
+    t = torch.arange(5001, dtype=torch.float64)
+    peak = ((1 + (1 + r) * t) * r**t).max()
+    teach.claim(f"κ = {kappa:.0e}: the detour reaches √κ/e, to 2 %", kind="theorem",
+                error=abs(peak / (math.sqrt(kappa) / math.e) - 1), tolerance=0.02)
+teach.reveal("p2.t3.q6", 12, because="both multipliers are -r: a factor t comes before rᵗ decays")
+
+# %% [markdown]
+# Tuning makes the two multipliers *equal* in the steepest and the flattest mode, and a double root
+# brings a factor $t$. The distance grows to $\sqrt\kappa/e$ first. With a budget of 30 steps here,
+# the flea would win.
+#
+# ## 8. Does memory average noise away?
+#
+# Let every gradient carry noise of standard deviation 1. In the valley $\tfrac12 x^2$ with
+# $\eta = 0.1$, $x$ ends up trembling around 0.
+
+# %%
+teach.predict("p2.t3.q7", "Add β = 0.9, same η. The mean of x² in the long run becomes ...",
+              ["ten times smaller", "about the same", "ten times larger"], guess=None)
+
+# %%
+def trembling(lr, beta, seed, chains=4000, steps=400):
+    """Mean of x² over the last 100 steps, one for each chain."""
+    g = torch.Generator().manual_seed(seed)
+    x, v, total = (torch.zeros(chains, dtype=torch.float64) for _ in range(3))
+    for t in range(steps):
+        v = beta * v + x + torch.randn(chains, generator=g, dtype=torch.float64)
+        x = x - lr * v
+        total += x.square() / 100 * (t >= steps - 100)
+    return total
+
+
+def floor(lr, beta):
+    """The mean of x²: P = M P Mᵀ + noise, solved for P."""
+    M = step_matrix(lr, beta)
+    noise = torch.tensor([lr**2, 0, 0, 0], dtype=torch.float64)
+    return torch.linalg.solve(torch.eye(4).double() - torch.kron(M, M), noise)[0]
+
+
+for lr, beta in ((0.1, 0.0), (0.1, 0.9), (0.01, 0.9)):
+    seen = trembling(lr, beta, seed=0)
+    print(f"η = {lr}, β = {beta}: mean of x² {seen.mean():.3f}, predicted {floor(lr, beta):.3f}")
+    error = abs(seen.mean() - floor(lr, beta)) / (seen.std() / math.sqrt(len(seen)))
+    teach.claim(f"η = {lr}, β = {beta}: the mean of x² is as predicted, in standard errors",
+                kind="monte-carlo", error=error, tolerance=5)
+    by_formula = lr * (1 + beta) / ((1 - beta) * (2 * (1 + beta) - lr))
+    teach.claim(f"η = {lr}, β = {beta}: the prediction is η(1 + β) / ((1 - β)(2(1 + β) - η))",
+                error=abs(floor(lr, beta) - by_formula), tolerance=1e-12)
+teach.reveal("p2.t3.q7", "ten times larger", because="v sums gradients, it does not average them")
+
+# %% [markdown]
+# For small $\eta$ only $\eta/(1 - \beta)$ counts: the third line repeats the first. Momentum is no
+# free filter.
+#
+# ## 9. The ball that never arrives
+#
+# Now leave the bowls, a little. This slope is 25, but only 1 between 1 and 2:
+#
+# $$f'(x) = 25x \;\;(x < 1), \qquad x + 24 \;\;(1 \le x < 2), \qquad 25x - 24 \;\;(x \ge 2).$$
+#
+# One valley, curvatures between $\mu = 1$ and $L = 25$. On every *bowl* with such curvatures the
+# tuned ball, $\eta = \tfrac19$, $\beta = \tfrac49$, leaves two thirds of the distance per step. We
+# let it go at 3.3.
+
+# %%
+teach.predict("p2.t3.q8", "The tuned ball ...", ["arrives", "runs away", "does neither"],
+              guess=None)
+
+# %%
+def kinked(x):  # *batch 1 -> *batch: the integral of f'
+    x = x[..., 0]
+    upper = torch.where(x < 2, 0.5 * x**2 + 24 * x - 12, 12.5 * x**2 - 24 * x + 36)
+    return torch.where(x < 1, 12.5 * x**2, upper)
+
+
+lr, momentum, r = tuned(25, 1)
+start = torch.tensor([3.3], dtype=torch.float64)
+ball = dynamics.trace_momentum(kinked, start, lr, momentum, 300).points[:, 0]
+flea = dynamics.trace_gd(kinked, start, 2 / 26, 300).points[:, 0]
+side = torch.linspace(-6, 6, 400, dtype=torch.float64)
+now, before = torch.meshgrid(side, side, indexing="ij")
+for _ in range(150):
+    slope = torch.where(now < 1, 25 * now, torch.where(now < 2, now + 24, 25 * now - 24))
+    now, before = now - lr * slope + momentum * (now - before), now
+caught = (now.abs() + before.abs() > 1e-3).double()
+
+# %%
+figure, (plane, race_panel) = pyplot.subplots(1, 2, figsize=(10, 4.8))
+plane.contourf(side, side, caught, [-0.5, 0.5, 1.5], colors=["white", "#56B4E9"],
+               hatches=["", "///"])
+plane.plot([-6, 6], [-6, 6], color="black", ls="--", lw=1.5, label="starts at rest")
+plane.plot(ball[-4:-1], ball[-3:], ls="", marker="o", ms=9, mec="black", color="#D55E00",
+           label="where it ends from 3.3")
+plane.plot([0], [0], ls="", marker="*", ms=13, color="black", label="the minimum")
+plane.set(xlabel="x before the start", ylabel="x at the start", title="hatched: never arrives")
+plane.grid(visible=False)
+plane.legend(loc="lower right", fontsize=11)
+race_panel.plot(ball[:121].abs(), ls="-", marker="o", markevery=12, label="heavy ball")
+race_panel.plot(flea[:121].abs(), ls="--", marker="s", markevery=12, label="gradient descent")
+race_panel.set(yscale="log", xlabel="step", ylabel="distance from the minimum")
+race_panel.legend()
+teach.show(figure, "Left, over the last two positions: broad slanted bands of starts never arrive, "
+           "three points inside them are visited in turn. Right: from 3.3 gradient descent falls "
+           "to 1e-4 in 120 steps, the heavy ball stays between 0.6 and 2.2.")
+
+# %%
+cycle = [Fraction(2592, 1225), Fraction(792, 1225), Fraction(-2208, 1225)]
+for k, x in enumerate(cycle):
+    slope = 25 * x if x < 1 else x + 24 if x < 2 else 25 * x - 24
+    after = x - slope / 9 + Fraction(4, 9) * (x - cycle[k - 1])
+    teach.claim(f"in exact fractions: after {cycle[k - 1]} and {x} comes {cycle[(k + 1) % 3]}",
+                after == cycle[(k + 1) % 3])
+print("the three places:", ", ".join(f"{float(x):.4f}" for x in cycle))
+orbit = torch.tensor(sorted(float(x) for x in cycle), dtype=torch.float64)
+teach.claim("from 3.3 the tuned ball ends in this cycle", tolerance=1e-9,
+            error=(ball[-3:].sort().values - orbit).abs())
+teach.claim("gradient descent with 2/(L + μ) arrives", error=flea[-1].abs(), tolerance=1e-9)
+teach.reveal("p2.t3.q8", "does neither", because="it visits three places in turn, for ever")
+
+# %% [markdown]
+# A 3-cycle, on a strongly convex function (Lessard, Recht and Packard 2016). Is it an accident of
+# one start? All three places lie where the slope is 25. So near the cycle three steps multiply by
+# $M^3$, with the same $M$ as at the minimum: the cycle attracts exactly as strongly.
+
+# %%
+starts = torch.linspace(-6, 6, 2401, dtype=torch.float64).unsqueeze(-1)
+rest = dynamics.trace_momentum(kinked, starts, lr, momentum, 400).points[-3:, :, 0].sort(0).values
+arrived = rest.abs().amax(0) < 1e-9
+cycles = (rest - orbit.unsqueeze(-1)).abs().amax(0) < 1e-9
+print(f"of 2401 starts at rest between -6 and 6, {cycles.double().mean():.0%} cycle")
+teach.claim("every one of 2401 starts arrives or ends in the cycle", bool((arrived ^ cycles).all()))
+known = (starts[:, 0] > 3.07 - 1e-9) & (starts[:, 0] < 3.46 - 1e-9)
+teach.claim("every start from 3.07 to 3.455 cycles", bool(cycles[known].all()), kind="theorem")
+teach.claim("near the cycle as near the minimum, the two multipliers are -2/3", tolerance=1e-6,
+            error=(torch.linalg.eigvals(step_matrix(25 / 9, 4 / 9)) + 2 / 3).abs())
+
+# %% [markdown]
+# ## 10. A contract for any hillside
+#
+# What setting is safe, then? Ask the ball: friction takes from its **energy**,
+# $\tfrac{\mathrm d}{\mathrm dt}\bigl(f + \tfrac12\lVert\dot x\rVert^2\bigr) =
+# -\gamma\,\lVert\dot x\rVert^2$. For the method, with $d_t = x_t - x_{t-1}$, let
+#
+# $$E_t = f(x_t) + \frac{\beta}{2\eta}\,\lVert d_t\rVert^2 .$$
+#
+# If no curvature exceeds $L$ on its way, the descent lemma's first line says
+# $f(x_{t+1}) \le f(x_t) + g \cdot d_{t+1} + \tfrac L2 \lVert d_{t+1}\rVert^2$. Insert
+# $g = (\beta d_t - d_{t+1})/\eta$ and $2\,d_t \cdot d_{t+1} \le
+# \lVert d_t\rVert^2 + \lVert d_{t+1}\rVert^2$:
+#
+# $$E_{t+1} \;\le\; E_t - \left(\frac{1 - \beta}{\eta} - \frac L2\right)\lVert d_{t+1}\rVert^2 .$$
+
+# %%
+def slack(loss, x, beta, L, steps):
+    """By how much the energy falls below the bound, at each step, with η = 2(1 - β)/L."""
+    lr = 2 * (1 - beta) / L
+    run = dynamics.trace_momentum(loss, x, lr, beta, steps)
+    energy = run.values + beta * lr / 2 * run.velocities.square().sum(-1)
+    return energy[:-1] - energy[1:], run.points[-1]
+
+
+inside = torch.linspace(-1.5, 1.5, 1000, dtype=torch.float64).unsqueeze(-1)
+for momentum in (0.3, 4 / 9, 0.8):
+    fell, end = slack(kinked, starts, momentum, 25.0, 600)
+    teach.claim(f"β = {momentum:.2g}, η = 2(1 - β)/L: on the hillside of the cycle the energy "
+                "never rises, and all 2401 starts arrive", bool((fell >= -1e-12).all()),
+                error=end.abs(), tolerance=1e-6, kind="theorem")
+    fell, _ = slack(DoubleWell().loss, inside, momentum, 3 * 1.5**2 - 1, 600)
+    teach.claim(f"β = {momentum:.2g}: nor does it in the double well, from 1000 starts",
+                bool((fell >= -1e-12).all()), kind="theorem")
+
+# %%
+def rise(share, beta=0.5, L=10.0):
+    """Change of the energy in one step on ½ L x², from x = 1 with d = -ηL/(1 - β)."""
+    lr = share * 2 * (1 - beta) / L
+    d = -lr * L / (1 - beta)
+    new = 1 - lr * L + beta * d
+    return L / 2 * (new**2 - 1) + beta / (2 * lr) * ((new - 1) ** 2 - d**2)
+
+
+teach.claim("the contract cannot be widened: 1 % beyond 2(1 - β)/L some step raises the energy",
+            rise(1.01) > 0 > rise(0.99), kind="theorem")
+s = torch.linspace(0, 0.999, 40_000, dtype=torch.float64)  # √β
+for kappa in (25, 100):
+    rate = 2 * (1 - s**2) / kappa  # η for L = kappa, mu = 1
+    slowest = torch.maximum(rho(kappa * rate, s**2), rho(rate, s**2)).min()
+    teach.claim(f"κ = {kappa}: under the contract the best β leaves (κ - 2)/(κ + 2)",
+                error=(slowest - (kappa - 2) / (kappa + 2)).abs(), tolerance=1e-3)
+
+# %% [markdown]
+# Without convexity, even. But read the price: under this contract the best rate on bowls is
+# $(\kappa - 2)/(\kappa + 2)$, twice as fast as gradient descent and no more. Not the fault of this
+# proof: Goujaud, Taylor and Dieuleveut (2025) show that a heavy ball is either not accelerated on
+# bowls, or fails to converge on some strongly convex function with the same $\mu$ and $L$.
+#
+# ## 11. Look before you leap
+#
+# Nesterov's cure: feel the slope not where you are, but where the memory will have carried you.
+#
+# $$x_{t+1} = y_t - \eta\,\nabla f(y_t), \qquad y_{t+1} = x_{t+1} + \beta\,(x_{t+1} - x_t).$$
+#
+# **Exercise 3.** Write it.
+
+# %%
+# exercise: p2.t3.e3
+
+# %% [markdown]
+# Its multipliers solve $z^2 - (1 + \beta)(1 - \eta\lambda)z + \beta(1 - \eta\lambda)$: the product
+# is now $\beta(1 - \eta\lambda)$, so steep modes are damped more. With $\eta = 1/L$ and
+# $\beta = (\sqrt\kappa - 1)/(\sqrt\kappa + 1)$ a step leaves $1 - 1/\sqrt\kappa$ on bowls, about
+# half as fast as the tuned ball. In exchange (Nesterov 2018, theorem 2.2.3), on *every* function
+# with curvatures from $\mu$ to $L$
+#
+# $$f(x_t) - f^* \le \Bigl(1 - \tfrac{1}{\sqrt\kappa}\Bigr)^t \Bigl(f(x_0) - f^*
+# + \tfrac\mu2 \lVert x_0 - x^*\rVert^2\Bigr).$$
+
+# %%
+for kappa in (4.0, 100.0, 1e4):
+    beta, left = (math.sqrt(kappa) - 1) / (math.sqrt(kappa) + 1), 1 - 1 / math.sqrt(kappa)
+    q = 1 - torch.logspace(-math.log10(kappa), 0, 500, dtype=torch.float64)  # 1 - ηλ
+    M = torch.zeros(500, 2, 2, dtype=torch.float64)
+    M[:, 0, 0], M[:, 0, 1], M[:, 1, 0] = (1 + beta) * q, -beta * q, 1.0
+    teach.claim(f"κ = {kappa:g}: of 500 modes the slowest leaves 1 - 1/√κ", tolerance=1e-6,
+                error=(torch.linalg.eigvals(M).abs().max() - left).abs())
+run = dynamics.trace_momentum(kinked, starts, 1 / 25, 4 / 6, 300, kind="nesterov")
+x = run.points[:-1] - run.gradients[:-1] / 25  # x_1, x_2, ...
+promised = kinked(starts) + 0.5 * starts[:, 0] ** 2  # at the start; f* = 0 at x* = 0
+promised = 0.8 ** torch.arange(1, 301).double().unsqueeze(-1) * promised
+teach.claim("on the hillside of the cycle Nesterov's bound holds at each of 300 steps, from all "
+            "2401 starts", bool((kinked(x) <= promised + 1e-300).all()), kind="theorem")
+
+# %% [markdown]
+# It needs $\mu$, for $\beta$, and who knows $\mu$? A bowl with $\kappa = 100$ asks for
+# $\beta = 9/11$; suppose we take 0.99.
+
+# %%
+teach.predict("p2.t3.q9", "β = 0.99 instead of 0.82: the loss ...",
+              ["falls faster", "rises and falls in waves", "explodes"], guess=None)
+
+# %%
+stiff = Quadratic([100.0, 1.0])
+guesses = torch.tensor([0.0, 9 / 11, 0.99], dtype=torch.float64)
+values = dynamics.trace_momentum(stiff.loss, corner.expand(3, 2), 0.01, guesses, 200,
+                                 kind="nesterov").values
+labels = ["β = 0 (gradient descent)", "β = 9/11", "β = 0.99"]
+teach.show(
+    plotting.curves(torch.arange(201), dict(zip(labels, values.T, strict=True)), xlabel="step",
+                    ylabel="loss", log="y"),
+    "Loss against step on a logarithmic axis: a slow straight fall for β = 0, a fast one for 9/11; "
+    "for 0.99 the loss falls and rises in waves whose crests sink slowly.",
+)
+rises = (values[1:] > values[:-1]).sum(0)
+teach.claim("the loss rises again and again with β = 0.99, and never without memory",
+            bool((rises[2] > 20) & (rises[0] == 0)), kind="theorem")
+teach.reveal("p2.t3.q9", "rises and falls in waves", because="too little friction: it swings past")
+
+# %% [markdown]
+# Each wave is a ball that rolls uphill on its old velocity, and at the turning point the slope says
+# so. O'Donoghue and Candès (2015) therefore **restart**: when memory leads uphill, drop it.
+#
+# **Exercise 4.** A method that needs no $\mu$. It is tried on section 9's hillside, too.
+
+# %%
+# exercise: p2.t3.e4
+
+# %% [markdown]
+# **Exercise 5.** Back to one mode, and the other way round: choose the swing, find the setting.
+
+# %%
+# exercise: p2.t3.e5
+
+# %% [markdown]
+# ## What this notebook proved
+
+# %%
+teach.claims_table()
+
+# %% [markdown]
+# ## Come back tomorrow
+#
+# Without scrolling up:
+#
+# 1. A bowl has eigenvalues 9 and 1. What are the best $\eta$ and $\beta$, what does a step leave,
+#    and what would gradient descent leave?
+# 2. A colleague adds $\beta = 0.9$ to a noisy training run, keeps $\eta$, and finds a worse final
+#    loss. What do you suggest, and why?
+# 3. Both the minimum of section 9 and the 3-cycle attract. How can that be, with one valley?
+#
+# **So, what does remembering buy, and when does it backfire?** On a bowl, tuned, the root of
+# $\kappa$; untuned, nothing. It costs a detour at the start and a larger tremble, and a tuning
+# made for bowls may cycle on other hillsides; safe are $\eta \le 2(1 - \beta)/L$ without
+# acceleration, or Nesterov's look ahead with it. Next: tutorial 4, where there are many valleys.
+#
+# ## Sources
+#
+# - B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", *USSR
+#   Computational Mathematics and Mathematical Physics* 4 (1964),
+#   [doi:10.1016/0041-5553(64)90137-5](https://doi.org/10.1016/0041-5553(64)90137-5): the heavy
+#   ball.
+# - L. Lessard, B. Recht, A. Packard, "Analysis and design of optimization algorithms via integral
+#   quadratic constraints", *SIAM Journal on Optimization* 26 (2016),
+#   [doi:10.1137/15M1009597](https://doi.org/10.1137/15M1009597): the cycle, section 4.6.
+# - B. Goujaud, A. Taylor, A. Dieuleveut, "Provable non-accelerations of the heavy-ball method",
+#   *Mathematical Programming* (2025), [arXiv:2307.11291](https://arxiv.org/abs/2307.11291).
+# - Y. Nesterov, *Lectures on Convex Optimization*, 2nd edition, Springer 2018,
+#   [doi:10.1007/978-3-319-91578-4](https://doi.org/10.1007/978-3-319-91578-4), section 2.2.
+# - B. O'Donoghue, E. Candès, "Adaptive restart for accelerated gradient schemes", *Foundations of
+#   Computational Mathematics* 15 (2015),
+#   [doi:10.1007/s10208-013-9150-3](https://doi.org/10.1007/s10208-013-9150-3).
+# - G. Goh, "Why momentum really works", *Distill* (2017),
+#   [doi:10.23915/distill.00006](https://doi.org/10.23915/distill.00006): damping, modes and noise,
+#   with figures to play with.
