@@ -116,7 +116,7 @@ def matern_gp(
     X: Float[Tensor, "*r n d"],
     Y: Float[Tensor, "*r n m"],
     bounds: Float[Tensor, "2 d"],
-    observed: Bool[Tensor, "*r n"] | None,
+    observed: Bool[Tensor, "*r n"] | None = None,
 ) -> ExactGP:
     """`ExactGP` with a Matern-5/2 kernel under its usual priors: the model of all strategies.
 
@@ -130,7 +130,7 @@ def rbf_gp(
     X: Float[Tensor, "*r n d"],
     Y: Float[Tensor, "*r n m"],
     bounds: Float[Tensor, "2 d"],
-    observed: Bool[Tensor, "*r n"] | None,
+    observed: Bool[Tensor, "*r n"] | None = None,
 ) -> ExactGP:
     """`ExactGP` with its defaults (RBF), as in BoTorch: ``replace(log_ei, model=rbf_gp)``."""
     return ExactGP(X, Y, bounds, observed=observed)

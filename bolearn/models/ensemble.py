@@ -36,6 +36,9 @@ class DeepEnsemble(nn.Module):
     and tanh between layers. Inputs are scaled to mean 0 and variance 1 over the box, outputs are
     standardised.
 
+    A handful of members is easily overconfident between the data: look at held-out errors in units
+    of the predicted standard deviation before relying on the band.
+
     Args:
         X: observed inputs ``*r n d``.
         Y: observed values ``*r n m``; one network has all m outputs.
