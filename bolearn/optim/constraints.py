@@ -39,9 +39,10 @@ FEASIBLE = 1e-8
 _MARGIN = 1e-9  # repaired points end this far inside an inequality, so that rounding cannot undo it
 _REPAIRS = 50
 _OUTER = 15  # multiplier updates; each gains about a digit
+_INNER = 60  # steps between them at most: a row that crawls shall not hold up the others
 _STIFFNESS = 100.0  # first rho, in units of the slope at the start
 _SETTLED = 1e-7  # residuals and complementarity of a row that is done; repair does the rest
-_CHORDS = 40  # at most this many hit-and-run steps
+_CHORDS = 20  # at most this many hit-and-run steps
 
 
 @dataclass(frozen=True)
@@ -312,25 +313,30 @@ class Region:
         Gauss-Newton on the violated residuals: the step of least length that zeroes them to first
         order, J^T (J J^T)^+ c, over the coordinates that can still move.
         """
-        low, high = self._of(self.low, replicate), self._of(self.high, replicate)
-        P = torch.minimum(torch.maximum(P, low), high)
+        every_low = self._of(self.low, replicate).expand_as(P)
+        every_high = self._of(self.high, replicate).expand_as(P)
+        P = torch.minimum(torch.maximum(P, every_low), every_high)
+        left = torch.arange(len(P), device=P.device)
         for _ in range(_REPAIRS):
-            c, J = self._with_jacobian(P, replicate)
-            c = c.nan_to_num(0.0, 0.0, 0.0)
+            x, low, high = P[left], every_low[left], every_high[left]
+            c, J = self._with_jacobian(x, replicate[left])
+            c, J = c.nan_to_num(0.0, 0.0, 0.0), J.nan_to_num(0.0, 0.0, 0.0)
             # An inequality just satisfied is held where it is, else two of them would alternate.
             held = self.equality | (c > -2 * _MARGIN)
             due = torch.where(self.equality, c, (c + _MARGIN).clamp(min=0)) * held
-            if (due.abs() <= 1e-12).all():
+            wrong = (due.abs() > 1e-12).any(-1)
+            if not wrong.any():
                 break
-            J = J.nan_to_num(0.0, 0.0, 0.0) * held.unsqueeze(-1)
-            free = (low < high).expand_as(P)
-            step = torch.zeros_like(P)
+            left, x, low, high, due = (t[wrong] for t in (left, x, low, high, due))
+            J = (J * held.unsqueeze(-1))[wrong]
+            free = low < high
+            step = torch.zeros_like(x)
             for _ in range(3):  # what a step would push through a wall stands still in the next
                 Jf = J * free.unsqueeze(-2)
                 y = torch.linalg.pinv(Jf @ Jf.mT, hermitian=True, rtol=1e-10) @ due.unsqueeze(-1)
                 step = -(Jf.mT @ y).squeeze(-1)
-                free = free & ~(((low >= P) & (step < 0)) | ((high <= P) & (step > 0)))
-            P = torch.minimum(torch.maximum(P + step * free, low), high)
+                free = free & ~(((low >= x) & (step < 0)) | ((high <= x) & (step > 0)))
+            P[left] = torch.minimum(torch.maximum(x + step * free, low), high)
         return P
 
     # -- start points ----------------------------------------------------------------------------
@@ -386,11 +392,12 @@ class Region:
         moved = torch.where(good.unsqueeze(-1), moved, spare)
         walk = ~inside & (torch.arange(count * q, device=P.device).repeat(R) < spread * q)
         walk = walk | (~good)
-        walked = self._hit_and_run(moved, replicate, streams)
-        return torch.where(walk.unsqueeze(-1), walked, moved).view(R, count, q, d)
+        return self._hit_and_run(moved, walk, replicate, streams).view(R, count, q, d)
 
-    def _hit_and_run(self, P: Tensor, replicate: Tensor, streams: list[int]) -> Tensor:
-        """Random steps along random chords of the feasible set, which they leave uniform.
+    def _hit_and_run(
+        self, everyone: Tensor, walk: Tensor, replicate: Tensor, streams: list[int]
+    ) -> Tensor:
+        """Some of the points, moved by random steps along random chords of the feasible set.
 
         Chords of the linear part are known exactly; where a non-linear constraint forbids the new
         point, the chord is shortened towards the old one and tried again.
@@ -400,6 +407,9 @@ class Region:
         "Slice sampling", Annals of Statistics 31, 2003.
         """
         R, d = len(streams), self.d
+        count = len(everyone) // R
+        means = everyone.view(R, -1, d).mean(1)
+        P, replicate = everyone[walk], replicate[walk]
         A, b = self._of(self.A, replicate), self._of(self.b, replicate)
         low, high = self._of(self.low, replicate), self._of(self.high, replicate)
         A, b, E = A[:, : self.m], b[:, : self.m], A[:, self.m :]
@@ -407,15 +417,14 @@ class Region:
         E = E * room.unsqueeze(-2)
         back = E.mT @ torch.linalg.pinv(E @ E.mT, hermitian=True, rtol=1e-10)  # k d e
         # In a corner nearly every chord has length zero: leave it towards the mean of the points.
-        u = seeds.uniform([seeds.derive(s, "inwards") for s in streams], (len(P) // R,), P.device)
-        mean = P.view(R, -1, d).mean(1)[replicate]
-        inwards = P + u.reshape(-1, 1) * (mean - P)
+        u = seeds.uniform([seeds.derive(s, "inwards") for s in streams], (count, 1), P.device)
+        inwards = P + u.reshape(-1, 1)[walk] * (means[replicate] - P)
         allowed = self.violation(inwards, replicate) <= FEASIBLE
         P = torch.where(allowed.unsqueeze(-1), inwards, P)
-        for step in range(min(10 * d, _CHORDS)):
+        for step in range(min(4 * d, _CHORDS)):
             u = seeds.uniform(
-                [seeds.derive(s, "chord", step) for s in streams], (len(P) // R, d + 6), P.device
-            ).reshape(-1, d + 6)
+                [seeds.derive(s, "chord", step) for s in streams], (count, d + 6), P.device
+            ).reshape(-1, d + 6)[walk]
             z = torch.special.ndtri(u[:, :d]) * room
             z = z - (back @ (E @ z.unsqueeze(-1))).squeeze(-1)  # stays on the equalities
             z = z / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
@@ -439,7 +448,10 @@ class Region:
                 done = done | allowed
                 left, right = torch.where(t < 0, t, left), torch.where(t >= 0, t, right)
         # Thousands of roundings away from an equality: put back, which moves nothing else.
-        return self.repair(P, replicate) if bool(self.equality.any()) else P
+        P = self.repair(P, replicate) if self.m + len(self.functions) < len(self.equality) else P
+        moved = everyone.clone()
+        moved[walk] = P
+        return moved
 
     def _explain(self, P: Tensor, replicate: Tensor, where: int) -> None:
         """Say why no feasible point was found.
@@ -504,7 +516,7 @@ class Region:
         left = everyone
         for _ in range(_OUTER):
             lagrangian = _Lagrangian(self, objective, left, replicate, multipliers, rho, free)
-            end = lbfgs.minimize(lagrangian, x[left], low[left], high[left])
+            end = lbfgs.minimize(lagrangian, x[left], low[left], high[left], max_iter=_INNER)
             x[left], status[left], gradient[left] = end.x, end.status, end.gradient
             iterations[left] += end.iterations
             evaluations, points = evaluations + end.evaluations, points + end.points
