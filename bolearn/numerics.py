@@ -42,6 +42,12 @@ def log_h_reference(u: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
 
 def log_h_and_slope(u: Tensor) -> tuple[Tensor, Tensor]:
     """log h(u) and its derivative Phi(u) / h(u)."""
+    if u.numel() and (limits := torch.aminmax(u)).min >= _LOWER and limits.max <= _UPPER:
+        # The usual case, in a third of the operations: nothing is far out (and nothing is NaN)
+        ratio = torch.special.erfcx(u * -_SQRT_HALF).mul_(_SQRT_HALF_PI)
+        h_over_phi = (u * ratio).add_(1)
+        value = h_over_phi.log().addcmul_(u, u, value=-0.5).sub_(_LOG_SQRT_2PI)
+        return value, ratio.div_(h_over_phi)
     v = u.clamp(max=_UPPER)
     ratio = _SQRT_HALF_PI * torch.special.erfcx(-_SQRT_HALF * v)  # Phi(v) / phi(v)
     # h / phi for v -> -inf:  1/v^2 - 3/v^4 + 15/v^6 - 105/v^8 + 945/v^10
@@ -50,8 +56,9 @@ def log_h_and_slope(u: Tensor) -> tuple[Tensor, Tensor]:
     h_over_phi = torch.where(v < _LOWER, series, 1 + v * ratio)
     value = h_over_phi.log() - 0.5 * v * v - _LOG_SQRT_2PI
     high = u.clamp(min=_UPPER)
-    value = torch.where(u > _UPPER, high.log(), value)
-    return value, torch.where(u > _UPPER, 1 / high, ratio / h_over_phi)
+    above = u > _UPPER
+    value = torch.where(above, high.log(), value)
+    return value, torch.where(above, high.reciprocal(), ratio / h_over_phi)
 
 
 class _SlopeOfLogH(torch.autograd.Function):

@@ -433,20 +433,22 @@ def _log_improvement(model: Surrogate, X: Tensor, best_f: float | Tensor, who: s
     if algebra is None:
         return log_improvement_reference(model, X, best_f, who)
     X = algebra.check(X)
-    level = torch.as_tensor(best_f).expand(model.batch_shape).reshape(-1, 1)
+    level = torch.as_tensor(best_f)
+    level = level.reshape(-1, 1) if level.ndim else level
 
     def fused(X: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
         at = algebra.moments(X)
         mean, variance = at.mean.squeeze(-1), at.second.squeeze(-1)  # R t
         std = variance.sqrt()
-        u = (mean - level) / std
+        u = (mean - level).div_(std)
         value, slope = log_h_and_slope(u)
-        value = (value + std.log()).mT.reshape(X.shape[:-2])
+        value.add_(std.log())
         if not wanted:
-            return value, None
+            return value.mT.reshape(X.shape[:-2]), None
         # d/d mean = h'/(h sigma);  d/d variance = (1 - u h'/h) / (2 sigma^2)
-        g = slope / std, (1 - u * slope) / (2 * variance)
-        return value, at.pull(*(v.unsqueeze(-1) for v in g))
+        g_variance = (u * slope).sub_(1).div_(variance).mul_(-0.5)
+        g = at.pull(slope.div_(std).unsqueeze(-1), g_variance.unsqueeze(-1))
+        return value.mT.reshape(X.shape[:-2]), g
 
     return ValueWithGradient.apply(  # type: ignore[no-any-return, no-untyped-call]
         X, fused, lambda X: log_improvement_reference(model, X, best_f, who)

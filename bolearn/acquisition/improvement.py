@@ -16,6 +16,8 @@ Taught in part_5/tutorial_02.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -30,12 +32,28 @@ _BLOCK = {"cpu": 1 << 15}
 _LARGE_BLOCK = 1 << 24
 
 
+@dataclass(frozen=True, eq=False)
+class Threshold:
+    """What draws improve on, in the units in which the kink at zero is smoothed."""
+
+    unit: Float[Tensor, "R 1 1"]  # 1 / (tau scale)
+    low: Float[Tensor, "R 1 #s"]  # best / (tau scale)
+    log_scale: Float[Tensor, "R 1"]  # log(tau scale)
+    variance: Float[Tensor, "R"]  # scale^2
+
+    @staticmethod
+    def of(best: Float[Tensor, "R #s"], scale: Float[Tensor, "R"]) -> "Threshold":
+        """For values to improve on, one for all samples or one for each, and the output scale."""
+        unit = (1 / (TAU_RELU * scale))[:, None, None]
+        log_scale = (math.log(TAU_RELU) + scale.log()).unsqueeze(-1)
+        return Threshold(unit, best.unsqueeze(1) * unit, log_scale, scale.square())
+
+
 def improvement_with_gradient(
     algebra: Algebra,
     X: Float[Tensor, "*batch q d"],
     z: Float[Tensor, "R k s"],
-    best: Float[Tensor, "R #s"],
-    scale: Float[Tensor, "R"],
+    threshold: Threshold,
     wanted: bool,
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch q d"] | None]:
     """log E max_j max(0, f(x_j) - best) for one output, and if wanted its gradient in X.
@@ -45,16 +63,15 @@ def improvement_with_gradient(
             base samples.
         X: candidates that the algebra has checked.
         z: standard normals.
-        best: value to improve on, one for all samples or one for each.
-        scale: standard deviation of the outputs, in which the kink at zero is smoothed.
+        threshold: value to improve on.
         wanted: whether the gradient is needed.
     """
     moments = algebra.moments(X)
-    L = moments.factor(scale.square())
+    L = moments.factor(threshold.variance)
     b = z.shape[-2] - L.shape[-1]
     A = torch.cat([moments.C, L], dim=-1) if b else L
-    value, g_mean, g_A = average_log_improvement(moments.mean, A, z, best, scale, wanted)
-    value = value.transpose(0, 1).reshape(X.shape[:-2])
+    value, g_mean, g_A = average_log_improvement(moments.mean, A, z, threshold, wanted)
+    value = value.mT.reshape(X.shape[:-2])
     if g_mean is None or g_A is None:
         return value, None
     g_second = pull_cholesky(L, g_A[..., b:])
@@ -66,8 +83,7 @@ def average_log_improvement(
     mean: Float[Tensor, "R t q"],
     A: Float[Tensor, "R t q k"],
     z: Float[Tensor, "R k s"],
-    best: Float[Tensor, "R #s"],
-    scale: Float[Tensor, "R"],
+    threshold: Threshold,
     wanted: bool,
 ) -> tuple[Float[Tensor, "R t"], Float[Tensor, "R t q"] | None, Float[Tensor, "R t q k"] | None]:
     """log of the average improvement of the best of q points, with derivatives in mean and A.
@@ -75,39 +91,38 @@ def average_log_improvement(
     Source: Ament et al. 2023, section 4.2 and appendix A.4, arXiv:2310.20708.
     """
     (R, t, q, k), s = A.shape, z.shape[-1]
-    unit = 1 / (TAU_RELU * scale)
-    # y / tau = (A z + mean - best) / tau, assembled block by block
-    factor = (A * unit[:, None, None, None]).reshape(R, t * q, k)
-    shift = (mean * unit[:, None, None]).view(R, t * q, 1)
-    low = (best * unit.unsqueeze(-1)).unsqueeze(1)
+    # y / tau = A z / tau + (mean - best) / tau, assembled block by block
+    unit, low = threshold.unit, threshold.low
+    factor, shift, z = A.reshape(R, t * q, k), mean.reshape(R, t * q, 1) * unit, z * unit
     size = _BLOCK.get(mean.device.type, _LARGE_BLOCK)
     sets = min(t, max(1, size // (q * s)))
     rows = min(R, max(1, size // (sets * q * s)))
-    work = [mean.new_empty(rows * sets * q * s) for _ in range(5)]
-    value = mean.new_empty(R, t)
-    g_mean, g_A = (torch.empty_like(v) for v in (shift, factor)) if wanted else (None, None)
+    work = mean.new_empty(5, rows * sets * q * s)
+    parts = []
     for i in range(0, R, rows):
         r = slice(i, i + rows)
         for j in range(0, t, sets):
             p = slice(j * q, (j + sets) * q)
             F = factor[r, p]
-            shape = (len(F), F.shape[1], s)
-            flat = work[0][: math.prod(shape)].view(shape)
-            torch.baddbmm(shift[r, p], F, z[r], out=flat)
-            flat.sub_(low[r])
-            tiles = [w[: math.prod(shape)].view(len(F), -1, q, s) for w in work]
-            value[r, j : j + sets] = _reduce(tiles[0], tiles[1:], wanted)
-            if g_mean is not None and g_A is not None:
-                g_mean[r, p] = flat.sum(-1, keepdim=True)
-                g_A[r, p] = torch.bmm(flat, z[r].mT)
-    value += (math.log(TAU_RELU / s) + scale.log()).unsqueeze(-1)
-    if g_mean is None or g_A is None:
+            tiles = work[:, : F.shape[0] * F.shape[1] * s].view(5, len(F), -1, q, s).unbind()
+            y = tiles[0].view(len(F), -1, s)
+            torch.baddbmm(shift[r, p], F, z[r], out=y).sub_(low[r])
+            found = [_reduce(tiles[0], tiles[1:], wanted)]
+            if wanted:
+                found += [y.sum(-1, keepdim=True) * unit[r], torch.bmm(y, z[r].mT)]
+            parts.append(found)
+    columns = -(-t // sets)
+    if len(parts) > 1:
+        lines = [parts[i : i + columns] for i in range(0, len(parts), columns)]
+        joined = [[torch.cat(piece, dim=1) for piece in zip(*line, strict=True)] for line in lines]
+        parts = [[torch.cat(piece) for piece in zip(*joined, strict=True)]]
+    value = parts[0][0] + (threshold.log_scale - math.log(s))
+    if not wanted:
         return value, None, None
-    g_mean, g_A = g_mean * unit[:, None, None], g_A * unit[:, None, None]
-    return value, g_mean.view(R, t, q), g_A.view(R, t, q, k)
+    return value, parts[0][1].view(R, t, q), parts[0][2].view(R, t, q, k)
 
 
-def _reduce(y: Tensor, free: list[Tensor], wanted: bool) -> Tensor:
+def _reduce(y: Tensor, free: Sequence[Tensor], wanted: bool) -> Tensor:
     """log sum_s exp fatmax_q log fatplus, in units of tau; y becomes the derivative in y.
 
     Args:

@@ -15,7 +15,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 import torch
@@ -29,7 +29,7 @@ from ..sampling import Sampler
 from ..shapes import check_points, check_same_device
 from .analytic import check_beta, check_level
 from .baseline import Baseline
-from .improvement import improvement_with_gradient
+from .improvement import Threshold, improvement_with_gradient
 from .objectives import (
     Constraint,
     Objective,
@@ -187,7 +187,11 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
             return LogMonteCarloAcquisition.__call__(self, X)
         points = algebra.check(join_pending(X, self.X_pending, self.model.batch_shape))
         z = base_normals(self.sampler, (points.shape[-2], self.model.num_outputs), self.model)
-        return fused_improvement(self, algebra, points, z, torch.as_tensor(self.best_f))
+        return fused_improvement(self, algebra, points, z, self._threshold)
+
+    @cached_property
+    def _threshold(self) -> Threshold:
+        return threshold_of(self, torch.as_tensor(self.best_f))
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +256,11 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
             return self.average(self.draw(points))
         points = algebra.check(points)
         z = self.baseline.all_normals(points.shape[-2])
-        return fused_improvement(self, algebra, points, z, self.best)
+        return fused_improvement(self, algebra, points, z, self._threshold)
+
+    @cached_property
+    def _threshold(self) -> Threshold:
+        return threshold_of(self, self.best)
 
 
 @dataclass(frozen=True, eq=False)
@@ -389,24 +397,26 @@ def fused_improvement(
     algebra: Algebra,
     X: Float[Tensor, "*#batch q d"],
     z: Float[Tensor, "s *r k m"],
-    best: Float[Tensor, "..."],
+    threshold: Threshold,
 ) -> Float[Tensor, "*batch"]:
-    """``acq.average(acq.draw(X))`` at checked points, in one piece; best is ``*r`` or ``s *r``."""
-    objective, R = acq.objective, acq.model.batch_shape.numel()
-    assert isinstance(objective, Output)
-    scale = scale_of(objective, acq.model)
-    best = best.expand(scale.shape) if best.ndim < scale.ndim else best
-    constants = (
-        objective(z).reshape(len(z), R, -1).permute(1, 2, 0).to(X.device).contiguous(),
-        best.reshape(-1, R).mT.to(X.device),
-        scale.reshape(R),
-    )
-    own = algebra.only(objective.index)
+    """``acq.average(acq.draw(X))`` at checked points, in one piece."""
+    assert isinstance(acq.objective, Output)
+    own, R = algebra.only(acq.objective.index), acq.model.batch_shape.numel()
+    rows = acq.objective(z).reshape(len(z), R, -1).permute(1, 2, 0).to(X.device)
     return ValueWithGradient.apply(  # type: ignore[no-any-return, no-untyped-call]
         X,
-        lambda X, wanted: improvement_with_gradient(own, X, *constants, wanted),
+        lambda X, wanted: improvement_with_gradient(own, X, rows, threshold, wanted),
         lambda X: acq.average(acq.draw(X)),
     )
+
+
+def threshold_of(
+    acq: "qLogExpectedImprovement | qLogNoisyExpectedImprovement", best: Float[Tensor, "..."]
+) -> Threshold:
+    """What ``acq`` improves on, by replicate; best is a number, ``*r`` or ``s *r``."""
+    scale = scale_of(acq.objective, acq.model)
+    best = best.expand(scale.shape) if best.ndim < scale.ndim else best
+    return Threshold.of(best.reshape(-1, scale.numel()).mT.to(scale.device), scale.reshape(-1))
 
 
 def check_fields(acq: LogMonteCarloAcquisition | MonteCarloAcquisition) -> None:

@@ -108,7 +108,8 @@ class Algebra:
     def moments(self, X: Float[Tensor, "*batch q d"]) -> "Moments":
         """Moments at checked points; nothing is recorded for autograd."""
         c, R, (q, d) = self.cache, self.model.batch_shape.numel(), X.shape[-2:]
-        rows = X.reshape(-1, R, q, d).transpose(0, 1).reshape(R, -1, d)
+        rows = X.reshape(-1, R, q, d).transpose(0, 1).reshape(R, -1, d) if R > 1 else X
+        rows = rows.reshape(R, -1, d)
         if self.outputs > 1:
             rows = rows.repeat_interleave(self.outputs, dim=0)
         Zq = (rows - c.centre) * c.inverse
@@ -166,8 +167,7 @@ class Moments:
         """Gradient in the points, from those in mean, second moments and C."""
         a, (q, d) = self.algebra, self.X.shape[-2:]
         if q == 1:
-            g_second = torch.where(self.own, 0.0, g_second)
-            g_V = self.V * (-2 * g_second)
+            g_V = self.V * g_second.masked_fill(self.own, 0.0).mul_(-2)
         else:
             both = (g_second + g_second.mT).reshape(-1, q, q)
             g_V = torch.bmm(both, self.V.view(-1, q, self.V.shape[-1])).neg_().view(self.V.shape)
@@ -183,7 +183,8 @@ class Moments:
         R = a.model.batch_shape.numel()
         if a.outputs > 1:
             g = g.reshape(R, a.outputs, -1, d).sum(1)
-        return g.reshape(R, -1, q, d).transpose(0, 1).reshape(self.X.shape)
+        g = g.reshape(R, -1, q, d).transpose(0, 1) if R > 1 else g
+        return g.reshape(self.X.shape)
 
 
 def pull_cholesky(
