@@ -950,7 +950,9 @@ def descents(
     """
     from matplotlib import pyplot
 
-    size = (3.7 * len(panels) + 0.4, 4.2) if len(panels) > 1 else (6.6, 5.0)
+    width = 3.7 if len(panels) > 1 else 6.6
+    tallest = max(top / right for right, top in windows)
+    size = (width * len(panels) + 0.4, 0.85 * width * tallest + 1.2)
     figure, axes = pyplot.subplots(1, len(panels), figsize=size, squeeze=False)
     seen: dict[str, Any] = {}
     for k, (panel, title) in enumerate(zip(axes[0], panels, strict=True)):
@@ -1177,16 +1179,16 @@ def stability_triangle(
     side = torch.linspace(-1.0, 1.0, 201).double()
     panel.plot(((1 + side) ** 2).tolist(), (side**2).tolist(), color="black", ls="--", lw=1.6)
     for k, (label, (a, b)) in enumerate(points.items()):
-        style = {"color": list(OKABE_ITO.values())[k + 1], "marker": MARKERS[k], "mec": "black"}
-        panel.plot([a], [b], ls="", **style | {"ms": 11})
+        style: dict[str, Any] = {"color": list(OKABE_ITO.values())[k + 1], "marker": MARKERS[k]}
+        panel.plot([a], [b], ls="", mec="black", ms=11, **style)
         path = [1.0, 1.0]
         for _ in range(steps):
             path.append((1 + b - a) * path[-1] - b * path[-2])
         own = axes[label]
         own.axhline(0.0, color="black", lw=0.8)
-        own.plot(range(steps + 1), path[1:], ls="-", lw=1.2, ms=4, **style | {"mec": "none"})
+        own.plot(range(steps + 1), path[1:], ls="-", lw=1.2, ms=4, mec="none", **style)
         own.set(title=label, ylim=(-1.6, 1.6), yticks=[-1, 0, 1])
-        own.title.set_size(12)
+        own.title.set_fontsize(12)
         if k < len(points) - 1:
             own.set_xticklabels([])
     own.set_xlabel("step")
@@ -1253,11 +1255,12 @@ def landscape(
             area = panel.contourf(u, u, inside.double().tolist(), [0.5, 1.5], hatches=[hatch])
             area.set(facecolor="none", edgecolor=GREY, linewidth=0.0)
         keys.append(Patch(fc=PALE[k % len(PALE)], ec=GREY, hatch=hatch, label=label))
-    panel.contour(u, u, table, levels[:-1], colors="black", linewidths=0.6, alpha=0.6)
+    style = {"colors": "black", "linestyles": "solid", "linewidths": 0.6, "alpha": 0.6}
+    panel.contour(u, u, table, levels[:-1], **style)
     for k, (label, points) in enumerate(marks.items()):
-        style = {"color": list(OKABE_ITO.values())[k], "marker": MARKERS[k], "ms": 10, "ls": ""}
-        keys += panel.plot(*points.T.tolist(), mec="black", mfc="white", label=label, **style)
-        keys[-1].set(markerfacecolor=style["color"] if k else "white")
+        face = list(OKABE_ITO.values())[k] if k else "white"
+        style = {"marker": MARKERS[k], "ms": 10 if len(points) < 6 else 5, "ls": "", "mfc": face}
+        keys += panel.plot(*points.T.tolist(), mec="black", label=label, **style)
     panel.set(xlim=(-window, window), ylim=(-window, window), xlabel="x", ylabel="y")
     panel.set_aspect("equal")
     panel.grid(visible=False)
@@ -1266,8 +1269,8 @@ def landscape(
 
 
 def with_intervals(
-    measured: Mapping[str, tuple[Float[Tensor, "..."], Float[Tensor, "..."]]],
-    lines: Mapping[str, tuple[Float[Tensor, "..."], Float[Tensor, "..."]]],
+    measured: Mapping[str, tuple[Tensor, Float[Tensor, "..."]]],
+    lines: Mapping[str, tuple[Tensor, Float[Tensor, "..."]]],
     *,
     xlabel: str,
     ylabel: str,
@@ -1277,6 +1280,7 @@ def with_intervals(
 
     Args:
         measured: by label, where the points stand (`n`), and low end, value and high end (`3 n`).
+            If they stand at integers, so do the ticks.
         lines: by label, the coordinates of a line.
         xlabel, ylabel: what the axes show, with units.
         log: which axes are logarithmic: "x", "y" or "xy".
@@ -1305,6 +1309,8 @@ def with_intervals(
         panel.errorbar(x.tolist(), value.tolist(), yerr=ends, label=label, **style)
     if "x" in log:
         panel.set_xscale("log")
+    elif not any(x.is_floating_point() for x, _ in measured.values()):
+        panel.xaxis.get_major_locator().set_params(integer=True)
     if "y" in log:
         panel.set_yscale("log")
     panel.set(xlabel=xlabel, ylabel=ylabel)

@@ -64,3 +64,12 @@ def test_intervals_ask_for_three_numbers_for_each_point():
     x = torch.tensor([1.0, 2.0])
     with pytest.raises(ShapeError, match="counted"):
         plotting.with_intervals({"counted": (x, x)}, {}, xlabel="x", ylabel="y")
+
+
+def test_counts_get_ticks_at_whole_numbers():
+    n = torch.arange(1, 4)
+    table = torch.stack([n - 0.5, n, n + 0.5])
+    figure = plotting.with_intervals({"counted": (n, table)}, {}, xlabel="n", ylabel="y")
+    assert all(tick == round(tick) for tick in figure.axes[0].get_xticks())
+    figure = plotting.with_intervals({"counted": (n.double(), table)}, {}, xlabel="n", ylabel="y")
+    assert not all(tick == round(tick) for tick in figure.axes[0].get_xticks())

@@ -495,11 +495,11 @@ e3 = Exercise(
     title="The cloud in a tilted bowl",
     pure=True,
     hints=(
-        "At rest one more hop changes nothing: C = M C M + lr² S with M = I - lr A. For numbers "
+        "At rest one more hop changes nothing: C = (I - lr A) C (I - lr A) + lr² S. For numbers "
         "instead of matrices you could solve this at once.",
-        "In the coordinates of A's eigenvectors M is diagonal, so that the equation for entry "
+        "In the coordinates of A's eigenvectors A is diagonal, so that the equation for entry "
         "(i, j) involves no other entry.",
-        "With S' = Qᵀ S Q the entry is lr² S'ᵢⱼ / (1 - mᵢ mⱼ). Write 1 - mᵢ mⱼ out before you "
+        "With S' = Qᵀ S Q and m = 1 - lr λ it is lr² S'ᵢⱼ / (1 - mᵢ mⱼ). Write 1 - mᵢ mⱼ out before you "
         "compute it, or a small lr drowns it in rounding. Then turn back: Q C' Qᵀ.",
     ),
 )
