@@ -89,7 +89,8 @@ def _moduli(lr: float, beta: float, lams: Tensor) -> Tensor:
     """By the eigenvalues of the matrix of a step."""
     M = torch.zeros(*lams.shape, 2, 2, dtype=lams.dtype)
     M[..., 0, 0], M[..., 0, 1], M[..., 1, 0] = 1 + beta - lr * lams, -beta, 1.0
-    return torch.linalg.eigvals(M).abs().amax((-1, -2))
+    moduli: Tensor = torch.linalg.eigvals(M).abs()
+    return moduli.amax((-1, -2))
 
 
 @e1.shape
@@ -529,7 +530,7 @@ def _kinked(L: float, center: float) -> Map:
     return _named(f"slope {L:g}, but 1 from {center + 1:g} to {center + 2:g}", gradient)
 
 
-def _round_steps(kappa: float) -> int:
+def _round_steps(kappa: float | int) -> int:
     return round(40 * math.sqrt(kappa)) + 60
 
 
