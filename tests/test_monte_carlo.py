@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,6 +188,51 @@ def test_a_utility_that_may_be_negative_takes_one_line() -> None:
     mean, variance = p.mean[..., 0, 0], p.variance[..., 0, 0]
     expected = -(-0.5 * mean + 0.125 * variance).exp()  # the normal's moment-generating function
     assert_close(Exponential(model, 0.5, sampler=MANY)(X), expected, 1e-3)
+
+
+def test_the_example_of_the_package_page_runs() -> None:
+    text = (Path(bl.__file__).parent / "README.md").read_text(encoding="utf-8")
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "utility" in b]
+    scope: dict = {}
+    exec(compile(block, "README.md", "exec"), scope)
+    model, X = gp(8, 2), draw((5, 1, 2), "X")
+    acq = scope["qLogProbabilityAbove"](model, 0.3, sampler=MANY)
+    exact = bl.ProbabilityOfImprovement(model, 0.3)
+    assert_close(acq(X).exp(), exact(X), 1e-2)
+    assert acq.with_pending(X[0])(X).shape == (5,)
+
+
+def test_the_table_of_acquisitions_is_complete() -> None:
+    ours = [bl.acquisition.analytic, bl.acquisition.monte_carlo]
+    shipped = {
+        name
+        for module in ours
+        for name, value in vars(module).items()
+        if name in bl.__all__ and isinstance(value, type) and "__call__" in dir(value)
+    } - {"LogMonteCarloAcquisition", "MonteCarloAcquisition", "Sampler"}
+    rows = re.findall(r"^\| `(\w+)`", bl.acquisition.__doc__, re.MULTILINE)
+    assert shipped == set(rows) and len(rows) == len(set(rows)) == 12
+
+
+def test_independent_models_side_by_side_are_one_model() -> None:
+    """The general path for Gaussian beliefs against the closed form."""
+    model, X = gp(7, 2, m=2, r=(2,)), draw((4, 2, 3, 2), "X")
+    parts = []
+    for i in range(2):
+        own = {
+            name: value[..., i : i + 1, :] if name == "lengthscale" else value[..., i : i + 1]
+            for name, value in model.hyperparameters().items()
+        }
+        part = bl.ExactGP(model.X, model.Y[..., i : i + 1], model.bounds)
+        parts.append(part.with_hyperparameters(**own))
+    for limits in ((), LIMITS):
+        one, two = (
+            bl.qLogNoisyExpectedImprovement(f, model.X, outcome_constraints=limits)
+            for f in (model, bl.ModelList(parts))
+        )
+        assert one.baseline.counts == two.baseline.counts
+        assert_close(two(X), one(X), 1e-9)
+        assert_close(gradient(two, X), gradient(one, X), 1e-8)
 
 
 # -- what all of them promise --------------------------------------------------------------------

@@ -7,7 +7,19 @@ kind is an acquisition too, a lambda included.
 |---|---|---|---|
 | `LogExpectedImprovement` | the default for one point at a time | ``best_f`` | one posterior |
 | `ExpectedImprovement` | teaching; its gradient vanishes far off | ``best_f`` | one posterior |
+| `LogProbabilityOfImprovement` | a target is to be passed | ``best_f`` | one posterior |
+| `ProbabilityOfImprovement` | teaching; its gradient vanishes too | ``best_f`` | one posterior |
+| `LogConstrainedExpectedImprovement` | outputs have limits | ``best_f``, limits | one posterior |
 | `UpperConfidenceBound` | exploration is to be set by hand | ``beta`` | one posterior |
 | `PosteriorMean` | the last evaluation, or a recommendation | | one posterior |
-| `qLogExpectedImprovement` | q points at once, or several outputs | ``best_f`` | s joint draws |
+| `qLogNoisyExpectedImprovement` | noise, constraints, q points | ``X_baseline`` | s joint draws |
+| `qLogExpectedImprovement` | q points at once, little noise | ``best_f`` | s joint draws |
+| `qUpperConfidenceBound` | q points, exploration set by hand | ``beta`` | s joint draws |
+| `qSimpleRegret` | q points for the last evaluation | | s joint draws |
+| `qLogProbabilityOfFeasibility` | nothing feasible is known yet | limits | s joint draws |
+
+Objectives (`output`, `weighted_sum`) and limits (`at_most`, `at_least`) are functions of the
+outcomes; every sampled acquisition takes any. `incumbent` finds ``best_f``. Your own sampled
+acquisition is a subclass of `LogMonteCarloAcquisition` or `MonteCarloAcquisition` with a `utility`
+of one line.
 """

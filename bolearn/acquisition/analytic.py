@@ -24,7 +24,15 @@ from ..numerics import log_h, log_h_and_slope, log_ndtr, log_ndtr_between, logme
 from ..posteriors import gaussian_members
 from ..protocols import HasTrainingData, Surrogate
 from ..shapes import check_same_device, check_tensor
-from .objectives import AtLeast, AtMost, Constraint, Objective, Output, check_constraints, output
+from .objectives import (
+    Constraint,
+    LowerLimit,
+    Objective,
+    Output,
+    UpperLimit,
+    check_constraints,
+    output,
+)
 from .pullback import Algebra, ValueWithGradient
 
 
@@ -183,7 +191,7 @@ class LogConstrainedExpectedImprovement:
     best_f: float | Tensor
     _: KW_ONLY
     objective: Output = output(0)  # noqa: RUF009  frozen, hence safe to share
-    outcome_constraints: Sequence[AtMost | AtLeast]
+    outcome_constraints: Sequence[UpperLimit | LowerLimit]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
@@ -485,7 +493,7 @@ def limits_by_output(
         )
     limits: dict[int, tuple[float, float]] = {}
     for c in constraints:
-        if not isinstance(c, AtMost | AtLeast):
+        if not isinstance(c, UpperLimit | LowerLimit):
             raise UnsupportedError(f"expected at_most and at_least, got {c}; {way_out}")
         for index in (objective.index, c.index):
             if not -num_outputs <= index < num_outputs:
@@ -496,7 +504,7 @@ def limits_by_output(
                 f"{c} limits the objective's own output, which is not independent of it; {way_out}"
             )
         low, high = limits.get(j, (-torch.inf, torch.inf))
-        if isinstance(c, AtMost):
+        if isinstance(c, UpperLimit):
             high = min(high, c.bound)
         else:
             low = max(low, c.bound)

@@ -337,7 +337,8 @@ def conditional(
     """Mean, C and S - C C^T: in closed form for a plain Gaussian process, else the reference."""
     if base.algebra is None:
         return conditional_reference(base, X)
-    return _Conditional.apply(base.algebra.check(X), base)  # type: ignore[no-any-return, no-untyped-call]
+    X = base.algebra.check(X)
+    return _Conditional.apply(X, base)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Conditional(torch.autograd.Function):

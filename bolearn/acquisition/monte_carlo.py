@@ -199,7 +199,8 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
     """log E max_j max(0, f(x_j) - max_b f(b)): improvement on the baseline, itself uncertain.
 
     No incumbent is needed: each sample draws the observed points too, and has its own best one
-    (the best feasible one, with constraints).
+    (the best feasible one, with constraints). They are drawn once, from the model as it is: after
+    another fit, make a new acquisition.
 
     Args:
         model: a surrogate.

@@ -97,7 +97,7 @@ def weighted_sum(*weights: float | int) -> WeightedSum:
 
 
 @dataclass(frozen=True)
-class AtMost:
+class UpperLimit:
     """An upper limit for one outcome: y_i - bound <= 0."""
 
     index: int
@@ -113,7 +113,7 @@ class AtMost:
 
 
 @dataclass(frozen=True)
-class AtLeast:
+class LowerLimit:
     """A lower limit for one outcome: bound - y_i <= 0."""
 
     index: int
@@ -128,7 +128,7 @@ class AtLeast:
         return Output(self.index)(output_scale)
 
 
-def at_most(index: int, bound: float | int) -> AtMost:
+def at_most(index: int, bound: float | int) -> UpperLimit:
     """The constraint "output number ``index`` is at most ``bound``" (user units).
 
     Raises:
@@ -138,10 +138,10 @@ def at_most(index: int, bound: float | int) -> AtMost:
         >>> at_most(1, 4.0)(torch.tensor([3.0, 5.0], dtype=torch.float64)).item()
         1.0
     """
-    return AtMost(output(index).index, _check_bound(bound))
+    return UpperLimit(output(index).index, _check_bound(bound))
 
 
-def at_least(index: int, bound: float | int) -> AtLeast:
+def at_least(index: int, bound: float | int) -> LowerLimit:
     """The constraint "output number ``index`` is at least ``bound``" (user units).
 
     Raises:
@@ -151,7 +151,7 @@ def at_least(index: int, bound: float | int) -> AtLeast:
         >>> at_least(1, 4.0)(torch.tensor([3.0, 5.0], dtype=torch.float64)).item()
         -1.0
     """
-    return AtLeast(output(index).index, _check_bound(bound))
+    return LowerLimit(output(index).index, _check_bound(bound))
 
 
 def _check_bound(bound: object) -> float:
