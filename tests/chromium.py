@@ -115,7 +115,8 @@ class Chromium:
                 self._send("Fetch.failRequest", session, failure)
         elif method == "Target.attachedToTarget" and session is not None:
             frame = params["sessionId"]
-            self._frames.append(frame)
+            if params["targetInfo"]["type"] == "iframe":  # workers are watched, but hold no page
+                self._frames.append(frame)
             self._watch(frame)
             self._send("Runtime.runIfWaitingForDebugger", frame, {})
         elif method == "Target.detachedFromTarget" and params["sessionId"] in self._frames:

@@ -32,8 +32,16 @@ PAGES = {
     "graph_stepper": "graph_stepper.html",
     "vjp_ellipse": "vjp_ellipse.html",
     "memory_layout": "memory_layout.html",
+    "goldmine": "goldmine.html",
 }
 SHARED = ("shared.css", "shared.js")
+GOLDMINE = {  # what the texts in the state of this page may be
+    "mine": ("gold", "two_scale", "needle", "step", "draw", "riddle"),
+    "goal": ("learn", "find", "profit"),
+    "policy": ("me", "random", "variance", "mean", "pi", "ei", "ucb", "ts"),
+    "kernel": ("rbf", "matern52"),
+    "incumbent": ("believed", "seen"),
+}
 
 
 def explorable(name: str, state: Mapping[str, Any], *, still: Any, alt: str) -> None:
@@ -43,8 +51,8 @@ def explorable(name: str, state: Mapping[str, Any], *, still: Any, alt: str) -> 
     Python only its words are printed.
 
     Args:
-        name: of a page: cobweb, stability_triangle, conditioning, graph_stepper, vjp_ellipse or
-            memory_layout.
+        name: of a page: cobweb, stability_triangle, conditioning, graph_stepper, vjp_ellipse,
+            memory_layout or goldmine.
         state: where the page starts; what is left out starts as the page thinks best. Numbers
             are rounded to six digits, so that the output does not depend on the machine.
         still: a matplotlib figure of the same.
@@ -297,6 +305,35 @@ def _check_memory_layout(s: Mapping[str, Any]) -> None:
         )
 
 
+def _check_goldmine(s: Mapping[str, Any]) -> None:
+    for key, known in GOLDMINE.items():
+        _expect(
+            s[key] in known,
+            f"goldmine: expected {key} to be one of {', '.join(known)}; got {s[key]!r}",
+        )
+    _expect(
+        isinstance(s["seed"], int) and 0 <= s["seed"] < 2**31,
+        f"goldmine: expected a whole number below 2**31 as seed, got {s['seed']!r}",
+    )
+    _expect(
+        len(s["drills"]) <= 40 and all(_number(x) for x in s["drills"]),
+        f"goldmine: expected at most 40 places as drills, got {s['drills']!r}",
+    )
+    limits = {"xi_pi": 3, "xi_ei": 3, "beta": 16, "cost": 2}
+    for key, most in limits.items():
+        _expect(0 <= s[key] <= most, f"goldmine: expected {key} in [0, {most}], got {s[key]}")
+    for key, value in s["model"].items():
+        _expect(
+            key in ("lengthscale", "variance", "noise_var", "mean") and _number(value),
+            "goldmine: expected a model with numbers as lengthscale, variance, noise_var or mean, "
+            f"got {key!r}: {value!r}",
+        )
+        _expect(
+            key == "mean" or value > 0,
+            f"goldmine: expected a positive {key} in model, got {value}",
+        )
+
+
 def _expect_keys(what: str, entry: object, kinds: Mapping[str, Any]) -> None:
     """One entry of a list: a dict with exactly these keys; float stands for any number."""
     right = isinstance(entry, Mapping) and set(entry) == set(kinds)
@@ -315,4 +352,5 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "graph_stepper": _check_graph_stepper,
     "vjp_ellipse": _check_vjp_ellipse,
     "memory_layout": _check_memory_layout,
+    "goldmine": _check_goldmine,
 }
