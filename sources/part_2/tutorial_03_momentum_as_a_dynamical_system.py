@@ -768,7 +768,7 @@ teach.claims_table()
 #   ball.
 # - L. Lessard, B. Recht, A. Packard, "Analysis and design of optimization algorithms via integral
 #   quadratic constraints", *SIAM Journal on Optimization* 26 (2016),
-#   [doi:10.1137/15M1009597](https://doi.org/10.1137/15M1009597): the cycle, section 4.6.
+#   [doi:10.1137/15M1009597](https://doi.org/10.1137/15M1009597): the cycle.
 # - B. Goujaud, A. Taylor, A. Dieuleveut, "Provable non-accelerations of the heavy-ball method",
 #   *Mathematical Programming* (2025), [arXiv:2307.11291](https://arxiv.org/abs/2307.11291).
 # - Y. Nesterov, *Lectures on Convex Optimization*, 2nd edition, Springer 2018,
