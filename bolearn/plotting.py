@@ -1255,6 +1255,7 @@ def landscape(
             area = panel.contourf(u, u, inside.double().tolist(), [0.5, 1.5], hatches=[hatch])
             area.set(facecolor="none", edgecolor=GREY, linewidth=0.0)
         keys.append(Patch(fc=PALE[k % len(PALE)], ec=GREY, hatch=hatch, label=label))
+    style: dict[str, Any]
     style = {"colors": "black", "linestyles": "solid", "linewidths": 0.6, "alpha": 0.6}
     panel.contour(u, u, table, levels[:-1], **style)
     for k, (label, points) in enumerate(marks.items()):

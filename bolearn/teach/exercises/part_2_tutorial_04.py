@@ -173,14 +173,14 @@ def landscapes(rng: Rng) -> Iterator[Case]:
     yield Case(*_plane("valleys in a row", _vector(-0.5, 0.4, 1.5), _vector(-2.0)), edges)
     yield Case(*_plane("nine", _vector(-1.0, 0.1, 1.2), _vector(-1.1, 0.0, 0.9)), _box(2.0, 2))
     for angle in (0.4, 1.0):
-        roots = (_vector(-1.0, 0.1, 1.2), _vector(-0.6, 0.5))
-        yield Case(*_plane(f"six, turned by {angle}", *roots, angle), _box(2.0, 2))
+        pair = (_vector(-1.0, 0.1, 1.2), _vector(-0.6, 0.5))
+        yield Case(*_plane(f"six, turned by {angle}", *pair, angle), _box(2.0, 2))
     turned = _plane("fifteen, turned", five, _vector(-1.0, 0.0, 1.0), 0.3)
     yield Case(*turned, _box(2.5, 2), note="fifteen points")
     yield Case(*turned, _box(1.3, 2, 0.7), note="some of them outside")
     for scale in (1e-6, 1e6):
-        roots = (_vector(-1.0, 0.1, 1.2), _vector(0.2))
-        yield Case(*_plane(f"values of size {scale:g}", *roots, 0.5, scale), _box(2.0, 2))
+        pair = (_vector(-1.0, 0.1, 1.2), _vector(0.2))
+        yield Case(*_plane(f"values of size {scale:g}", *pair, 0.5, scale), _box(2.0, 2))
     for c in (0.3, -0.5, 0.8):
         yield Case(*_four_wells(c), _box(3.0, 2), note="nine points")
     for unit in (1e-3, 1e3):
@@ -275,7 +275,8 @@ def _distinct(x: Tensor, tolerance: Tensor) -> Tensor:
 
 
 def _negatives(hess: Map, points: Tensor) -> Tensor:
-    return (torch.linalg.eigvalsh(hess(points)) < 0).sum(-1)
+    negative: Tensor = torch.linalg.eigvalsh(hess(points)) < 0
+    return negative.sum(-1)
 
 
 @e1.wrong("gradient descent instead of Newton: finds the minima only")
@@ -499,8 +500,8 @@ e3 = Exercise(
         "instead of matrices you could solve this at once.",
         "In the coordinates of A's eigenvectors A is diagonal, so that the equation for entry "
         "(i, j) involves no other entry.",
-        "With S' = Qᵀ S Q and m = 1 - lr λ it is lr² S'ᵢⱼ / (1 - mᵢ mⱼ). Write 1 - mᵢ mⱼ out before you "
-        "compute it, or a small lr drowns it in rounding. Then turn back: Q C' Qᵀ.",
+        "With S' = Qᵀ S Q and m = 1 - lr λ it is lr² S'ᵢⱼ / (1 - mᵢ mⱼ). Write 1 - mᵢ mⱼ out "
+        "before you compute it, or a small lr drowns it in rounding. Then turn back: Q C' Qᵀ.",
     ),
 )
 
