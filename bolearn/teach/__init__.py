@@ -10,11 +10,13 @@
     teach.check(id, fn), teach.hint(id, level)          exercises
     teach.show(fig, alt)                                a figure with its alternative text
     teach.explorable(name, state, still=fig, alt=...)   the same, and a page to play with
+    teach.goldmine.replay(text)                         a session of the page goldmine in Python
     teach.claims_table()                                what the notebook proved
 
 `docs/writing_exercises.md` shows how to write an exercise of one's own in one file.
 """
 
+from bolearn.teach import goldmine
 from bolearn.teach.engine import CheckResult, check, evaluate, hint, selftest
 from bolearn.teach.errors import ClaimError, ExerciseError, Violation
 from bolearn.teach.exercise import Case, Exercise, Fn, Rng, close, has_shape, require
@@ -41,6 +43,7 @@ __all__ = [
     "hint",
     "show",
     "explorable",
+    "goldmine",
     "Exercise",
     "Case",
     "Rng",

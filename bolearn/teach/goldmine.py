@@ -19,7 +19,8 @@ grams or ounces on the way), lengths are the mine's own.
                 lengthscale, variance, noise_var, mean
     model       the same at the end
     drills      the drills that stand at the end, in order: x, y, and by which policy
-    actions     what was done, in order, without what was undone (see below)
+    actions     what was done, in order, without what was undone (see below); it begins with the
+                drills that the page started with
     peeks, fits, undos
                 how often the truth was revealed, the model fitted, a step undone
     stopped     whether the session was ended by "Stop here"
@@ -50,7 +51,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -267,7 +268,7 @@ def mine(name: str, seed: int = 0, *, scale: float = 1.0) -> Problem:
     )
 
 
-def _column(values: list[float]) -> Tensor:
+def _column(values: Sequence[float | int]) -> Tensor:
     return torch.tensor(values, dtype=torch.float64).unsqueeze(-1)
 
 
