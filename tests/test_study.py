@@ -943,7 +943,7 @@ def test_noisy_problems_are_recommended_by_belief_and_batches_are_apart() -> Non
     assert regret.isfinite().all() and regret[:, -1].median() < 0.5 * regret[:, 0].median()
     # what is recommended was evaluated, yet it is not always where the highest value was measured
     X, recommended = result.X["qLogNEI"], result.recommended["qLogNEI"][:, -1]
-    assert (X == recommended.unsqueeze(1)).all(-1).any(-1).all()
+    assert (recommended.unsqueeze(1) == X).all(-1).any(-1).all()
     lucky = X[torch.arange(8), result.Y["qLogNEI"][..., 0].argmax(-1)]
     assert (lucky != recommended).any()
 

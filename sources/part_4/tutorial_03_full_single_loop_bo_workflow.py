@@ -54,8 +54,8 @@ teach.setup("p4.t3")
 # many points to start with, and the trials.
 #
 # What happens at a question you know from Part 3: fit a Gaussian process (here with a Matérn-5/2
-# kernel), and go where expected improvement is largest (its logarithm, which does not underflow). Before there is anything to fit,
-# a few Sobol points, which spread evenly, stand in. Everything is maximised.
+# kernel), and go where expected improvement is largest (its logarithm, which does not underflow).
+# Before there is anything to fit, a few Sobol points, which spread evenly, stand in. Everything is maximised.
 
 
 # %%
