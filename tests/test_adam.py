@@ -41,16 +41,24 @@ def test_the_expectation_is_maximised(q: int, unit: float) -> None:
     assert bool((x >= 0).all()) and bool((x <= unit).all())
 
 
-def test_averaging_and_smaller_steps_beat_the_noise() -> None:
-    """The error falls well below that of the maximiser of a single draw, 0.3 in each coordinate."""
-    target = 0.2 + 0.6 * draw((16, 1, 2), "targets")
-    at = noisy(target)
-    found = bl.optimize_acqf_stochastic(
-        at, box(2), steps=400, batch_shape=(16,), seed=1, num_restarts=1, raw_samples=8
-    )
-    assert found.x.shape == (16, 1, 2)
-    rms = (found.x - target).square().mean().sqrt().item()
-    assert rms < 0.1, rms
+def test_smaller_and_smaller_steps_beat_the_noise() -> None:
+    """A single draw is maximised 0.3 off in each coordinate, 200 of them averaged 0.02 off."""
+    errors = []
+    for seed in range(8):
+        target = 0.2 + 0.6 * draw((16, 1, 2), "targets", seed)
+        found = bl.optimize_acqf_stochastic(
+            noisy(target),
+            box(2),
+            steps=200,
+            batch_shape=(16,),
+            seed=seed,
+            num_restarts=1,
+            raw_samples=8,
+        )
+        assert found.x.shape == (16, 1, 2)
+        errors.append(found.x - target)
+    rms = torch.stack(errors).square().mean().sqrt().item()
+    assert rms < 0.075, rms  # constant steps: above 0.09
 
 
 def test_few_samples_a_step_find_what_many_fixed_samples_find() -> None:
@@ -94,6 +102,7 @@ def test_a_gradient_that_is_not_a_number_moves_nothing() -> None:
 
     found = bl.optimize_acqf_stochastic(at, box(1), seed=0, **SMALL)
     assert_close(found.x, T([[0.3]]), 0.05)
+    assert (found.report.values > found.report.start_values).all()  # the other steps still count
 
 
 @pytest.mark.parametrize(

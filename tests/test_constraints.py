@@ -255,6 +255,25 @@ def test_inactive_constraints_change_nothing() -> None:
     assert_close(bound.value, free.value, 1e-9)
 
 
+@pytest.mark.parametrize("kind", ["budget", "mixture", "disc"])
+def test_multipliers_spare_the_penalty_from_growing(kind: str) -> None:
+    """Without their update the penalty alone needs several times as many evaluations."""
+    d, N = 6, 8
+    a = torch.linspace(0.2, 1.3, d, dtype=F64)
+    region = Region(KINDS[kind](d), UnitCube(box(d)), box(d)[:1], box(d)[1:])
+    x0 = region.starts(draw((1, N, 1, d), "spare"), N, [1]).reshape(N, d)
+    end, _ = region.minimize(
+        lambda x, rows: ((x - a).square().sum(-1), 2 * (x - a)),
+        x0,
+        torch.zeros_like(x0),
+        torch.ones_like(x0),
+        torch.zeros(N, dtype=torch.long),
+        torch.ones(N, dtype=F64),
+    )
+    assert_close(end.value, end.value.min().expand(N), 1e-6)
+    assert end.converged.all() and end.evaluations < 150
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
 def test_the_units_of_a_constraint_do_not_matter(scale: float) -> None:
     a = T([0.9, 0.8])

@@ -202,6 +202,18 @@ def test_only_hopeless_rivals_are_given_up() -> None:
     assert_close(raced.x[~behind], alone.x[~behind], 1e-10)
 
 
+def test_a_rival_on_a_long_steady_slope_is_waited_for() -> None:
+    def fun(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        near = x.square().sum(-1), 2 * x  # row 0 is soon at its minimum, 0
+        far = 30 - 0.5 * x.sum(-1), torch.full_like(x, -0.5)  # row 1 ends at -20, a step at a time
+        slope = rows == 1
+        return torch.where(slope, far[0], near[0]), torch.where(slope[:, None], far[1], near[1])
+
+    end = minimize(fun, T([[0.7], [0.0]]), T(-1.0), T(100.0), rivals=torch.zeros(2).long())
+    assert_close(end.value, T([0.0, -20.0]), 1e-8)
+    assert end.iterations[1] > 40
+
+
 @pytest.mark.parametrize("arrays", ["numpy", "torch"])
 def test_both_kinds_of_arrays_do_the_same(arrays: str) -> None:
     x0 = 3 * draw((12, 4), "kinds") - 1.5

@@ -206,7 +206,7 @@ def minimize(
         status=xp.where(bad, BAD_START, xp.where(flat, GRADIENT, RUNNING)),
     )
     ended: list[_State] = []
-    race = None if rivals is None else _Race(rivals, ask.to_tensor(f))
+    race = None if rivals is None else Race(rivals, ask.to_tensor(f))
     since_look = _LOOK_EVERY
     while True:
         # NumPy never waits for a device: there, the last row's end is seen at once.
@@ -271,7 +271,7 @@ class _Asked:
         return self.to_arrays(f), self.to_arrays(g.T)
 
 
-class _Race:
+class Race:
     """Which rows cannot catch up with the best of their rivals any more."""
 
     def __init__(self, rivals: Int[Tensor, "N"], f: Float[Tensor, "N"]) -> None:

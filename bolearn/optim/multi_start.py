@@ -3,8 +3,9 @@
 1. Look at ``raw_samples`` quasi-random candidates, an eighth of them near the best observations.
 2. Keep the best, and draw the other starts with probability growing with their value (Boltzmann);
    for q points jointly, one start is chosen point by point.
-3. Climb from all starts of all replicates at once and return the best ends: `lbfgs.minimize` in a
-   box, `constraints.Region.minimize` where the inputs are constrained.
+3. Climb from all starts of all replicates at once and return the best ends: `lbfgs` in a box (or
+   SciPy's version of it where that is faster, see `backends`), an augmented Lagrangian where the
+   inputs are constrained (`constraints`).
 
 Taught in part_4/tutorial_02.
 """
@@ -23,7 +24,7 @@ from ..errors import DataError, ShapeError, UnsupportedError
 from ..protocols import Acquisition, HasTrainingData
 from ..shapes import check_bounds, check_count, check_same_device
 from ..transforms import UnitCube
-from . import lbfgs
+from . import backends, lbfgs
 from .batches import UnitAcquisition
 from .constraints import InputConstraint, Region, check_constraints
 from .starts import is_flat, pick_starts, raw_candidates
@@ -278,7 +279,7 @@ def _climb(
     low_rows, high_rows = (v.repeat(1, q).expand(R, q * d).repeat(restarts, 1) for v in (low, high))
     if region is None:
         rivals = torch.arange(R, device=x0.device).repeat(restarts)
-        end = lbfgs.minimize(unit.objective(), x0, low_rows, high_rows, rivals=rivals)
+        end = backends.minimize(unit.objective(), x0, low_rows, high_rows, rivals=rivals)
         violation = torch.zeros_like(end.value)
     else:
         replicate = torch.arange(R, device=x0.device).repeat(restarts)
