@@ -55,7 +55,8 @@ teach.setup("p4.t3")
 #
 # What happens at a question you know from Part 3: fit a Gaussian process (here with a Matérn-5/2
 # kernel), and go where expected improvement is largest (its logarithm, which does not underflow).
-# Before there is anything to fit, a few Sobol points, which spread evenly, stand in. Everything is maximised.
+# Before there is anything to fit, a few Sobol points, which spread evenly, stand in. Everything is
+# maximised.
 
 
 # %%
