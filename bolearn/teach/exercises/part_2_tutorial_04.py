@@ -342,7 +342,7 @@ e2 = Exercise(
 
 
 @e2.answer
-def restarts_needed(p: float, target: float) -> float:
+def restarts_needed(p: float, target: float) -> int | float:
     """The least number of independent restarts of which one succeeds with the wanted probability.
 
     p in [0, 1] is the chance of a single restart, target the wanted chance of at least one success:
@@ -440,32 +440,32 @@ def _(fn: Fn, p: float, target: float) -> None:
 
 
 @e2.wrong("adds the chances: target / p")
-def _(p: float, target: float) -> float:
+def _(p: float, target: float) -> int | float:
     return math.inf if p == 0 < target else math.ceil(target / p - 1e-9) if target else 0
 
 
 @e2.wrong("log(1 - p): a tiny chance is lost to rounding")
-def _(p: float, target: float) -> float:
+def _(p: float, target: float) -> int | float:
     if target == 0 or p in (0.0, 1.0) or 1 - p == 1:
         return 0 if target == 0 else (1 if p == 1 else math.inf)
     return math.ceil((math.log(1 - target) + 1e-9) / math.log(1 - p))
 
 
 @e2.wrong("rounds down")
-def _(p: float, target: float) -> float:
+def _(p: float, target: float) -> int | float:
     n = restarts_needed(p, target)
     return n if math.isinf(n) or n <= 1 else n - 1
 
 
 @e2.wrong("rounds to the nearest whole number")
-def _(p: float, target: float) -> float:
+def _(p: float, target: float) -> int | float:
     if target == 0 or p in (0.0, 1.0):
         return 0 if target == 0 else (1 if p == 1 else math.inf)
     return round(math.log1p(-target) / math.log1p(-p))
 
 
 @e2.wrong("rounds up without a thought for rounding errors")
-def _(p: float, target: float) -> float:
+def _(p: float, target: float) -> int | float:
     if target == 0 or p in (0.0, 1.0):
         return 0 if target == 0 else (1 if p == 1 else math.inf)
     n = math.log1p(-target) / math.log1p(-p)
@@ -473,19 +473,19 @@ def _(p: float, target: float) -> float:
 
 
 @e2.wrong("the expected number of restarts, 1 / p")
-def _(p: float, target: float) -> float:
+def _(p: float, target: float) -> int | float:
     return math.inf if p == 0 else math.ceil(1 / p)
 
 
 @e2.wrong("exchanges the two: the chance of failure allowed is the target")
-def _(p: float, target: float) -> float:
+def _(p: float, target: float) -> int | float:
     if target == 0 or p in (0.0, 1.0):
         return 0 if target == 0 else (1 if p == 1 else math.inf)
     return math.ceil((math.log(target) + 1e-9) / math.log1p(-p))
 
 
 @e2.wrong("always tries at least once")
-def _(p: float, target: float) -> float:
+def _(p: float, target: float) -> int | float:
     return max(1, restarts_needed(p, target))
 
 
