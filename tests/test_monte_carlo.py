@@ -31,6 +31,8 @@ from scipy import stats
 from test_noisy_ei import Wrapped, template
 
 import bolearn as bl
+from bolearn.acquisition.improvement import Threshold, average_log_improvement
+from bolearn.numerics import fatmax, log_fatplus, logmeanexp
 
 MANY = bl.Sampler(1 << 13, seed=2)
 LIMITS = (bl.at_most(1, 0.9),)
@@ -134,6 +136,26 @@ def test_fused_path_is_the_template(case: dict, q: int, best: float) -> None:
     assert_close(acq(X), template(acq)(X), tol, "value")
     if case["kind"] == "plain":  # elsewhere, jitter decides about gradients
         assert_close(gradient(acq, X), gradient(template(acq), X), max(tol, 1e-6), "gradient")
+
+
+@pytest.mark.parametrize("q", [1, 2, 5])
+def test_derivatives_of_the_average_with_ties(q: int) -> None:
+    """The kernel against autograd through the primitives, also where several points are best."""
+    mean, A = draw((3, 4, q), "mean") - 0.5, draw((3, 4, q, 6), "A") - 0.5
+    mean[..., :3], A[..., :3, :] = mean[..., :1], A[..., :1, :]  # the same draws: ties
+    z, scale = 3 * draw((3, 6, 20), "z") - 1.5, 0.5 + draw((3,), "scale")
+    for best in (draw((3, 20), "best"), draw((3, 1), "best"), draw((3, 1), "best") + 1e3):
+        threshold = Threshold.of(best, scale)
+        value, *slopes = average_log_improvement(mean, A, z, threshold, True)
+        leaves = [v.clone().requires_grad_(True) for v in (mean, A)]
+        y = leaves[0].unsqueeze(-1) + leaves[1] @ z.unsqueeze(1)
+        unit = scale[:, None, None, None]
+        log_gain = log_fatplus((y - best[:, None, None, :]) / unit) + unit.log()
+        expected = logmeanexp(fatmax(log_gain, dim=-2), dim=-1)
+        assert_close(value, expected, 1e-12)
+        for mine, slope in zip(slopes, torch.autograd.grad(expected.sum(), leaves), strict=True):
+            assert_close(mine / slope.abs().max(), slope / slope.abs().max(), 1e-9)
+        assert average_log_improvement(mean, A, z, threshold, False)[1:] == (None, None)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 2), (5, 700, 9), (40, 16, 2)])

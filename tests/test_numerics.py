@@ -19,6 +19,7 @@ from bolearn.numerics import (
     log_fatplus,
     log_fatstep,
     log_h,
+    log_h_and_slope,
     log_h_reference,
     log_ndtr,
     log_ndtr_between,
@@ -76,6 +77,17 @@ def test_log_h_is_finite_with_a_slope_at_minus_1e100() -> None:
 def test_log_h_is_increasing_across_its_branches() -> None:
     u = torch.linspace(-70, 15, 20001, dtype=F64)
     assert bool((log_h(u).diff() > 0).all())
+
+
+def test_log_h_is_the_same_beside_values_far_out() -> None:
+    """Where nothing is far out, a shorter form is evaluated."""
+    u = torch.linspace(-60, 10, 701, dtype=F64)
+    for short, long in zip(
+        log_h_and_slope(u), log_h_and_slope(torch.cat([u, T([-1e3, torch.nan])])), strict=True
+    ):
+        assert torch.isnan(long[-1])
+        assert_close(short, long[:-2], 1e-14)
+    assert log_h(u[:0]).shape == (0,)
 
 
 def test_log_h_equals_the_book_where_the_book_is_right() -> None:

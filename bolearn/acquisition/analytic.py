@@ -31,6 +31,7 @@ from .objectives import (
     Output,
     UpperLimit,
     check_constraints,
+    evaluate,
     output,
 )
 from .pullback import Algebra, ValueWithGradient
@@ -286,6 +287,7 @@ def incumbent(
 
     Raises:
         InfeasibleError: no point is feasible in some replicate.
+        ShapeError: an objective or constraint that gives not one number for each point.
         UnsupportedError: several outputs and no objective.
 
     Example:
@@ -304,11 +306,12 @@ def incumbent(
     if objective is None:
         check_single_output(model, "incumbent without an objective")
     mean = model.posterior(X).mean.detach()
-    value = mean.squeeze(-1) if objective is None else objective(mean)
+    value = mean.squeeze(-1) if objective is None else evaluate(objective, mean)
     if mask is not None:
         value = torch.where(mask, value, -torch.inf)
     for constraint in constraints:
-        value = torch.where(constraint(mean) <= 0, value, -torch.inf)
+        excess = evaluate(constraint, mean, "outcome_constraints")
+        value = torch.where(excess <= 0, value, -torch.inf)
     if constraints:
         check_any_feasible(value > -torch.inf)
     best = value.argmax(-1, keepdim=True)

@@ -18,7 +18,7 @@ Taught in part_5/tutorial_02.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -95,7 +95,7 @@ class Baseline:
         """Whether competitors are drawn once, and candidates given them."""
         return self.samples is not None
 
-    @property
+    @cached_property
     def counts(self) -> tuple[int, ...]:
         """Number of competitors of each replicate."""
         return tuple(self.mask.sum(-1).reshape(-1).tolist())

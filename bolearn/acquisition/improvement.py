@@ -131,22 +131,24 @@ def _reduce(y: Tensor, free: Sequence[Tensor], wanted: bool) -> Tensor:
         wanted: whether the derivative is needed.
     """
     c, e, f, u = free
-    # u = log(softplus(y) + 0.1 / (1 + y^2)), softplus(y) = max(y, 0) + log(1 + exp(-|y|))
+    # f = softplus(y) + 0.1 / (1 + y^2), softplus(y) = max(y, 0) + log(1 + exp(-|y|))
     torch.mul(y, y, out=c).add_(1).reciprocal_()
     # exp is slow where its result is denormal; exp(-600) is no less negligible
     torch.abs(y, out=e).clamp_(max=600).neg_().exp_()
     torch.log1p(e, out=f)
     torch.clamp(y, min=0, out=u)
     f.add_(u).add_(c, alpha=0.1)
-    torch.log(f, out=u)
     if wanted:
-        # du/dy = (sigmoid(y) - 0.2 y c^2) / f
-        torch.sigmoid(y, out=e).sub_(c.square_().mul_(y), alpha=0.2).div_(f)
-    if y.shape[-2] == 1:
-        value, weight = _log_sum_exp(u.squeeze(-2))
+        # df/dy = sigmoid(y) - 0.2 y c^2
+        torch.sigmoid(y, out=e).sub_(c.square_().mul_(y), alpha=0.2)
+    if y.shape[-2] == 1:  # no maximum to take: f need not become a logarithm and come back
+        total = f.sum(-1, keepdim=True)
         if wanted:
-            torch.mul(e, weight.unsqueeze(-2), out=y)
-        return value
+            torch.div(e, total, out=y)
+        return total.log()[..., 0, 0]
+    if wanted:
+        e.div_(f)  # du/dy for u = log f
+    torch.log(f, out=u)
     # fatmax: M + tau log sum_j p_j, p = 2 / (1 + (1 + (M - u_j) / tau)^2)
     M = u.amax(-2, keepdim=True)
     gap = torch.sub(M, u, out=c).mul_(1 / TAU_MAX)

@@ -35,6 +35,7 @@ from .objectives import (
     Objective,
     Output,
     check_constraints,
+    evaluate,
     log_feasibility,
     output,
     scale_of,
@@ -83,7 +84,7 @@ class LogMonteCarloAcquisition:
 
     def average(self, y: Float[Tensor, "s *batch q m"]) -> Float[Tensor, "*batch"]:
         """From sampled outcomes to the value."""
-        log_u = self.utility(self.objective(y))
+        log_u = self.utility(evaluate(self.objective, y))
         if self.outcome_constraints:
             scales = [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
             log_u = log_u + log_feasibility(y, self.outcome_constraints, scales)
@@ -134,7 +135,7 @@ class MonteCarloAcquisition:
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The acquisition value of each set of q points, in units of the utility."""
         y = self.draw(join_pending(X, self.X_pending, self.model.batch_shape))
-        u = self.utility(self.objective(y))
+        u = self.utility(evaluate(self.objective, y))
         if self.outcome_constraints:
             scales = [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
             weight = log_feasibility(y, self.outcome_constraints, scales).exp()

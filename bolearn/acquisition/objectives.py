@@ -174,6 +174,25 @@ def check_constraints(constraints: object) -> tuple[Constraint, ...]:
     return tuple(constraints)
 
 
+def evaluate(
+    f: Objective, y: Float[Tensor, "*s m"], who: str = "objective"
+) -> Float[Tensor, "*s"]:
+    """An objective or constraint of the outcomes, checked to give one number for each.
+
+    Raises:
+        ShapeError: it gives anything else, such as one number for each output.
+    """
+    value = f(y)
+    if not isinstance(value, Tensor) or value.shape != y.shape[:-1]:
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ShapeError(
+            f"{who}: expected a function of outcomes ... m with values ..., here "
+            f"{tuple(y.shape)} -> {tuple(y.shape[:-1])}, got {got}; for one output use "
+            "bolearn.output(i), for a combination sum over the last axis"
+        )
+    return value
+
+
 def scale_of(f: Objective, model: Surrogate) -> Float[Tensor, "*r"]:
     """Unit in which an objective's or constraint's differences are small or large.
 
@@ -202,5 +221,6 @@ def log_feasibility(
     """
     total = torch.zeros_like(y[..., 0])
     for constraint, scale in zip(constraints, scales, strict=True):
-        total = total + log_fatstep(-constraint(y) / scale.to(y.device))
+        excess = evaluate(constraint, y, "outcome_constraints")
+        total = total + log_fatstep(-excess / scale.to(y.device))
     return total
