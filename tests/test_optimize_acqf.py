@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from oracles import F64, T, assert_close, box, dataset, draw, gp
+from oracles import F64, T, assert_close, box, dataset, draw, entry, gp
 
 import bolearn as bl
 from bolearn.seeds import derive
@@ -345,3 +345,19 @@ def test_joint_choice_is_never_worse_than_its_head_start() -> None:
         )
         assert_close(found.report.start_values[-1], acq(greedy.x), 1e-8)
         assert found.value.item() >= acq(greedy.x).item() - 1e-10
+
+
+def test_a_replicate_of_many_is_found_alone_though_another_engine_climbs() -> None:
+    """Forty-eight rows climb as one batch, four of them by SciPy's core: to the same values."""
+    from bolearn.optim import backends
+
+    model = gp(10, 2, r=(12,))
+    best = bl.incumbent(model, model.X).value
+    assert backends.compiled_suits(torch.zeros(4, 2, dtype=F64))
+    assert not backends.compiled_suits(torch.zeros(48, 2, dtype=F64))
+    together = bl.optimize_acqf(bl.LogExpectedImprovement(model, best), box(2), seed=3, **SMALL)
+    for i in range(12):
+        acq = bl.LogExpectedImprovement(entry(model, (i,)), best[i])
+        alone = bl.optimize_acqf(acq, box(2), seed=derive(3, i), **SMALL)
+        assert_close(together.value[i], alone.value, 1e-7)
+        assert_close(together.x[i], alone.x, 1e-3)
