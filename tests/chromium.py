@@ -193,6 +193,14 @@ class Chromium:
             self._mouse("mouseMoved", *place)
         self._mouse("mouseReleased", *end)
 
+    def touch(self, *places: tuple[float, float]) -> None:
+        """Put a finger down at the first place, move it over the others, lift it."""
+        for k, (x, y) in enumerate(places):
+            points = [{"x": x, "y": y}]
+            kind = "touchMove" if k else "touchStart"
+            self._call("Input.dispatchTouchEvent", self.tab, type=kind, touchPoints=points)
+        self._call("Input.dispatchTouchEvent", self.tab, type="touchEnd", touchPoints=[])
+
     def _mouse(self, kind: str, x: float, y: float) -> None:
         button = {"button": "left", "buttons": 1, "clickCount": 1}
         self._call("Input.dispatchMouseEvent", self.tab, type=kind, x=x, y=y, **button)

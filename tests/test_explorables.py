@@ -603,6 +603,25 @@ def test_a_handle_follows_mouse_and_arrow_keys(
 
 
 @needs_browser
+def test_a_finger_drags_a_handle_down_to_the_end(
+    browser: chromium.Chromium, tmp_path: Path
+) -> None:
+    told = "document.querySelector('#point').getAttribute('aria-valuetext')"
+    ends = []
+    for by_touch in (False, True):
+        browser.look(900, 1200)
+        browser.open(write(tmp_path, "stability_triangle", framed=False))
+        x, y = browser.run(CENTER % "#point .ring")
+        if by_touch:
+            browser.touch((x, y), (x, y + 40), (x, y + 90))
+        else:
+            browser.drag((x, y), (x, y + 90))
+        browser.draw()
+        ends.append(browser.run(told))
+    assert ends[0] == ends[1] and ends[0] != "0.50, 0.80"
+
+
+@needs_browser
 def test_the_stepper_goes_through_all_steps_and_back(
     browser: chromium.Chromium, tmp_path: Path
 ) -> None:

@@ -451,6 +451,23 @@ def test_drill_move_pretend_delete_and_undo_by_mouse(
 
 
 @needs_browser
+def test_drill_and_move_by_touch(browser: chromium.Chromium, tmp_path: Path) -> None:
+    launch(browser, tmp_path, {"drills": [1.0]}, width=360)
+    browser.touch(place_of(browser, 4.5, 0.0))
+    browser.wait("drills.length === 2")
+    x, y = drills_of(browser)[1]
+    assert abs(x - 4.5) < 0.03
+    a, b = place_of(browser, x, y)
+    browser.touch((a, b), (a - 20, b), (a - 60, b + 4))
+    browser.wait("log.at(-1).entry.kind === 'move'")
+    browser.draw()
+    moved = drills_of(browser)[1]
+    assert len(drills_of(browser)) == 2 and 2.8 < moved[0] < 3.6
+    assert worst(moved[1:], bl.problems.GoldMine1d()(column(moved[:1])).flatten()) < 1e-12
+    assert browser.errors == []
+
+
+@needs_browser
 def test_drill_move_pretend_and_delete_by_keyboard(
     browser: chromium.Chromium, tmp_path: Path
 ) -> None:

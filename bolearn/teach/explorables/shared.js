@@ -113,6 +113,8 @@ function handle(p, o) {
     o.move(p.x((event.clientX - box.left) * scale), p.y((event.clientY - box.top) * scale));
     refresh();
   };
+  // Inside an <svg> touch-action is not obeyed: without this, a finger's drag becomes a scroll.
+  g.addEventListener('touchstart', event => event.preventDefault(), {passive: false});
   g.addEventListener('pointerdown', event => g.setPointerCapture(event.pointerId));
   g.addEventListener('pointermove', event => {
     if (g.hasPointerCapture(event.pointerId)) place(event);
