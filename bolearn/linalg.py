@@ -6,11 +6,20 @@
 Taught in part_3/tutorial_03.
 """
 
+import operator
 from dataclasses import dataclass
+from functools import reduce
 
 import gpytorch
 import torch
-from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
+from gpytorch.kernels import (
+    AdditiveKernel,
+    Kernel,
+    MaternKernel,
+    ProductKernel,
+    RBFKernel,
+    ScaleKernel,
+)
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -162,8 +171,18 @@ def gram(
     Returns:
         The dense matrix.
     """
+    B = A if B is None else B
+    if kernel.active_dims is None:
+        # Compositions part by part. gpytorch's own sum factorises its other terms when one is a
+        # LinearKernel: a Cholesky factor that nobody needs, and a warning where they are singular.
+        if type(kernel) in (AdditiveKernel, ProductKernel):
+            combine = operator.add if type(kernel) is AdditiveKernel else operator.mul
+            return reduce(combine, [gram(part, A, B) for part in kernel.kernels])
+        if type(kernel) is ScaleKernel:
+            scale: Tensor = kernel.outputscale[..., None, None]
+            return gram(kernel.base_kernel, A, B) * scale
     with gpytorch.settings.lazily_evaluate_kernels(False):
-        return kernel(A, A if B is None else B).to_dense()  # type: ignore[no-any-return]
+        return kernel(A, B).to_dense()  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False)

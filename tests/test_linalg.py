@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+
 import gpytorch
 import pytest
 import torch
-from gpytorch.kernels import MaternKernel, RBFKernel, ScaleKernel
+from gpytorch.kernels import LinearKernel, MaternKernel, RBFKernel, ScaleKernel
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import F64, T, assert_close, draw, few
@@ -39,6 +42,17 @@ def test_gram_does_not_skip_active_dims() -> None:
     narrow = ScaleKernel(RBFKernel()).double()
     assert_close(gram(kernel, X), gram(narrow, X[:, 2:]), 1e-14)
     assert_close(gram(kernel, X, X[:2]), gram(kernel, X)[:, :2], 1e-14)
+
+
+def test_gram_of_a_sum_is_the_sum_of_grams() -> None:
+    # gpytorch's own sum with a linear kernel factorises the rest, and warns of equal points.
+    X = draw((4, 2), "sum").repeat(2, 1)
+    rough, line, waves = (k.double() for k in (MaternKernel(nu=1.5), LinearKernel(), RBFKernel()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        total = gram(ScaleKernel(rough * waves + line).double(), X)
+    parts = gram(rough, X) * gram(waves, X) + gram(line, X)
+    assert_close(total, math.log(2) * parts, 1e-14)
 
 
 def test_gram_is_differentiable_and_batched() -> None:
