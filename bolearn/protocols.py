@@ -7,7 +7,7 @@ Taught in part_4/tutorial_01.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -55,13 +55,21 @@ class Surrogate(Protocol):
         """Joint belief about the q points of each batch entry."""
 
 
-@runtime_checkable
 class HasTrainingData(Protocol):
-    """A surrogate that knows where it was observed; start points and incumbents use it."""
+    """A surrogate that knows where it was observed; start points and incumbents use it.
+
+    Ask `has_training_data`, not ``isinstance``: from Python 3.12 on, that passes over
+    ``__getattr__`` and so finds no buffer of a torch module.
+    """
 
     X: Tensor
     Y: Tensor
     observed: Tensor
+
+
+def has_training_data(model: object) -> TypeGuard[HasTrainingData]:
+    """Whether a model says where it was observed."""
+    return all(hasattr(model, name) for name in ("X", "Y", "observed"))
 
 
 @runtime_checkable

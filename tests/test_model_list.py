@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from gpytorch.kernels import Kernel, MaternKernel
@@ -9,6 +11,7 @@ from oracles import F64, assert_close, dataset, draw, gp, gradient, surface
 
 import bolearn as bl
 from bolearn.posteriors import SamplesPosterior
+from bolearn.protocols import has_training_data
 
 
 def two(r: tuple[int, ...] = ()) -> tuple[bl.ModelList, list[bl.ExactGP]]:
@@ -157,3 +160,32 @@ def test_bad_lists_are_refused() -> None:
         bl.ModelList([gp(5, 2), 3])  # type: ignore[list-item]
     with pytest.raises(bl.ShapeError, match="same replicate shape"):
         bl.ModelList([gp(5, 2), gp(5, 2, r=(2,))])
+
+
+def test_masked_rows_of_a_list_are_no_competitors() -> None:
+    # A failed evaluation is neither the incumbent nor a point to improve on, as in an ExactGP.
+    X, Y, bounds = dataset(7, 2, 2, (3,))
+    observed = draw((3, 7), "observed") > 0.4
+    observed[:, 0] = True
+    one = bl.ExactGP(X, Y, bounds, observed=observed)
+    each = [bl.ExactGP(X, Y[..., i : i + 1], bounds, observed=observed) for i in range(2)]
+    both = bl.ModelList(each)
+    assert has_training_data(one) and has_training_data(both)
+    assert torch.equal(both.Y, one.Y)
+    failed = torch.where(observed.unsqueeze(-1), X, torch.nan)
+    ours, known = (bl.incumbent(m, failed, objective=bl.output(0)) for m in (both, one))
+    assert torch.equal(ours.x, known.x)
+    points = draw((4, 3, 2, 2), "points")
+    noisy = [bl.qLogNoisyExpectedImprovement(m, failed)(points) for m in (both, one)]
+    assert_close(*noisy, 1e-9)
+    apart = bl.ModelList([each[0], bl.ExactGP(X, Y[..., 1:], bounds)])
+    assert not has_training_data(apart)
+
+
+def test_models_say_where_they_were_observed_in_every_python() -> None:
+    # isinstance with a protocol of attributes finds no buffers of a module from Python 3.12 on.
+    model = gp(4, 2)
+    with pytest.raises(AttributeError):
+        inspect.getattr_static(model, "X")
+    assert has_training_data(model)
+    assert not has_training_data(Ensemble())

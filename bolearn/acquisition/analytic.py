@@ -22,7 +22,7 @@ from torch import Tensor
 from ..errors import DataError, InfeasibleError, ShapeError, UnsupportedError
 from ..numerics import log_h, log_h_and_slope, log_ndtr, log_ndtr_between, logmeanexp
 from ..posteriors import gaussian_members
-from ..protocols import HasTrainingData, Surrogate
+from ..protocols import Surrogate, has_training_data
 from ..shapes import check_same_device, check_tensor
 from .objectives import (
     Constraint,
@@ -300,7 +300,7 @@ def incumbent(
     mask = None
     constraints = check_constraints(outcome_constraints)
     X = check_tensor("X", X, finite=False)
-    if isinstance(model, HasTrainingData) and X.shape == model.X.shape:
+    if has_training_data(model) and X.shape == model.X.shape:
         mask = model.observed
         X = torch.where(mask.unsqueeze(-1), X, model.X)
     if objective is None:
@@ -376,7 +376,7 @@ def check_level(name: str, value: object, model: Surrogate) -> Tensor:
             f"{name}: expected a number or shape {r} (one for each replicate), "
             f"got {tuple(level.shape)}"
         )
-    if level.ndim and isinstance(model, HasTrainingData):
+    if level.ndim and has_training_data(model):
         check_same_device(**{name: level, "model": model.X})
     return level.detach()
 

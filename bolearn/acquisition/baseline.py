@@ -29,7 +29,7 @@ from .. import seeds
 from ..linalg import psd_cholesky
 from ..models.exact import VARIANCE_FLOOR
 from ..posteriors import GaussianPosterior
-from ..protocols import HasTrainingData, Surrogate
+from ..protocols import Surrogate, has_training_data
 from ..sampling import Sampler
 from ..shapes import check_points, check_tensor
 from .objectives import Constraint, Objective, log_feasibility, scale_of
@@ -76,7 +76,7 @@ class Baseline:
         X = check_tensor("X_baseline", X, finite=False)
         mask = torch.ones(X.shape[:-1], dtype=torch.bool, device=X.device)
         d = X.shape[-1] if X.ndim else 0
-        if isinstance(model, HasTrainingData):
+        if has_training_data(model):
             d = model.X.shape[-1]
             if X.shape == model.X.shape:
                 mask = model.observed

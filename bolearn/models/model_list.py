@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
 from ..posteriors import GaussianPosterior
 from ..protocols import Posterior, SupportsFantasies, Surrogate
+from ..shapes import check_tensor
 
 
 class ModelList(nn.Module):
@@ -40,6 +41,11 @@ class ModelList(nn.Module):
 
     def __init__(self, models: Sequence[Any]) -> None:
         super().__init__()
+        if not isinstance(models, Sequence | nn.ModuleList):
+            raise DataError(
+                f"models: expected a list of surrogates, got {type(models).__name__}; "
+                "use ModelList([first, second])"
+            )
         parts = list(models)
         if not parts:
             raise DataError("models: expected at least one surrogate, got none")
@@ -73,6 +79,35 @@ class ModelList(nn.Module):
     def output_scale(self) -> Float[Tensor, "*r m"]:
         """Standard deviation by which each output was divided; only if every model has it."""
         return torch.cat([part.output_scale for part in self.models], dim=-1)
+
+    @property
+    def X(self) -> Float[Tensor, "*r n d"]:
+        """Observed inputs; only if all models have the same ones, and the same rows observed."""
+        return self._shared("X")
+
+    @property
+    def observed(self) -> Bool[Tensor, "*r n"]:
+        """Which rows count; as for ``X``."""
+        return self._shared("observed")
+
+    @property
+    def Y(self) -> Float[Tensor, "*r n m"]:
+        """Observed values of all outputs; as for ``X``."""
+        self._shared("X")
+        return torch.cat([part.Y for part in self.models], dim=-1)
+
+    def _shared(self, name: str) -> Tensor:
+        """What all models have in common.
+
+        Raises:
+            AttributeError: not all have it, or they were observed at different points.
+        """
+        first, *others = self.models
+        for part in others:
+            for own in ("X", "observed"):
+                if not torch.equal(getattr(part, own), getattr(first, own)):
+                    raise AttributeError(f"the models of this list differ in {own}")
+        return getattr(first, name)  # type: ignore[no-any-return]
 
     def __len__(self) -> int:
         return len(self.models)
@@ -110,6 +145,7 @@ class ModelList(nn.Module):
         Raises:
             ShapeError: Y has another number of outputs.
         """
+        check_tensor("Y", Y, finite=False)
         if Y.ndim < 2 or Y.shape[-1] != self.num_outputs:
             raise ShapeError(
                 f"Y: expected {self.num_outputs} outputs in the last axis, got {tuple(Y.shape)}"
@@ -124,12 +160,13 @@ class ModelList(nn.Module):
         """Every model with outcomes imagined at X from its columns of ``z: s *b q m``.
 
         Raises:
-            DataError: a model that cannot imagine data.
+            DataError: a model that cannot imagine data, or z that is not finite float64.
             ShapeError: z has another number of outputs.
         """
         for part in self.models:
             if not isinstance(part, SupportsFantasies):
                 raise DataError(f"fantasize: {type(part).__name__} has no method fantasize")
+        check_tensor("z", z)
         if z.ndim < 3 or z.shape[-1] != self.num_outputs:
             raise ShapeError(f"z: expected shape s *b q {self.num_outputs}, got {tuple(z.shape)}")
         columns = z.split([part.num_outputs for part in self.models], dim=-1)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import OptimizationError, ShapeError
-from ..protocols import Acquisition, HasTrainingData
+from ..protocols import Acquisition, has_training_data
 from ..transforms import UnitCube
 
 BUDGET = 512 * 2**20
@@ -51,7 +51,7 @@ class UnitAcquisition:
         model: Any = getattr(self.acq, "model", None)
         pending = getattr(self.acq, "X_pending", None)
         q = self.q + (pending.shape[-2] if isinstance(pending, Tensor) else 0)
-        n = model.X.shape[-2] if isinstance(model, HasTrainingData) else 100
+        n = model.X.shape[-2] if has_training_data(model) else 100
         m = getattr(model, "num_outputs", 1)
         samples = getattr(getattr(self.acq, "sampler", None), "num_samples", 1)
         return 8 * _TEMPORARIES * self.R * q * m * (max(n, 100) + samples)

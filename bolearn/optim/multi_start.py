@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .. import seeds
 from ..errors import DataError, ShapeError, UnsupportedError
-from ..protocols import Acquisition, HasTrainingData
+from ..protocols import Acquisition, has_training_data
 from ..shapes import check_bounds, check_count, check_same_device
 from ..transforms import UnitCube
 from . import backends, lbfgs
@@ -226,7 +226,7 @@ def check_search(
             f"raw_samples: expected at least num_restarts = {num_restarts}, got {raw_samples}"
         )
     model: Any = getattr(acq, "model", None)
-    if isinstance(model, HasTrainingData):
+    if has_training_data(model):
         check_same_device(bounds=box, model=model.X)
         if box.shape[-1] != model.X.shape[-1]:
             raise ShapeError(

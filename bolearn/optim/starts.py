@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import seeds
 from ..errors import OptimizationError
-from ..protocols import Acquisition, HasTrainingData
+from ..protocols import Acquisition, has_training_data
 from ..sampling import shifted_sobol
 from ..transforms import UnitCube
 
@@ -35,7 +35,7 @@ def raw_candidates(
     raw = shifted_sobol(streams, count, q * d, cube.bounds.device)
     model: Any = getattr(acq, "model", None)
     near = count // _NEAR_SHARE
-    if not isinstance(model, HasTrainingData) or not near:
+    if not has_training_data(model) or not near:
         return raw, count
     R, n = len(streams), model.X.shape[-2]
     level = model.Y[..., 0].reshape(R, n)

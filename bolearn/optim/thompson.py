@@ -17,9 +17,9 @@ from torch import Tensor
 from .. import seeds
 from ..acquisition.analytic import check_single_output
 from ..acquisition.objectives import Objective
-from ..errors import DataError
+from ..errors import DataError, ShapeError
 from ..paths import draw_paths
-from ..protocols import HasTrainingData, Paths, Surrogate
+from ..protocols import Paths, Surrogate, has_training_data
 from ..sampling import Sampler
 from ..shapes import check_bounds, check_count, check_tensor
 from .multi_start import optimize_acqf
@@ -74,6 +74,7 @@ def thompson(
 
     Raises:
         DataError: bounds and choices, or neither; fewer choices than q; bad counts or seed.
+        ShapeError: bounds or choices that do not fit the model.
         UnsupportedError: several outputs and no objective; a kernel that has no paths.
 
     Example:
@@ -96,6 +97,8 @@ def thompson(
     if choices is not None:
         return _among(model, choices, q, objective, seed)
     box, r = check_bounds(bounds), tuple(model.batch_shape)
+    if tuple(box.shape[:-2]) not in ((), r):
+        raise ShapeError(f"bounds: expected 2 d or {(*r, 2, 'd')}, got {tuple(box.shape)}")
     streams = seeds.replicate_seeds(seed, r)
     own = [seeds.derive(s, "paths") for s in streams]
     paths = draw_paths(model, q, seed=own if r else own[0], num_features=num_features)
@@ -122,6 +125,8 @@ def _among(
         raise DataError(
             f"choices: expected n d with n >= q = {q} points to choose from, got {tuple(X.shape)}"
         )
+    if tuple(X.shape[:-2]) not in ((), r):
+        raise ShapeError(f"choices: expected n d or {(*r, 'n', 'd')}, got {tuple(X.shape)}")
     X = X.reshape(*(1,) * (len(r) + 2 - X.ndim), *X.shape)
     with torch.no_grad():
         posterior = model.posterior(X)
@@ -154,7 +159,7 @@ class _Seen:
     @staticmethod
     def by(paths: Paths, model: Surrogate, objective: Objective | None) -> "_Seen | None":
         """None for a model that does not say where it was observed."""
-        if not isinstance(model, HasTrainingData):
+        if not has_training_data(model):
             return None
         with torch.no_grad():
             Y = _scalar(paths(model.X), objective).unsqueeze(-1)
