@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .errors import DataError
-from .models.exact import ExactGP
+from .models.exact import ExactGP, check_exact
 
 _LEVELS = tuple(k / 20 for k in range(1, 20))
 
@@ -54,6 +54,9 @@ def leave_one_out(model: ExactGP) -> LeaveOneOut:
     Returns:
         Means, variances and standardised residuals.
 
+    Raises:
+        UnsupportedError: a model that is no `ExactGP`.
+
     Example:
         >>> X = torch.linspace(0, 1, 6, dtype=torch.float64).unsqueeze(-1)
         >>> box = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
@@ -62,6 +65,7 @@ def leave_one_out(model: ExactGP) -> LeaveOneOut:
 
     Source: Rasmussen & Williams 2006, equations 5.10 to 5.12 (Sundararajan & Keerthi 2001).
     """
+    check_exact(model, "leave_one_out")
     cache = model.cache()
     shape = (*model.batch_shape, model.num_outputs, model.X.shape[-2])
     scale = model.outcome.scale.mT  # *r m 1

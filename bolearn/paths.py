@@ -28,7 +28,7 @@ from .linalg import correlation, gram
 from .models.exact import ExactGP, _Cache
 from .protocols import Paths, SupportsPaths, Surrogate
 from .sampling import shifted_sobol
-from .shapes import check_count, check_points, check_same_device
+from .shapes import check_count, check_points, check_same_device, check_tensor
 
 _BLOCK = 1 << 18  # features computed at a time: 2 MB, which stay in the cache of a processor
 
@@ -127,7 +127,8 @@ class MatheronPaths:
             DataError: points that are not finite float64 numbers.
             ShapeError: shapes that do not fit the model.
         """
-        return self._at(X.unsqueeze(0) if isinstance(X, Tensor) else X)
+        X = check_points(X, self.model.X.shape[-1], self.model.batch_shape)
+        return self._at(X.unsqueeze(0))
 
     def at_each(self, X: Float[Tensor, "s *batch q d"]) -> Float[Tensor, "s *out q m"]:
         """Path i at its own points ``X[i]``, differentiable in them: for climbing every path.
@@ -141,18 +142,18 @@ class MatheronPaths:
         """
         s = self.num_paths
         r = tuple(self.model.batch_shape)
+        check_tensor("X", X, finite=False)
         if X.ndim < 3 + len(r) or X.shape[0] != s:
             raise ShapeError(
                 f"X: expected points of their own for each of {s} paths, shape "
                 f"({s}, *batch, {''.join(f'{n}, ' for n in r)}q, d), got {tuple(X.shape)}; to ask "
                 "the same points of every path, call paths(X)"
             )
-        return self._at(X)
+        return self._at(check_points(X, self.model.X.shape[-1], r))
 
     def _at(self, X: Float[Tensor, "g *batch q d"]) -> Float[Tensor, "s *out q m"]:
         """Values at points in g groups: one for all paths (g = 1), or one for each (g = s)."""
         model = self.model
-        X = check_points(X, model.X.shape[-1], model.batch_shape)
         check_same_device(X=X, model=model.X)
         r = model.batch_shape
         X = X.expand(*X.shape[: X.ndim - 2 - len(r)], *r, *X.shape[-2:])

@@ -354,11 +354,13 @@ def gaussian_members(
 
 
 def check_base_samples(z: Tensor, event: tuple[int, ...]) -> None:
-    """Check that base samples have the shape ``s *b *event``.
+    """Check that base samples are a float64 tensor of shape ``s *b *event``.
 
     Raises:
-        ShapeError: they do not.
+        DataError: not float64.
+        ShapeError: another shape.
     """
+    check_tensor("z", z, finite=False)
     if z.ndim < 1 + len(event) or tuple(z.shape[z.ndim - len(event) :]) != tuple(event):
         sizes = " ".join(map(str, event))
         raise ShapeError(f"z: expected shape s *b {sizes}, got {tuple(z.shape)}")

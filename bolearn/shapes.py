@@ -135,6 +135,8 @@ def check_data(X: object, Y: object, observed: Tensor | None = None) -> tuple[Te
     inputs = check_tensor("X", X, finite=observed is None)
     outputs = check_tensor("Y", Y, finite=observed is None)
     check_rank("X", inputs, 2, "*r n d")
+    if observed is not None:
+        check_mask(observed)
     if outputs.ndim == inputs.ndim - 1 and outputs.shape == inputs.shape[:-1]:
         raise ShapeError(
             f"Y: expected shape *r n m, got {tuple(outputs.shape)}: the output axis is missing; "
@@ -162,12 +164,26 @@ def check_data(X: object, Y: object, observed: Tensor | None = None) -> tuple[Te
     return inputs, outputs
 
 
-def _check_observed(X: Tensor, Y: Tensor, observed: Tensor) -> None:
+def check_mask(observed: object) -> Tensor:
+    """Check that ``observed`` is a bool tensor and return it.
+
+    Raises:
+        DataError: it is not.
+    """
+    if not isinstance(observed, Tensor):
+        raise DataError(
+            f"observed: expected a bool tensor (True = use this row), got "
+            f"{type(observed).__name__}; use torch.as_tensor(observed)"
+        )
     if observed.dtype != torch.bool:
         raise DataError(
             f"observed: expected a bool tensor (True = use this row), got {observed.dtype}; "
             "use observed.bool()"
         )
+    return observed
+
+
+def _check_observed(X: Tensor, Y: Tensor, observed: Tensor) -> None:
     if observed.shape != X.shape[:-1]:
         raise ShapeError(
             f"observed: expected shape *r n = {tuple(X.shape[:-1])}, got {tuple(observed.shape)}"

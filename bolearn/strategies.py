@@ -26,7 +26,7 @@ from torch import Tensor
 
 from .acquisition.analytic import LogExpectedImprovement, UpperConfidenceBound, incumbent
 from .acquisition.monte_carlo import qLogExpectedImprovement, qLogNoisyExpectedImprovement
-from .errors import UnsupportedError
+from .errors import DataError, UnsupportedError
 from .models.exact import ExactGP
 from .models.fit import fit_mll
 from .models.priors import matern_kernel
@@ -238,10 +238,15 @@ class _UpperConfidenceBound:
 def ucb(beta: float = 4.0, *, model: BuildModel = matern_gp) -> ModelBased:
     """Upper confidence bound mean + sqrt(beta) * std, one point at a time (q = 1).
 
+    Raises:
+        DataError: beta is negative or not finite.
+
     Source:
         Srinivas et al., "Gaussian process optimization in the bandit setting", ICML 2010,
         arXiv:0912.3995.
     """
+    if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < math.inf:
+        raise DataError(f"beta: expected a finite number >= 0 (the square of kappa), got {beta!r}")
     return ModelBased(_UpperConfidenceBound(beta), model)
 
 

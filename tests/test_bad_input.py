@@ -250,6 +250,67 @@ def test_fixed_inputs(fixed: dict, word: str) -> None:
     )
 
 
+def test_parts_of_a_model_of_the_wrong_kind() -> None:
+    X, Y, bounds = dataset(4, 2)
+    refused(lambda: bl.ExactGP(X, Y, bounds, kernel="rbf"), "kernel", "gpytorch", "'rbf'")
+    refused(lambda: bl.ExactGP(X, Y, bounds, mean="zero"), "mean", "gpytorch", "'zero'")
+    refused(lambda: bl.ExactGP(X, Y, bounds, noise_var="small"), "noise_var", "'small'")
+    refused(lambda: bl.ExactGP(X, Y, bounds, observed=[True] * 4), "observed", "list")
+    model = gp(4, 2)
+    refused(lambda: model.with_hyperparameters(lengthscale="long"), "lengthscale", "'long'")
+    refused(lambda: model.condition(X, Y, observed=[True] * 4), "observed", "list")
+    refused(lambda: bl.ModelList(model), "models", "ExactGP", "ModelList([")
+    both = bl.ModelList([model, model])
+    refused(lambda: bl.log_marginal_likelihood(both), "ExactGP", "ModelList")
+    refused(lambda: bl.leave_one_out(both), "ExactGP", "ModelList")
+    refused(lambda: both.condition(X, "Y"), "Y", "str")
+    refused(lambda: both.fantasize(X, None), "z", "NoneType")
+    refused(lambda: bl.strategies.ucb(-1.0), "beta", ">= 0", "-1.0")
+
+
+def test_base_samples() -> None:
+    model = gp(4, 2)
+    X = model.X
+    for z in (torch.zeros(3, 4, 1), "z", None):
+        refused(lambda z=z: model.posterior(X).rsample(z), "z", "float64")
+        refused(lambda z=z: model.fantasize(X, z), "z", "float64")
+
+
+def test_points_of_paths() -> None:
+    model = gp(4, 2, r=(3,))
+    paths = bl.draw_paths(model, 2, seed=0)
+    refused(lambda: paths(model.X[0]), "replicates", "(4, 2)")
+    refused(lambda: paths(model.X[0, 0]), "X", "(2,)")
+    refused(lambda: paths(model.X.float()), "X", "float32")
+    refused(lambda: paths.at_each("X"), "X", "str")
+    refused(lambda: bl.draw_paths(gp(4, 2), 2, seed=0)(model.X[0, 0]), "X.unsqueeze(-2)")
+
+
+def test_replicates_of_thompson_sampling() -> None:
+    model = gp(4, 2)
+    refused(lambda: bl.thompson(model, box(2).expand(3, 2, 2), seed=0), "bounds", "(3, 2, 2)")
+    choices = model.X.expand(3, 4, 2)
+    refused(lambda: bl.thompson(model, choices=choices, seed=0), "choices", "(3, 4, 2)")
+
+
+def test_objectives_give_one_number_for_each_point() -> None:
+    # Functions that keep the output axis were once averaged as if outputs were points.
+    model = gp(4, 2, m=2)
+    X = draw((3, 2, 2), "X")
+    for wrong in (lambda y: y, lambda y: y.sum(), lambda y: y[..., :1], lambda y: 1.0):
+        for acq in (
+            bl.qLogExpectedImprovement(model, 0.0, objective=wrong),
+            bl.qUpperConfidenceBound(model, 1.0, objective=wrong),
+            bl.qSimpleRegret(model, objective=wrong),
+        ):
+            refused(lambda a=acq: a(X), "objective", "bolearn.output(i)")
+        feasible = bl.qLogProbabilityOfFeasibility(model, outcome_constraints=(wrong,))
+        refused(lambda a=feasible: a(X), "outcome_constraints", "(128, 3, 2, 2)")
+        refused(lambda w=wrong: bl.incumbent(model, X, objective=w), "objective")
+        constrained = {"objective": bl.output(0), "outcome_constraints": (wrong,)}
+        refused(lambda c=constrained: bl.incumbent(model, X, **c), "outcome_constraints")
+
+
 def test_searches_that_cannot_be() -> None:
     model = gp(4, 2, r=(2,))
     acq = bl.LogExpectedImprovement(model, 0.0)

@@ -174,9 +174,7 @@ def check_constraints(constraints: object) -> tuple[Constraint, ...]:
     return tuple(constraints)
 
 
-def evaluate(
-    f: Objective, y: Float[Tensor, "*s m"], who: str = "objective"
-) -> Float[Tensor, "*s"]:
+def evaluate(f: Objective, y: Float[Tensor, "*s m"], who: str = "objective") -> Float[Tensor, "*s"]:
     """An objective or constraint of the outcomes, checked to give one number for each.
 
     Raises:

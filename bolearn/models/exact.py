@@ -25,12 +25,13 @@ from gpytorch.means import ConstantMean, Mean
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..errors import DataError, ShapeError
+from ..errors import DataError, ShapeError, UnsupportedError
 from ..linalg import Stationary, correlation, extend_by_schur, gram, psd_cholesky, stationary_gram
-from ..posteriors import GaussianPosterior
+from ..posteriors import GaussianPosterior, check_base_samples
 from ..shapes import (
     check_bounds,
     check_data,
+    check_mask,
     check_points,
     check_rank,
     check_same_device,
@@ -129,6 +130,13 @@ class ExactGP(nn.Module):
     ) -> None:
         super().__init__()
         X, Y = check_data(X, Y, observed)
+        for name, part, kind in (("kernel", kernel, Kernel), ("mean", mean, Mean)):
+            if part is not None and not isinstance(part, kind):
+                raise DataError(
+                    f"{name}: expected a gpytorch {name} such as gpytorch.{name}s."
+                    f"{'MaternKernel(nu=2.5)' if name == 'kernel' else 'ConstantMean()'}, "
+                    f"got {part!r}"
+                )
         box = check_bounds(bounds, X.shape[-1])
         check_same_device(X=X, bounds=box)
         r, n, d, m = X.shape[:-2], X.shape[-2], X.shape[-1], Y.shape[-1]
@@ -176,9 +184,14 @@ class ExactGP(nn.Module):
 
     def _known_noise(self, noise_var: float | Tensor, full: tuple[int, ...]) -> Tensor:
         """Noise variances in squared user units, checked and expanded to ``full``."""
-        value = torch.as_tensor(noise_var, dtype=torch.float64, device=self.X.device)
         if isinstance(noise_var, Tensor):
             check_tensor("noise_var", noise_var)
+        elif isinstance(noise_var, bool) or not isinstance(noise_var, int | float):
+            raise DataError(
+                f"noise_var: expected a number or a float64 tensor, got {noise_var!r}; "
+                "use torch.as_tensor(noise_var, dtype=torch.float64)"
+            )
+        value = torch.as_tensor(noise_var, dtype=torch.float64, device=self.X.device)
         if not torch.isfinite(value).all() or not (value > 0).all():
             raise DataError(
                 "noise_var: expected positive variances in squared user units, "
@@ -272,6 +285,8 @@ class ExactGP(nn.Module):
                 )
             get, put, limits = slots[name]
             have = get()
+            if not isinstance(value, Tensor | int | float):
+                raise DataError(f"{name}: expected a number or a tensor, got {value!r}")
             given = torch.as_tensor(value, dtype=have.dtype, device=have.device)
             if not torch.isfinite(given).all():
                 raise DataError(f"{name}: expected finite numbers, got {given.flatten().tolist()}")
@@ -479,6 +494,7 @@ class ExactGP(nn.Module):
         """
         with torch.no_grad():
             belief = self.posterior(X)
+            check_base_samples(z, belief.event_shape)
             mean, covariance = belief.joint_moments
             noise = self._noise_with_new(noise_var, mean.shape[:-2], mean.shape[-2])
             if noise is None:
@@ -502,6 +518,7 @@ class ExactGP(nn.Module):
             check_rank(name, x, 2, "*t *r p d" if name == "X" else "*t *r p m")
         check_same_device(X=X, Y=Y, model=self.X)
         if observed is not None:
+            check_mask(observed)
             try:
                 seen = observed.unsqueeze(-1)
                 X, Y = torch.where(seen, X, self.bounds[..., :1, :]), torch.where(seen, Y, 0.0)
@@ -753,6 +770,19 @@ def mask_covariance(
     return torch.where(pair, K, 0.0) + torch.diag_embed(torch.where(observed, noise, 1.0))
 
 
+def check_exact(model: object, who: str) -> None:
+    """Check that the model is an `ExactGP`.
+
+    Raises:
+        UnsupportedError: it is not.
+    """
+    if not isinstance(model, ExactGP):
+        raise UnsupportedError(
+            f"{who}: expected an ExactGP, got {type(model).__name__}; of a ModelList, ask each "
+            "model that it holds"
+        )
+
+
 def log_marginal_likelihood(model: ExactGP) -> Float[Tensor, "*r"]:
     """log p(y | X, hyperparameters), summed over outputs, in standardised units; differentiable.
 
@@ -767,9 +797,11 @@ def log_marginal_likelihood(model: ExactGP) -> Float[Tensor, "*r"]:
 
     Raises:
         NumericsError: the covariance is not positive definite.
+        UnsupportedError: a model that is no `ExactGP`.
 
     Source: Rasmussen & Williams 2006, equation 2.30.
     """
+    check_exact(model, "log_marginal_likelihood")
     return log_likelihood_by_output(model, lambda A, x: psd_cholesky(A, x).L).sum(-1)
 
 
