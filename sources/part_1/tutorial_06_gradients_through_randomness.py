@@ -282,7 +282,7 @@ for panel, (title, (gusts, colors)) in zip(panels, panes.items(), strict=True):
 panels[0].set_ylabel("average cost of 100 arrows")
 teach.show(figure, "Average cost against the aim. With fresh gusts a jagged line jumps about the "
            "true curve; with replayed gusts three smooth curves run above or below it, and their "
-           "marked minima lie near the true one, not on it.")
+           "marked minima lie beside the true one.")
 
 # %% [markdown]
 # The replayed curves are functions like any other: tutorial 1.3's central difference works on them.
@@ -378,7 +378,7 @@ def density(z):
     return torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
 
 
-few = torch.randn(5, 1, generator=g, dtype=torch.float64)
+few = torch.tensor([-1.305, -0.605, 0.195, 0.705, 1.395], dtype=torch.float64).unsqueeze(-1)
 aims = torch.linspace(-2, 4, 601, dtype=torch.float64)
 z = c - aims  # standard deviations from the aim to the wall
 hinge = z * torch.special.ndtr(z) + density(z)
