@@ -297,6 +297,7 @@ def test_objectives_give_one_number_for_each_point() -> None:
     # Functions that keep the output axis were once averaged as if outputs were points.
     model = gp(4, 2, m=2)
     X = draw((3, 2, 2), "X")
+    noisy = bl.qLogNoisyExpectedImprovement
     for wrong in (lambda y: y, lambda y: y.sum(), lambda y: y[..., :1], lambda y: 1.0):
         for acq in (
             bl.qLogExpectedImprovement(model, 0.0, objective=wrong),
@@ -304,6 +305,8 @@ def test_objectives_give_one_number_for_each_point() -> None:
             bl.qSimpleRegret(model, objective=wrong),
         ):
             refused(lambda a=acq: a(X), "objective", "bolearn.output(i)")
+        refused(lambda w=wrong: noisy(model, model.X, objective=w), "objective", "(1024, 4, 2)")
+        refused(lambda w=wrong: noisy(model, model.X, outcome_constraints=(w,)), "constraints")
         feasible = bl.qLogProbabilityOfFeasibility(model, outcome_constraints=(wrong,))
         refused(lambda a=feasible: a(X), "outcome_constraints", "(128, 3, 2, 2)")
         refused(lambda w=wrong: bl.incumbent(model, X, objective=w), "objective")

@@ -32,7 +32,7 @@ from ..posteriors import GaussianPosterior
 from ..protocols import Surrogate, has_training_data
 from ..sampling import Sampler
 from ..shapes import check_points, check_tensor
-from .objectives import Constraint, Objective, log_feasibility, scale_of
+from .objectives import Constraint, Objective, evaluate, log_feasibility, scale_of
 from .pullback import Algebra
 
 # A point that was best in none of this many samples is no competitor: its chance is below 1e-3.
@@ -130,7 +130,7 @@ class Baseline:
                 many = Sampler(_PRUNING_SAMPLES, seeds.derive(stream, "prune"))
                 z = many.base_samples((count, m), device=L.device)
                 y = means[i, :count] + torch.einsum("mij,sjm->sim", L, z)
-            value, feasible = objective(y), is_feasible(y, constraints)
+            value, feasible = evaluate(objective, y), is_feasible(y, constraints)
             if not feasible.any():
                 value = log_feasibility(y, constraints, [v[i] for v in scales])
                 value, feasible = value.logsumexp(0, keepdim=True), feasible[:1].logical_not()
@@ -147,7 +147,7 @@ class Baseline:
     ) -> Float[Tensor, "s *batch"]:
         """Each sample's best feasible objective value at the baseline, or ``level`` without one."""
         allowed = self.mask & is_feasible(y, constraints)
-        best = torch.where(allowed, objective(y), -torch.inf).amax(-1)
+        best = torch.where(allowed, evaluate(objective, y), -torch.inf).amax(-1)
         return torch.where(allowed.any(-1), best, level)
 
     def level(self, y: Float[Tensor, "s *r b m"], objective: Objective) -> Float[Tensor, "*r"]:
@@ -156,7 +156,7 @@ class Baseline:
         Anything feasible improves on it, so that where nothing is feasible yet, feasibility counts
         most and the objective a little.
         """
-        lowest = torch.where(self.mask, objective(y), torch.inf).amin(-1).amin(0)
+        lowest = torch.where(self.mask, evaluate(objective, y), torch.inf).amin(-1).amin(0)
         return lowest - _BELOW * scale_of(objective, self.model).to(lowest.device)
 
     def draw_alone(self) -> Float[Tensor, "s *r b m"]:
@@ -229,7 +229,7 @@ def is_feasible(y: Float[Tensor, "*s m"], constraints: Sequence[Constraint]) -> 
     """Whether all constraints hold, without smoothing."""
     holds = torch.ones(y.shape[:-1], dtype=torch.bool, device=y.device)
     for constraint in constraints:
-        holds = holds & (constraint(y) <= 0)
+        holds = holds & (evaluate(constraint, y, "outcome_constraints") <= 0)
     return holds
 
 
