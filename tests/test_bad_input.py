@@ -342,3 +342,23 @@ def test_incumbents() -> None:
 def test_unknown_exercises(name: str) -> None:
     with pytest.raises(bl.BolearnError, match="exercise"):
         teach.check(f"p1.t1.{name}!", lambda: None)
+
+
+def test_an_acquisition_that_cannot_be_climbed_says_why() -> None:
+    unit = box(2)
+    refused(
+        lambda: bl.optimize_acqf(lambda X: X.sum((-2, -1)).detach(), unit, seed=0),
+        "differentiate in X",
+        "detach()",
+    )
+    refused(
+        lambda: bl.optimize_acqf(lambda X: X.sum((-2, -1)).float(), unit, seed=0),
+        "float64 values",
+        "float32",
+    )
+
+
+def test_what_is_no_model_or_no_point_is_refused_by_analytic_acquisitions() -> None:
+    model = gp(1)
+    refused(lambda: bl.LogExpectedImprovement("model", 0.0), "model with posterior", "str")  # type: ignore[arg-type]
+    refused(lambda: bl.LogExpectedImprovement(model, 0.0)([[0.5]]), "float64 tensor", "list")  # type: ignore[arg-type]

@@ -344,8 +344,14 @@ def check_single_output(model: Surrogate, who: str) -> None:
     """Check that the model has one output.
 
     Raises:
+        DataError: it is no model.
         UnsupportedError: it has several; the message names the way out.
     """
+    if not hasattr(model, "posterior"):
+        raise DataError(
+            f"{who}: expected a model with posterior(X) first, got {type(model).__name__}; fit one "
+            "with bolearn.fit_mll(bolearn.ExactGP(X, Y, bounds))"
+        )
     if model.num_outputs != 1:
         raise UnsupportedError(
             f"{who}: expected a model with one output, got {model.num_outputs}; use a Monte-Carlo "
@@ -420,8 +426,10 @@ def check_single_point(X: Tensor, who: str) -> None:
     """Check that points are judged one at a time.
 
     Raises:
+        DataError: X is no float64 tensor.
         UnsupportedError: q > 1.
     """
+    check_tensor("X", X, finite=False)
     if X.ndim >= 2 and X.shape[-2] != 1:
         raise UnsupportedError(
             f"{who}: judges one point at a time (X: *batch 1 d), got q = {X.shape[-2]}; use "

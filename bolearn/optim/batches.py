@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..errors import OptimizationError, ShapeError
+from ..errors import DataError, OptimizationError, ShapeError
 from ..protocols import Acquisition, has_training_data
 from ..transforms import UnitCube
 
@@ -64,6 +64,7 @@ class UnitAcquisition:
         """The acquisition, with its result checked.
 
         Raises:
+            DataError: its values are not float64.
             ShapeError: it does not return one value for each set of points.
         """
         value = self.acq(X)
@@ -73,6 +74,11 @@ class UnitAcquisition:
                 f"acquisition: expected values of shape *batch = {tuple(X.shape[:-2])} for X of "
                 f"shape {tuple(X.shape)}, got {got}; a function of a replicated model needs "
                 "batch_shape="
+            )
+        if value.dtype != torch.float64:
+            raise DataError(
+                f"acquisition: expected float64 values, got {value.dtype}; look for .float() or "
+                "float32 constants inside"
             )
         return value.reshape(len(X), self.R)
 
@@ -87,6 +93,12 @@ class UnitAcquisition:
         leaf = X.detach().requires_grad_(True)
         with torch.enable_grad():
             value = self.at(leaf)
+            if not value.requires_grad:
+                raise DataError(
+                    "acquisition: expected values that torch can differentiate in X, got some that "
+                    "do not depend on it; look for detach(), .item(), NumPy or torch.no_grad() "
+                    "inside"
+                )
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return value.detach(), gradient
 
