@@ -155,6 +155,10 @@ teach.claim("10 % more explodes for κ = 11, 100 and 1000, and not for 2 and 9",
 cautious = (rate[1].log() / rate[3].log())[-2:]  # hops with η = 1/L for each with η*
 teach.claim("κ = 100 and 1000: with η = 1/L a digit takes twice the hops, to 1 %", kind="theorem",
             error=(cautious - 2).abs(), tolerance=0.02)
+near = torch.tensor([1.009, 1.011], dtype=torch.float64) * 2 / 101
+steep = dynamics.trace_gd(bowl(lam[3]), torch.ones(2, 2).double(), near, steps=300).points[..., 1]
+teach.claim("κ = 100: the steep mode shrinks at 0.9 % above η* and grows at 1.1 % above it",
+            bool(steep[-1, 0].abs() < 1 < steep[-1, 1].abs()), kind="theorem")
 teach.reveal("p2.t2.q2", 1, because="the edge is 2/L = (1 + 1/κ) η*")
 
 # %% [markdown]
