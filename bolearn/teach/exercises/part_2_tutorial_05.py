@@ -104,9 +104,9 @@ def diaries(rng: Rng) -> Iterator[Case]:
         S, Y = _pairs(rng, 2, 2)
         yield Case(_grid(rng, 2), scale * S, Y, note=f"hops of size {scale:g}")
         yield Case(_grid(rng, 2), S, scale * Y, note=f"slopes of size {scale:g}")
-    for k, shape in ((1, (2,)), (2, (2,)), (2, (3,)), (3, (3,)), (4, (2,)), (10, (4,))):
-        yield Case(_grid(rng, *shape), *_pairs(rng, k, *shape))
-    for k, shape in ((1, (2, 2)), (2, (3, 2)), (3, (2, 3)), (2, (2, 2, 3)), (2, (3, 3))):
+    for k, d in ((1, 2), (2, 2), (2, 3), (3, 3), (4, 2), (10, 4)):
+        yield Case(_grid(rng, d), *_pairs(rng, k, d))
+    for k, *shape in ((1, 2, 2), (2, 3, 2), (3, 2, 3), (2, 2, 2, 3), (2, 3, 3)):
         yield Case(_grid(rng, *shape), *_pairs(rng, k, *shape), note="several rows")
 
 
