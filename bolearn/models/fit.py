@@ -381,27 +381,22 @@ class _PlainRows:
     def _prior_modes(self) -> tuple[float, float]:
         """Typical lengthscale and noise variance to start from."""
         prior = getattr(self.base, "lengthscale_prior", None)
-        scale = None
         if isinstance(prior, priors.LogNormalPrior) and prior.loc.numel() == 1:
-            scale = priors.mode(prior)
-        default = priors.mode(priors.lengthscale_prior(self.model.X.shape[-1]))
-        return default if scale is None else scale, priors.mode(priors.noise_prior())
+            return priors.mode(prior), priors.NOISE_MODE
+        return priors.lengthscale_mode(self.model.X.shape[-1]), priors.NOISE_MODE
 
     def fixed_starts(self) -> Float[Tensor, "S b p"]:
         """Multiples of the priors' modes: see `_STARTS`."""
-        ell, noise = self._prior_modes()
         starts = _STARTS if self.X.shape[-2] <= _MANY else _STARTS[:2]
-        return torch.stack([self._start(ell * a, noise * b) for a, b in starts])
-
-    def _start(self, ell: float, noise: float) -> Tensor:
-        def full(size: int, value: float) -> Tensor:
-            return torch.full((self.count, size), value, dtype=self.X.dtype, device=self.X.device)
-
-        log_noise = full(1, math.log(noise))[:, 0] if self.fixed_noise is None else None
-        log_scale = full(1, 0.0)[:, 0] if self.scaled else None
-        mean = -self.shift / self.unit if self.model.outcome is not None else self.shift * 0
-        mean = mean.clamp(-1, 1)
-        theta = self._join(full(self.num_scales, math.log(ell)), mean, log_noise, log_scale)
+        modes = self.X.new_tensor([[math.log(mode) for mode in self._prior_modes()]])
+        ell, noise = (self.X.new_tensor(starts).log() + modes).T[..., None]  # S 1 each
+        theta = self.X.new_zeros(len(starts), self.count, self.num_parameters)
+        log_l, mean, log_noise, _ = self._split(theta)
+        log_l.copy_(ell[..., None])
+        if self.model.outcome is not None:
+            mean.copy_((-self.shift / self.unit).clamp(-1, 1))
+        if log_noise is not None:
+            log_noise.copy_(noise)
         return torch.clamp(theta, self.lower, self.upper)
 
     def draw(self, seed: seeds.Seed) -> Float[Tensor, "S b p"]:
@@ -518,25 +513,27 @@ class _LogPriors:
     """
 
     def __init__(self, columns: list[tuple[slice, Prior | None]], like: Tensor) -> None:
-        self.location = torch.zeros_like(like)
-        self.scale = torch.ones_like(like)
-        self.weight = torch.zeros_like(like)
+        location, scale = torch.zeros_like(like), torch.ones_like(like)
+        weight = torch.zeros_like(like)
         self.others: list[tuple[slice, Prior]] = []
         for where, prior in columns:
             if prior is None:
                 continue
             if type(prior) is priors.LogNormalPrior:
-                self.location[where], self.scale[where] = prior.loc, prior.scale
-                self.weight[where] = 1.0
+                location[where], scale[where], weight[where] = prior.loc, prior.scale, 1.0
             else:
                 self.others.append((where, prior))
-        self.constant = (self.weight * (self.scale.log() + 0.5 * _LOG_2PI)).sum()
+        # -theta - (theta - location)^2 / (2 scale^2) - log(scale sqrt(2 pi)), a parabola in theta
+        self.curvature = -weight / scale.square()
+        self.slope = -weight - self.curvature * location
+        constant = 0.5 * self.curvature * location.square() - weight * scale.log()
+        self.constant = (constant - 0.5 * _LOG_2PI * weight).sum()
 
     def __call__(self, theta: Float[Tensor, "k p"]) -> tuple[Float[Tensor, "k"], Tensor]:
         """Sum of the log densities ``k``, and its gradient ``k p``."""
-        t = (theta - self.location) / self.scale
-        value = -torch.mv(torch.addcmul(theta, t, t, value=0.5), self.weight) - self.constant
-        slope = -self.weight * (1 + t / self.scale)
+        slope = torch.addcmul(self.slope, self.curvature, theta)
+        value = torch.addmv(self.constant, theta, self.slope)
+        value = torch.add(value, torch.mv(theta.square(), self.curvature), alpha=0.5)
         for where, prior in self.others:
             x = theta[:, where].exp()
             density, derivative = priors.log_density_and_slope(prior, x)

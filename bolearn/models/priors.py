@@ -24,6 +24,7 @@ __all__ = [
     "LogNormalPrior",
     "default_kernel",
     "default_likelihood",
+    "lengthscale_mode",
     "lengthscale_prior",
     "log_density_and_slope",
     "matern_kernel",
@@ -33,6 +34,7 @@ __all__ = [
 
 LENGTHSCALE_FLOOR = 0.025
 NOISE_FLOOR = 1e-4
+NOISE_MODE = math.exp(-4.0 - 1.0**2)  # of `noise_prior`
 
 
 def lengthscale_prior(d: int) -> LogNormalPrior:
@@ -42,6 +44,11 @@ def lengthscale_prior(d: int) -> LogNormalPrior:
     dimensions", ICML 2024, arXiv:2402.02229.
     """
     return LogNormalPrior(math.sqrt(2) + 0.5 * math.log(d), math.sqrt(3))
+
+
+def lengthscale_mode(d: int) -> float:
+    """The most probable value under `lengthscale_prior`."""
+    return math.exp(math.sqrt(2) + 0.5 * math.log(d) - 3.0)
 
 
 def noise_prior() -> LogNormalPrior:
