@@ -108,6 +108,8 @@ def regret_bands(
     Raises:
         DataError: unknown strategies, or no recommendations for inference regret.
     """
+    if not isinstance(result, StudyResult):
+        raise DataError(f"result: expected what bolearn.study returns, got {type(result).__name__}")
     known = result.optimal_value is not None
     low, high = quantiles
     shown = list(result.names if names is None else names)

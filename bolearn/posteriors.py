@@ -121,6 +121,7 @@ class GaussianPosterior:
         """
         q, _ = self.event_shape
         check_base_samples(z, self.event_shape)
+        _check_axes(z, self.event_shape, self.batch_shape)
         missing = len(self._shape) + 1 - z.ndim
         base = z.reshape(z.shape[0], *(1,) * missing, *z.shape[1:])
         if q == 1:
@@ -286,6 +287,7 @@ class SamplesPosterior:
             ShapeError: z does not end in 1.
         """
         check_base_samples(z, self.event_shape)
+        _check_axes(z, self.event_shape, self.batch_shape)
         S, (q, m) = len(self.samples), self.samples.shape[-2:]
         pick = (torch.special.ndtr(z.squeeze(-1)) * S).long().clamp(max=S - 1)  # s *b
         missing = len(self.batch_shape) + 1 - pick.ndim
@@ -366,7 +368,26 @@ def check_base_samples(z: Tensor, event: tuple[int, ...]) -> None:
         raise ShapeError(f"z: expected shape s *b {sizes}, got {tuple(z.shape)}")
 
 
+def _check_axes(z: Tensor, event: tuple[int, ...], batch: torch.Size) -> None:
+    """Check that the axes of z between samples and event meet those of the posterior."""
+    own = z.shape[1 : z.ndim - len(event)]
+    try:
+        torch.broadcast_shapes(own, batch)
+    except RuntimeError:
+        raise ShapeError(
+            f"z: expected shape s *b {' '.join(map(str, event))} with *b equal to (or 1 in place "
+            f"of) the posterior's {tuple(batch)}, got {tuple(z.shape)}"
+        ) from None
+
+
 def _batch_shape(posterior: Posterior) -> torch.Size:
     """``*batch``, without computing moments where the posterior knows its shape."""
     known = getattr(posterior, "batch_shape", None)
-    return posterior.mean.shape[:-2] if known is None else torch.Size(known)
+    if known is not None:
+        return torch.Size(known)
+    if not isinstance(getattr(posterior, "mean", None), Tensor):
+        raise DataError(
+            f"members: expected a posterior (mean, variance, rsample), got "
+            f"{type(posterior).__name__}"
+        )
+    return posterior.mean.shape[:-2]

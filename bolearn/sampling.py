@@ -144,7 +144,12 @@ class Sampler:
             ShapeError: an empty event.
             DataError: more dimensions than Sobol sequences have.
         """
-        size = int(torch.Size(event_shape).numel())
+        try:
+            size = int(torch.Size(event_shape).numel())
+        except TypeError:
+            raise ShapeError(
+                f"event_shape: expected a tuple of sizes such as (q, m), got {event_shape!r}"
+            ) from None
         if size < 1:
             raise ShapeError(f"event_shape: expected positive sizes, got {tuple(event_shape)}")
         streams = seeds.replicate_seeds(self.seed, replicates)

@@ -329,6 +329,24 @@ def test_searches_that_cannot_be() -> None:
     refused(lambda: bl.optimize_acqf(lambda X: X, box(2), seed=0), "acquisition", "*batch")
     refused(lambda: bl.optimize_acqf(lambda X: 1.0, box(2), seed=0), "acquisition", "float")
     refused(lambda: bl.fit_mll("model"), "ExactGP", "str")
+    refused(lambda: bl.optimize_acqf(3, box(2), seed=0), "*batch q d", "int")  # type: ignore[arg-type]
+    refused(lambda: bl.optimize_acqf(acq, box(2), fixed=[0], seed=0), "{0: 0.5}", "[0]")  # type: ignore[arg-type]
+    for shape in (3, ("a",), (0,), "ab", (True,)):
+        refused(
+            lambda r=shape: bl.optimize_acqf(acq, box(2), batch_shape=r, seed=0),
+            "batch_shape",
+            repr(shape),
+        )
+
+
+def test_what_is_no_posterior_no_event_and_no_function() -> None:
+    belief = gp(4, 2, r=(2,)).posterior(draw((2, 3, 2), "X"))
+    refused(lambda: belief.rsample(draw((5, 4, 3, 1), "z")), "(2,)", "(5, 4, 3, 1)")
+    assert belief.rsample(draw((5, 1, 3, 1), "z")).shape == (5, 2, 3, 1)
+    refused(lambda: bl.MixturePosterior("a"), "posterior", "str")  # type: ignore[arg-type]
+    refused(lambda: bl.Sampler(8, seed=0).base_samples(3), "(q, m)", "3")  # type: ignore[arg-type]
+    refused(lambda: bl.Problem(3, box(2)), "function", "int")  # type: ignore[arg-type]
+    refused(lambda: bl.plotting.regret_bands(3), "bolearn.study", "int")  # type: ignore[arg-type]
 
 
 def test_incumbents() -> None:

@@ -218,6 +218,11 @@ def check_search(
     Raises:
         DataError, ShapeError: as described for `optimize_acqf`.
     """
+    if not callable(acq):
+        raise DataError(
+            f"acq: expected a function *batch q d -> *batch, such as "
+            f"LogExpectedImprovement(model, best_f), got {type(acq).__name__}"
+        )
     box = check_bounds(bounds)
     for name, count in (("q", q), ("num_restarts", num_restarts), ("raw_samples", raw_samples)):
         check_count(name, count)
@@ -233,7 +238,11 @@ def check_search(
                 f"bounds: the model has {model.X.shape[-1]} inputs, "
                 f"got bounds of shape {tuple(box.shape)}"
             )
-    r = tuple(getattr(model, "batch_shape", ()) if batch_shape is None else batch_shape)
+    r = _replicate_shape(getattr(model, "batch_shape", ()) if batch_shape is None else batch_shape)
+    if fixed is not None and not isinstance(fixed, dict):
+        raise DataError(
+            f"fixed: expected a dictionary such as {{0: 0.5}}, input to value, got {fixed!r}"
+        )
     if tuple(box.shape[:-2]) not in ((), r):
         raise ShapeError(f"bounds: expected 2 d or {(*r, 2, 'd')}, got {tuple(box.shape)}")
     return Search(
@@ -245,6 +254,17 @@ def check_search(
         raw_samples,
         seeds.replicate_seeds(seed, r),
     )
+
+
+def _replicate_shape(given: object) -> tuple[int, ...]:
+    """The replicate shape ``*r`` as a tuple."""
+    sizes = given if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+    if given is not sizes or any(type(size) is not int or size < 1 for size in sizes):
+        raise DataError(
+            f"batch_shape: expected the replicate shape as a tuple of sizes >= 1, such as (8,) or "
+            f"(), got {given!r}"
+        )
+    return tuple(sizes)
 
 
 def _greedy(acq: Any, search: Search, q: int) -> Candidates:

@@ -73,6 +73,11 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Check at the border, before anything is measured."""
+        if not callable(self.f):
+            raise DataError(
+                f"f: expected a function of X: *b d, such as lambda X: -X.square().sum(-1), got "
+                f"{type(self.f).__name__}"
+            )
         if check_bounds(self.bounds).ndim != 2:
             raise ShapeError(f"bounds: expected shape 2 d, got {tuple(self.bounds.shape)}")
         noise = self.noise_std
