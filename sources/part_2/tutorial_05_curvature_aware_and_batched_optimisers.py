@@ -48,8 +48,8 @@ teach.setup("p2.t5")
 # %% [markdown]
 # ## 1. What curvature is worth
 #
-# Back to the curved valley of tutorial 2, and to Rosenbrock's own start. There, Newton's method
-# took a handful of hops. The plain flea needs the right $\eta$.
+# Back to the curved valley of tutorial 2, and to Rosenbrock's own start, $(-1.2, 1)$. Newton's
+# method takes 7 hops from there to a loss of $10^{-8}$. The plain flea needs the right $\eta$.
 
 # %%
 teach.predict("p2.t5.q1", "Five learning rates, 0.001 to 0.003. How many hops does the best flea "
@@ -84,8 +84,9 @@ for eta, some, first, last in zip(rates, arrived.any(-1), gd_hops, fleas[:, -1],
 newton = dynamics.trace_newton(valley, x0, 7).values
 
 # %%
-steepest = torch.linalg.eigvalsh(torch.func.hessian(valley)(bottom))[-1]
-print(f"2/L at the bottom: {2 / steepest:.6f}")
+flattest, steepest = torch.linalg.eigvalsh(torch.func.hessian(valley)(bottom)).tolist()
+print(f"at the bottom: κ = {steepest / flattest:.0f}, 2/L = {2 / steepest:.6f}; "
+      f"η = 0.002 multiplies the steep mode by {1 - 0.002 * steepest:.3f}")
 teach.claim("7 Newton hops reach 1e-8; no fixed η of the five does in 9000", kind="theorem",
             condition=bool((newton[-1] < 1e-8) & ~arrived[:, :9000].any()))
 teach.claim("η = 0.002 visits 1e-8, and stands above 1e-4 at hop 25,000", kind="theorem",
@@ -96,7 +97,7 @@ teach.reveal("p2.t5.q1", "10,000", because="κ is 2508 at the bottom")
 # ($\eta = 0.002$ is above $2/L$. The flea walked in along the floor while its steep mode, times
 # $-1.003$ at each hop, was too small to see. "It reached $10^{-8}$" is not "it converged".)
 #
-# Newton pays with a Hessian at each hop. Yet two slopes, felt anyway, tell about curvature.
+# Newton pays with a Hessian at each hop. But two slopes, felt anyway, tell of curvature.
 #
 # ## 2. Reading footprints
 #
@@ -145,22 +146,35 @@ teach.claim("P stays symmetric and positive definite", all(positive), error=(P -
             tolerance=1e-12)
 teach.claim("and it obeys the secant condition of all six pairs", tolerance=1e-9,
             error=torch.stack([P @ y - s for s, y in pairs]).abs())
+greedy = Q.sum(-1)  # as much of each mode
+first = (H @ greedy).norm()
+for _ in range(1000):
+    r = H @ greedy
+    greedy = greedy - (r @ r) / (r @ H @ r) * r
+teach.claim("1000 hops of the greedy flea leave more than a millionth of its slope",
+            bool((H @ greedy).norm() > 1e-6 * first), kind="theorem")
 teach.reveal("p2.t5.q2", 6, because="each hop explores one dimension, and P keeps it")
 
 # %% [markdown]
-# Six slopes were enough, where the greedy flea of tutorial 2 takes thousands. Off a bowl $H$ varies
-# and the last digits go, but one thing can be kept: $P$ stays positive definite, so that $-P\nabla
-# f$ points downhill, exactly if $s \cdot y > 0$.
-#
+# Six hops were enough, where the greedy flea of tutorial 2 takes thousands. In other landscapes $H$
+# changes from place to place, and $P$ is only roughly its inverse. But $-P\nabla f$ still points
+# downhill while $P$ is positive definite, and it stays so exactly if $s \cdot y > 0$: then both
+# terms of the update are squares, else $y \cdot P y = y \cdot s \le 0$.
+
+# %%
+teach.claim("a pair with s·y < 0 would have spoilt P", kind="theorem",
+            condition=bool(torch.linalg.eigvalsh(bfgs(P, s, -(H @ s)))[0] < 0))
+
+# %% [markdown]
 # ## 3. A diary of ten hops
 #
-# $P$ has $d^2$ numbers. But it is built from the pairs $(s, y)$: keep these, in a diary, and let
-# the oldest go. To multiply a vector $g$ by $P$, read the update backwards:
+# $P$ has $d^2$ numbers. But it is built from the pairs $(s, y)$. Keep the last ten pairs in a diary
+# instead, and multiply a vector $g$ by $P$ without ever writing $P$ down:
 #
 # $$P\,g = V^\top P_{\text{old}}\,(V g) + c\,s\,(s \cdot g), \qquad V g = g - c\,(s \cdot g)\,y .$$
 #
 # A product with $P$ is a product with the guess before it, with one correction on the way in and
-# one on the way out. Before the first pair stands $\gamma I$.
+# one on the way out. Before the first pair stands $\gamma I$ (not tutorial 3's friction).
 
 # %%
 def product(pairs, g, gamma):
@@ -188,8 +202,8 @@ teach.claim("s·y / y·y lies between 1/L and 1/μ", kind="theorem",
 
 # %% [markdown]
 # This is **L-BFGS**, L for limited memory: ten pairs, whatever $d$. Since the early pairs are
-# forgotten, $\gamma$ matters; $s \cdot y / y \cdot y$ of the newest pair is a curvature actually
-# met, upside down.
+# forgotten, $\gamma$ matters: $s \cdot y / y \cdot y$ of the newest pair is one over a curvature
+# that the flea has met.
 #
 # **Exercise 1.** Without recursion it is two loops, one back through the diary and one forward.
 
@@ -216,12 +230,15 @@ for name, path in (("leaper", leaper), ("creeper", creeper)):
 teach.reveal("p2.t5.q3", "no", because="hops may be too long, or too short")
 
 # %% [markdown]
-# Two conditions exclude the two. With the slope $\phi' = \nabla f(x) \cdot p < 0$ along the hop,
+# Two conditions rule out the two. With the slope $\phi' = \nabla f(x) \cdot p < 0$ along the hop,
 #
 # - **Armijo**: the loss falls by a fair share of what the slope promised,
 #   $f(x + \eta p) \le f(x) + 10^{-4}\,\eta\,\phi'$. Too long a hop fails it.
-# - **Wolfe** adds: the slope there is less steep, $\nabla f(x + \eta p) \cdot p \ge 0.9\,\phi'$.
-#   Too short a hop fails that. (*Strong* Wolfe wants it no steeper upwards either.)
+# - **Wolfe** adds: the slope at the end is less steep than at the start,
+#   $\nabla f(x + \eta p) \cdot p \ge 0.9\,\phi'$. Too short a hop fails this. (*Strong* Wolfe also
+#   forbids an end that climbs steeply.)
+#
+# Below, both fleas are put to the test, then every length of one hop from Rosenbrock's start.
 
 # %%
 def flaws(path):
@@ -255,9 +272,9 @@ teach.show(figure, "Loss along the steepest line from Rosenbrock's start: a vall
            "below the start's loss, but not the shortest ones.")
 
 # %% [markdown]
-# Allowed hops always exist if the loss is bounded below, and halving intervals finds one: "too
-# long" moves the upper end, "too short" the lower. And Wolfe's condition gives the diary what it
-# needs:
+# If the loss is bounded below, some lengths are always allowed, and halving an interval finds one:
+# "too long" moves its upper end, "too short" its lower. And Wolfe's condition gives the diary the
+# positive $s \cdot y$ that it needs:
 #
 # $$s \cdot y = \eta\,(\nabla f(x') - \nabla f(x)) \cdot p \ge -0.1\,\eta\,\phi' > 0 .$$
 #
@@ -271,7 +288,7 @@ teach.show(figure, "Loss along the steepest line from Rosenbrock's start: a vall
 
 # %%
 def with_gradient(loss):
-    """What optimisers ask for: points k d to values k and gradients k d."""
+    """What optimisers ask for: points k d to values k and gradients k d (rows: whose points)."""
     def fun(x, rows=None):
         x = x.detach().requires_grad_()
         values = loss(x)
@@ -383,13 +400,13 @@ for name, walk in walkers.items():
 teach.claim("on the turned map the plain flea and the one with a diary keep their paths",
             error=torch.stack([apart["plain", "turned"], apart["diary", "turned"]]), tolerance=1e-7)
 teach.claim("Adam does not", bool(apart["Adam", "turned"] > 0.01), kind="theorem")
-teach.claim("with half a unit on one axis none of them does", kind="theorem",
-            condition=min(float(apart[name, "half"]) for name in ("plain", "diary")) > 0.01)
+teach.claim("with half a unit on one axis none of the three does", kind="theorem",
+            condition=min(float(apart[name, "half"]) for name in walkers) > 0.01)
 teach.reveal("p2.t5.q5", "plain and diary", because="they use lengths and inner products only")
 
 # %% [markdown]
-# The diary starts from $\gamma I$, and "$I$" asks for units. Give it variables of like size: the
-# package searches in the unit cube.
+# The diary starts from $\gamma I$, which takes a unit on every axis for equally long. So give it
+# variables of like size: the package searches in the unit cube.
 #
 # ## 6. The fence
 #
@@ -432,8 +449,8 @@ end = fenced(start, 0.5, 100)[-1]
 best = torch.tensor([2.0, 1.8], dtype=torch.float64)
 clipped = torch.zeros(2, dtype=torch.float64).clamp(lower, upper)
 teach.claim("plain hops, put back, end at (2, 1.8)", error=(end - best).abs(), tolerance=1e-12)
-teach.claim("the bottom moved to the nearest allowed place is five times as high", kind="theorem",
-            condition=bool(tilted(clipped) > 5 * tilted(best)))
+teach.claim("the bottom moved to the nearest allowed place is over five times as high",
+            bool(tilted(clipped) > 5 * tilted(best)), kind="theorem")
 slope = best @ H
 teach.claim("at (2, 1.8) the slope along the fence is 0, and across it presses outwards",
             bool(slope[0] > 0), error=slope[1].abs(), tolerance=1e-12)
@@ -450,7 +467,7 @@ teach.reveal("p2.t5.q6", "elsewhere on the fence", because="along the fence the 
 # the bargain (Bertsekas 1982). The remedy: coordinates that lean on the fence are **held**, and
 # $P$ works on the free ones only.
 #
-# The popular alternative maps the box onto all of space, $x_i = l_i + (u_i - l_i)\,\sigma(z_i)$,
+# The popular alternative maps all of space into the box, $x_i = l_i + (u_i - l_i)\,\sigma(z_i)$,
 # with the sigmoid of Part 1, and descends in $z$. No fence left!
 
 # %%
@@ -485,8 +502,10 @@ teach.claim("with x₁ held, one Newton hop from (2, 1) arrives", error=(held - 
 teach.reveal("p2.t5.q7", "ten times closer", because="near the fence x hardly moves with z")
 
 # %% [markdown]
-# The sigmoid does not move the best place; it moves the fence to infinity, where slopes vanish (at
-# the wrong fence, too). Inside the box, and for positive scales (tutorial 2), such maps are fine.
+# Close to the fence a hop in $z$ takes $\eta a \delta^2$ off the distance $\delta$, so $1/\delta$
+# grows by only $\eta a$ at each hop. The sigmoid does not move the best place; it moves the fence
+# to infinity. And a flea that starts near the *wrong* fence creeps away from it as slowly. Inside
+# the box, and for positive scales (tutorial 2), such maps are fine.
 #
 # **Exercise 3.** Putting back, in general.
 
@@ -502,7 +521,7 @@ teach.reveal("p2.t5.q7", "ten times closer", because="near the fence x hardly mo
 # them is minimal.
 
 # %%
-teach.predict("p2.t5.q8", "The slowest flea alone asks about 60 times. And the sum?",
+teach.predict("p2.t5.q8", "No flea alone asks more than 60 times. And the sum?",
               ["60 times", "several times as often", "64 · 60 times"], guess=None)
 teach.predict("p2.t5.q9", "One of the 64 starts is NaN. How many fleas come home?", [0, 63, 64],
               guess=None)
@@ -536,6 +555,7 @@ lost, _ = all_in_one(valley, poisoned)
 # %%
 teach.claim("the sum asks over three times as often as the slowest of 16 fleas alone",
             calls > 3 * alone, kind="theorem")
+print(f"16 fleas, each alone: at most {20 * math.ceil(alone / 20)} times")
 teach.claim("with one NaN among the starts, all 64 ends are NaN", bool(lost.isnan().all()))
 teach.reveal("p2.t5.q8", "several times as often", because="one diary and one length serve all")
 teach.reveal("p2.t5.q9", 0, because="the sum is NaN, and with it every hop")
@@ -556,8 +576,7 @@ teach.claim("a mask that multiplies lets a refused NaN in", bool(by_product[1].i
 teach.claim("torch.where keeps it out", by_where.tolist() == [0.5, 2.0])
 
 # %% [markdown]
-# Zero times NaN is NaN. And a loop that stops when "the largest slope of all rows" is small ends at
-# once: that maximum is NaN, too.
+# Zero times NaN is NaN. And `while slopes.max() > 1e-9` ends at once: that maximum is NaN, too.
 #
 # **Exercise 4.** Put it all together: many fleas, a diary each, a fence, and a NaN.
 
@@ -620,9 +639,11 @@ teach.claim("16 fleas of section 5, one by one, end there, too", tolerance=1e-7,
             error=(ours - end.x[:16]).abs())
 
 # %% [markdown]
-# (Bright specks in the raster are refused hops.) The torch tensors may as well lie on a graphics
-# card. Now with a fence in the way,
-# $x_1 \le \tfrac12$, and with several bottoms; SciPy's L-BFGS-B goes row by row.
+# (Bright specks in the raster are refused hops.) On a processor the package works on NumPy views of
+# the tensors, which is quicker for small ones; on a graphics card on the tensors themselves.
+#
+# Now with a fence in the way, $x_1 \le \tfrac12$, and with several bottoms; SciPy's L-BFGS-B goes
+# row by row.
 
 # %%
 def by_scipy(loss, x0, bounds):
@@ -655,10 +676,10 @@ teach.claim("every end passes project(x - ∇f) = x", error=pressed, tolerance=1
 # %% [markdown]
 # ## 9. What "converged" means
 #
-# A row stops when no entry of $\mathrm{project}(x - \nabla f) - x$ exceeds `gtol`, when it gains
-# less than `ftol` of its loss, when no shorter hop helps, or at `max_iter`. Four fleas start at
-# Rosenbrock's start: one as before; one in the valley times $10^{-8}$; one at NaN; one whose slope
-# has the wrong sign.
+# A row stops when no entry of $\mathrm{project}(x - \nabla f) - x$ exceeds `gtol`, when a hop gains
+# less than `ftol` of the loss (or of 1, if the loss is smaller), when no shorter hop helps, or
+# after `max_iter` hops. Three fleas start at Rosenbrock's start: one as before; one in the valley
+# times $10^{-8}$; one that is told slopes of the wrong sign. A fourth starts at NaN.
 
 # %%
 teach.predict("p2.t5.q10", "The valley is a hundred million times shallower. The flea ...",
@@ -686,7 +707,7 @@ teach.claim("the first flea is at the bottom; the others are not called converge
 teach.reveal("p2.t5.q10", "does not move", because="its slopes are below gtol from the start")
 
 # %% [markdown]
-# A tolerance is a number with a unit. "Converged" compares slopes with $10^{-5}$, so losses should
+# A tolerance has a unit. "Converged" compares slopes with `gtol`, here $10^{-5}$, so losses should
 # be of size 1: Part 3 standardises its data, and takes logarithms of scores that fade.
 #
 # ## 10. Six landscapes
@@ -786,8 +807,9 @@ teach.reveal("p2.t5.q11", "20 %", because="most of these valleys are long")
 #
 # A diary lives on differences of slopes. Suppose that each slope is wrong by $\sigma\xi$
 # (tutorial 4). Over a hop of length $h$ along a curvature $\lambda$, $s \cdot y$ is normal with
-# mean $\lambda h^2$ and standard deviation $\sqrt2\,\sigma h$: negative with the probability
-# $\Phi(-\lambda h / \sqrt2 \sigma)$, where $\Phi$ is the normal distribution function.
+# mean $\lambda h^2$ and standard deviation $\sqrt2\,\sigma h$. It is negative with the probability
+# $\Phi\bigl(-\lambda h / (\sqrt2\,\sigma)\bigr)$, where $\Phi$ is the distribution function of the
+# standard normal (Part 1, tutorial 6).
 
 # %%
 noise = 0.1 * torch.randn(2, 20_000, generator=g, dtype=torch.float64)
@@ -795,14 +817,14 @@ for h in (0.3, 0.1, 0.01):
     useless = (h * (h + noise[1] - noise[0]) < 0).double().mean()
     law = torch.special.ndtr(torch.tensor(-h / (math.sqrt(2) * 0.1)).double())
     print(f"hop of {h:4}: {useless:.0%} of the pairs point the wrong way")
-    teach.claim(f"λ = 1, σ = 0.1, a hop of {h:g}: the share of negative s·y is Φ(-λh/√2σ), within "
-                "5 standard errors", kind="monte-carlo", tolerance=5,
+    teach.claim(f"λ = 1, σ = 0.1, a hop of {h:g}: the share of negative s·y is Φ(-λh/(√2 σ)), "
+                "within 5 standard errors", kind="monte-carlo", tolerance=5,
                 error=(useless - law).abs() / (law * (1 - law) / 20_000).sqrt())
 
 # %% [markdown]
-# Near a bottom hops are short, and the diary becomes a coin. Adam averages slopes and compares
-# none: it is for noise what the diary is for exact slopes. (The package keeps it for scores that
-# can only be sampled anew.)
+# Near a bottom hops are short, and a pair becomes the toss of a coin. Adam averages slopes and
+# subtracts none: it is for noisy slopes what the diary is for exact ones. (The package uses it
+# where a score can only be estimated, with new random numbers at each hop.)
 #
 # ## What this notebook proved
 
