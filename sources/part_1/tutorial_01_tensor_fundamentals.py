@@ -531,11 +531,13 @@ teach.claim("float32, 50 points: a jitter of 1e-7 fails in all orders, 1e-5 work
 teach.claim("float64, 50 points: no jitter fails in all orders, 1e-10 works in all",
             at_50["torch.float64"][0] == 0 and at_50["torch.float64"][1e-10] == 1,
             kind="theorem")
+for jitter in (1e-10, 1e-5):
+    print(f"variance {jitter:g}: standard deviation {jitter**0.5:.1g}")
 
 # %% [markdown]
 # The jitter must outweigh the format's rounding. Part 3 will read it as measurement noise of that
-# variance: 1e-10 means a standard deviation of 0.00001, and 1e-5 one of 0.003, which good
-# measurements beat. Where exactly the border runs depends on the points, on $\ell$ and on the
+# variance: 1e-10 means a standard deviation of 0.00001, but 1e-5 one of 0.003, and good instruments
+# are better than that. Where exactly the border runs depends on the points, on $\ell$ and on the
 # machine's libraries; that it lies many powers of ten higher in float32 does not. Hence this
 # course computes in **float64** throughout.
 #

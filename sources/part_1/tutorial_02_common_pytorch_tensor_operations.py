@@ -477,8 +477,8 @@ teach.claim("clamp(min=0) before the root does not help: the slope at 0 is infin
 
 # %% [markdown]
 # The chain rule computes *outer slope times inner slope*. At 0 the choice took the other branch, so
-# the outer slope is 0; the root's own slope there is infinite; and you have seen what zero times
-# NaN or infinity is. Choosing afterwards repairs the value, not the slope. The remedy is to choose
+# the outer slope is 0; the root's own slope there is infinite; and zero times infinity is NaN, like
+# zero times NaN. Choosing afterwards repairs the value, not the slope. The remedy is to choose
 # **before** as well, so that the forbidden number never reaches the root.
 #
 # **Exercise 3.** Make it yours; the check tries numbers from 1e-300 to 1e300.
@@ -590,8 +590,8 @@ for plan, marker in zip(X, plotting.MARKERS, strict=False):
     panel.plot(*plan.T, marker=marker, ls="", mfc="white", mec="black", ms=10)
 panel.set(xlabel="first coordinate", ylabel="second coordinate", aspect="equal")
 panel.grid(visible=False)
-teach.show(figure, "Hills at -2, 0 and 2 of the first coordinate, stretched along the second; four "
-           "kinds of markers show the three places of each of the four plans.")
+teach.show(figure, "Hills at 0 and at both ends of the first coordinate, stretched along the "
+           "second; four kinds of markers show the three places of each of the four plans.")
 
 # %% [markdown]
 # Some functions accept only a table `n d`. Then `reshape` on the way in and on the way out.
@@ -674,10 +674,10 @@ teach.show(figure, "Measured seconds against the number of points, for a Python 
 # exercise: p1.t2.e5
 
 # %% [markdown]
-# ## 10. Chance with an address
+# ## 10. A seed for each purpose
 #
 # All our random numbers came from `g`, a `Generator` with a seed. The same seed gives the same
-# numbers; but a generator is a stream, and whoever draws first changes what the others get.
+# numbers. But a generator is a stream: each draw takes the numbers that come next.
 
 # %%
 teach.predict(
