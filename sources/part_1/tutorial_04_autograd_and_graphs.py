@@ -438,7 +438,8 @@ teach.reveal("p1.t4.q5", "exp only", because="exp's slope is its result y; sin's
 
 # %% [markdown]
 # Every tensor counts the writes to its storage. A node notes the count of what it saved and
-# compares it on the way back. Two ways lead out of a graph; only one is guarded.
+# compares it on the way back. Two ways lead out of a graph, `detach` and `.data`; only one of them
+# is guarded.
 
 # %%
 y = x.exp()
@@ -605,7 +606,7 @@ teach.reveal("p1.t4.q7", "less than 6" if both < 6 * first else "about 200",
 #
 # Sometimes you know a better way back than the one torch would record. Part 3 will need
 # $q = y^\top K^{-1} y$, with $K$ the kernel matrix of tutorial 1 and $y$ the measurements. Write
-# $\alpha = K^{-1} y$. From $K K^{-1} = I$ follows $dK^{-1} = -K^{-1}\, dK\, K^{-1}$ for a small
+# $\alpha = K^{-1} y$. From $K K^{-1} = I$ follows $d(K^{-1}) = -K^{-1}\, dK\, K^{-1}$ for a small
 # change $dK$, and so
 #
 # $$dq = -\alpha^\top dK\, \alpha, \qquad\text{that is,}\qquad

@@ -231,7 +231,8 @@ for center in (1.0, 3.0):
 teach.reveal("p1.t6.q2", "more than 50 times", because="the score multiplies gusts by whole costs")
 
 # %% [markdown]
-# At aim 3, 222 against 4: for the same accuracy the score function needs 55 times as many arrows.
+# At aim 3, 222 against 4: for the same accuracy the score function needs some 55 times as many
+# arrows.
 # (Subtracting a constant from $f$, a *baseline*, leaves its average right, since
 # $\mathbb{E}\,\varepsilon = 0$, and helps; but not enough.) Is pathwise always the sharper one?
 
@@ -412,9 +413,9 @@ teach.reveal("p1.t6.q4", "0", because="every step of the staircase is flat")
 # %% [markdown]
 # The staircase stands for a smooth curve, and *its* slope is indeed zero: no check of backward
 # against differences complains. All change is in the jumps, and slopes do not see jumps. Pathwise
-# gradients need an $f$ without jumps (and not too steep for its average). Kinks, as in the right
-# picture, do no harm: an arrow meets one exactly with probability zero. (*Second* derivatives do
-# suffer: the slope jumps there.)
+# gradients need an $f$ without jumps (and with slopes that have an average). Kinks, as in the right
+# picture, do no harm: the chance that an arrow lands exactly on one is zero. (*Second* derivatives
+# do suffer: the slope jumps there.)
 #
 # A remedy is to soften the step: $\Phi((c - x)/\tau)$ for $1\{x < c\}$, a lie with a slope. Its
 # average is $\Phi((c - \mu)/\sqrt{1 + \tau^2})$; a smaller $\tau$ lies less and spreads more.
