@@ -95,8 +95,8 @@ teach.reveal("p2.t2.q1", "about 65,000", because="north, a hop leaves 99.99 % of
 #
 # ## 2. How long is the valley?
 #
-# Let $\mu$ be the smallest eigenvalue of the Hessian, as $L$ is the largest. Their ratio is the
-# bowl's **condition number**
+# Let $\mu$ be the smallest eigenvalue of the Hessian (no mean, this time), as $L$ is the largest.
+# Their ratio is the bowl's **condition number**
 #
 # $$\kappa = L / \mu .$$
 #
@@ -643,8 +643,8 @@ panel.set_yticks(range(len(sizes)), sizes)
 panel.set(xlabel="noise variance σ²", ylabel="points n")
 panel.grid(visible=False)
 figure.colorbar(image, label="log10 of the condition number")
-teach.show(figure, "Table of log10 κ of K + σ²I in colours: it grows by one with each tenfold "
-           "smaller noise variance and each tenfold number of points, from 0.7 to 8.2.")
+teach.show(figure, "Table of log10 κ of K + σ²I in colours: it grows by about one with each "
+           "tenfold smaller noise variance and each tenfold number of points, from 0.7 to 8.2.")
 
 # %%
 teach.claim("κ(K + σ²I) is at most 1 + n/σ² for all n and σ² tried", kind="theorem",
