@@ -5,6 +5,9 @@
     session = teach.goldmine.replay(text)      # what the page shows under "Python"
     session.model.posterior(session.X)         # an ExactGP, as any other
 
+What the page does for one mine, some functions do for a batch of them: `random_drills`,
+`start_model`, `ratings`, `suggest` and `play`, with the page's places, models and random numbers.
+
 The text is one JSON object. All its gold is in the session's last `unit` (whatever was weighed in
 grams or ounces on the way), lengths are the mine's own.
 
@@ -63,6 +66,8 @@ from torch import Tensor
 
 from bolearn.acquisition.analytic import (
     ExpectedImprovement,
+    LogExpectedImprovement,
+    LogProbabilityOfImprovement,
     ProbabilityOfImprovement,
     UpperConfidenceBound,
 )
@@ -70,6 +75,7 @@ from bolearn.errors import DataError
 from bolearn.models.exact import ExactGP, log_marginal_likelihood
 from bolearn.problems.core import Problem
 from bolearn.problems.one_input import GoldMine1d, Needle1d, Step1d, TwoScale1d
+from bolearn.shapes import check_count
 
 FORMAT = "bolearn goldmine 1"
 PLACES = 241  # where the page drills: the ends of the mine and 239 places between
@@ -80,9 +86,20 @@ _FIXED: dict[str, Callable[[], Problem]] = {
     "step": Step1d,
 }
 _RANDOM = ("draw", "riddle")
-_KERNELS: dict[str, Callable[[], Kernel]] = {
-    "rbf": RBFKernel,
-    "matern52": lambda: MaternKernel(nu=2.5),
+# With what the page starts: lengthscale, signal variance and mean of the model, and the standard
+# deviation of a noisy measurement.
+_START = {
+    "gold": (1.0, 4.0, 4.0, 0.5),
+    "two_scale": (0.5, 0.25, 0.0, 0.1),
+    "needle": (0.1, 0.1, 0.0, 0.1),
+    "step": (0.15, 0.5, 0.5, 0.15),
+    "draw": (0.2, 1.0, 0.0, 0.2),
+    "riddle": (0.2, 1.0, 0.0, 0.2),
+}
+POLICIES = ("variance", "mean", "pi", "ei", "ucb")  # those that rate places without dice
+_KERNELS: dict[str, Callable[[torch.Size], Kernel]] = {
+    "rbf": lambda shape: RBFKernel(batch_shape=shape),
+    "matern52": lambda shape: MaternKernel(nu=2.5, batch_shape=shape),
 }
 _POSITIVE = ("lengthscale", "variance", "noise_var")
 
@@ -239,8 +256,7 @@ def mine(name: str, seed: int = 0, *, scale: float = 1.0) -> Problem:
     """
     if name not in (*_FIXED, *_RANDOM):
         raise DataError(f"expected a mine among {', '.join((*_FIXED, *_RANDOM))}; got {name!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise DataError(f"seed: expected a whole number from 0 to 2^31 - 1, got {seed!r}")
+    _check_seed(seed)
     if name in _RANDOM:
         bounds = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
         truth = _waves(seed)
@@ -252,15 +268,13 @@ def mine(name: str, seed: int = 0, *, scale: float = 1.0) -> Problem:
         values: Tensor = truth(X)
         return scale * values
 
-    low, high = bounds.flatten().tolist()
-    steps = torch.arange(PLACES, dtype=torch.float64).unsqueeze(-1)
-    places = low + (high - low) * steps / (PLACES - 1)
-    best = gold(places).argmax()
+    grid = _places(bounds)
+    best = gold(grid).argmax()
     return Problem(
         gold,
         bounds,
-        optimal_value=gold(places[best : best + 1]).item(),
-        optimal_points=places[best : best + 1],
+        optimal_value=gold(grid[best : best + 1]).item(),
+        optimal_points=grid[best : best + 1],
         how="enumerated: the richest of the 241 places of the page",
         name=name,
         inputs=("place",),
@@ -268,7 +282,223 @@ def mine(name: str, seed: int = 0, *, scale: float = 1.0) -> Problem:
     )
 
 
-def _column(values: Sequence[float | int]) -> Tensor:
+def places(mine: Problem) -> Float[Tensor, "241 1"]:
+    """The places where the page drills: the ends of a mine and 239 between, evenly spread.
+
+    Example:
+        >>> places(mine("gold"))[:3].flatten()
+        tensor([0.0000, 0.0250, 0.0500], dtype=torch.float64)
+    """
+    return _places(mine.bounds)
+
+
+def random_drills(
+    mine: Problem, n: int, *, seeds: Sequence[int] = range(200), noisy: bool = False
+) -> tuple[Float[Tensor, "r n 1"], Float[Tensor, "r n 1"]]:
+    """The drills at random of the page's race, and what they find: the page's own numbers.
+
+    In the page's race each seed begins with 3 of them; the policy random goes on with the rest.
+
+    Args:
+        mine: what `mine` gives, in ounces.
+        n: how many drills.
+        seeds: of the race; there, 0 to 199.
+        noisy: whether the finds have the noise of the page's noisy measurements.
+
+    Raises:
+        DataError: n or a seed is no whole number, or too small or large; an unknown mine.
+
+    Example:
+        >>> X, Y = random_drills(mine("gold"), 4)
+        >>> X.shape, round(X[0, 0].item(), 3)
+        (torch.Size([200, 4, 1]), 1.575)
+    """
+    check_count("n", n)
+    _, _, _, noise_std = _start(mine)
+    at, errors = [], []
+    for seed in map(_check_seed, seeds):
+        uniform, normal = _stream(_RACE, seed, 1), _gaussian(_stream(_RACE, seed, 2))
+        at.append([int(next(uniform) * PLACES) for _ in range(n)])
+        errors.append([next(normal) for _ in range(n)])
+    X = places(mine)[torch.tensor(at)]
+    found = mine.noiseless(X)
+    return X, found + noise_std * _column(errors) if noisy else found
+
+
+def start_model(
+    mine: Problem,
+    X: Float[Tensor, "*r n 1"],
+    Y: Float[Tensor, "*r n 1"],
+    *,
+    noisy: bool = False,
+    kernel: str = "rbf",
+    **changes: float,
+) -> ExactGP:
+    """The model with which the page starts in a mine, given some drills; one for each replicate.
+
+    Args:
+        mine: what `mine` gives.
+        X: places.
+        Y: finds.
+        noisy: whether the model expects noisy measurements.
+        kernel: rbf or matern52.
+        changes: other values of lengthscale, variance, noise_var or mean, in the page's units. A
+            random mine starts with lengthscale 0.2, whatever its own is.
+
+    Raises:
+        DataError: an unknown mine, kernel or hyperparameter.
+
+    Example:
+        >>> gold = mine("gold")
+        >>> X, Y = random_drills(gold, 4)
+        >>> start_model(gold, X, Y, lengthscale=0.5).batch_shape
+        torch.Size([200])
+    """
+    lengthscale, variance, mean, noise_std = _start(mine)
+    values = {
+        "lengthscale": lengthscale,
+        "variance": variance,
+        "mean": mean,
+        "noise_var": noise_std**2 if noisy else 1e-6 * variance,
+    }
+    unknown = sorted(set(changes) - set(values))
+    if unknown or kernel not in _KERNELS:
+        raise DataError(
+            f"start_model: expected a kernel among {', '.join(_KERNELS)} and changes among "
+            f"{', '.join(values)}; got {', '.join(unknown) or repr(kernel)}"
+        )
+    return _model(kernel, values | changes, X, Y, mine.bounds)
+
+
+def ratings(
+    model: ExactGP,
+    policy: str,
+    *,
+    best_f: float | Float[Tensor, "*r"] | None = None,
+    xi: float = 0.0,
+    beta: float = 4.0,
+) -> Float[Tensor, " places *r"]:
+    """How a policy rates the page's places; PI and EI in logarithms, as the page has them.
+
+    Args:
+        model: of drills in one input.
+        policy: variance (the standard deviation), mean, pi, ei or ucb.
+        best_f: what pi and ei want to beat; default the highest belief at a drill.
+        xi: how much more than best_f counts as better.
+        beta: of ucb.
+
+    Raises:
+        DataError: an unknown policy.
+
+    Example:
+        >>> gold = mine("gold")
+        >>> model = start_model(gold, *random_drills(gold, 4))
+        >>> promise = ratings(model, "ei").exp().amax(0)      # ounces, for each of 200 seeds
+        >>> promise.shape
+        torch.Size([200])
+    """
+    if policy not in POLICIES:
+        raise DataError(f"expected a policy among {', '.join(POLICIES)}; got {policy!r}")
+    r = model.batch_shape
+    points = _places(model.bounds).reshape(PLACES, *[1] * len(r), 1, 1).expand(PLACES, *r, 1, 1)
+    if policy in ("variance", "mean"):
+        belief = model.posterior(points)
+        return (belief.mean if policy == "mean" else belief.variance.sqrt())[..., 0, 0]
+    if policy == "ucb":
+        return UpperConfidenceBound(model, beta)(points)
+    top = model.posterior(model.X).mean[..., 0].amax(-1) if best_f is None else best_f
+    rule = LogExpectedImprovement if policy == "ei" else LogProbabilityOfImprovement
+    return rule(model, top + xi)(points)
+
+
+def suggest(
+    model: ExactGP,
+    policy: str,
+    *,
+    best_f: float | Float[Tensor, "*r"] | None = None,
+    xi: float = 0.0,
+    beta: float = 4.0,
+) -> Float[Tensor, "*r 1"]:
+    """Where a policy would drill: the page's place that it rates highest, the first of equals.
+
+    Args:
+        model, policy, best_f, xi, beta: as in `ratings`.
+
+    Raises:
+        DataError: an unknown policy.
+
+    Example:
+        >>> gold = mine("gold")
+        >>> model = start_model(gold, *random_drills(gold, 4, seeds=[0]))
+        >>> suggest(model, "ei").shape
+        torch.Size([1, 1])
+    """
+    rated = ratings(model, policy, best_f=best_f, xi=xi, beta=beta)
+    return _places(model.bounds)[rated.argmax(0)]
+
+
+def play(
+    mine: Problem,
+    X: Float[Tensor, "*r n 1"],
+    policy: str,
+    steps: int,
+    *,
+    xi: float = 0.0,
+    beta: float = 4.0,
+    kernel: str = "rbf",
+    **changes: float,
+) -> Float[Tensor, "*r t 1"]:
+    """Let a policy drill on from some drills, without noise, as the page's race does.
+
+    Args:
+        mine: what `mine` gives.
+        X: the first drills, of each replicate.
+        policy, xi, beta: as in `ratings`.
+        steps: how many drills it adds.
+        kernel, changes: as in `start_model`.
+
+    Returns:
+        All t = n + steps places, in order; `mine.noiseless` of them is what was found.
+
+    Raises:
+        DataError: an unknown mine, policy, kernel or hyperparameter.
+
+    Example:
+        >>> gold = mine("gold")
+        >>> X, _ = random_drills(gold, 3, seeds=range(8))
+        >>> found = gold.noiseless(play(gold, X, "ei", 12))
+        >>> bool((found.amax((1, 2)) > 8.1).all())
+        True
+    """
+    check_count("steps", steps)
+    for _ in range(steps):
+        model = start_model(mine, X, mine.noiseless(X), noisy=False, kernel=kernel, **changes)
+        x = suggest(model, policy, xi=xi, beta=beta)
+        X = torch.cat([X, x.unsqueeze(-2)], dim=-2)
+    return X
+
+
+def _places(bounds: Tensor) -> Tensor:
+    low, high = bounds
+    steps = torch.arange(PLACES, dtype=torch.float64).unsqueeze(-1)
+    grid: Tensor = low + (high - low) * steps / (PLACES - 1)
+    return grid
+
+
+def _start(mine: Problem) -> tuple[float, float, float, float]:
+    """Lengthscale, variance and mean of the first model, and the noise, of a mine."""
+    if mine.name not in _START:
+        raise DataError(f"expected one of the page's mines, got a problem called {mine.name!r}")
+    return _START[mine.name]
+
+
+def _check_seed(seed: object) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise DataError(f"seed: expected a whole number from 0 to 2^31 - 1, got {seed!r}")
+    return seed
+
+
+def _column(values: Sequence[Any]) -> Tensor:
     return torch.tensor(values, dtype=torch.float64).unsqueeze(-1)
 
 
@@ -276,9 +506,10 @@ def _model(
     kernel: str, values: Mapping[str, float], X: Tensor, Y: Tensor, bounds: Tensor
 ) -> ExactGP:
     """The page's model; it has the lengthscale in the mine's units, ExactGP in the unit cube."""
+    shape = torch.Size((*X.shape[:-2], 1))
     model = ExactGP(
-        X, Y, bounds, kernel=ScaleKernel(_KERNELS[kernel]()), mean=ConstantMean(),
-        noise_var=values["noise_var"], standardize=False,
+        X, Y, bounds, kernel=ScaleKernel(_KERNELS[kernel](shape), batch_shape=shape),
+        mean=ConstantMean(batch_shape=shape), noise_var=values["noise_var"], standardize=False,
     )  # fmt: skip
     width = (bounds[1] - bounds[0]).item()
     return model.with_hyperparameters(
@@ -290,7 +521,7 @@ def _model(
 
 # -- random mines: the page's own generator, number by number ------------------------------------
 
-_MINE, _MASK = 1, 0xFFFFFFFF
+_MINE, _RACE, _MASK = 1, 5, 0xFFFFFFFF
 
 
 def _stream(*keys: int) -> Iterator[float]:
