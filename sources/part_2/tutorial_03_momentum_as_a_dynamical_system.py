@@ -382,8 +382,9 @@ teach.claim("none of 40,000 settings leaves less than the tuned one",
             bool((slowest >= math.sqrt(momentum)).all()), kind="theorem")
 
 # %% [markdown]
-# (Why none can: the settings that leave at most $r$ lie in a triangle inside the triangle, whose
-# ends at each height are furthest apart, as a ratio, at its top $\beta = r^2$: $(1 - r)^2$ and
+# (Why none can: the settings $\eta\lambda$, $\beta$ that leave at most $r$ form a smaller triangle
+# inside the first. All of $\eta\mu$ to $\eta L$ must fit into it at one height $\beta$, and the
+# ratio of its two edges is largest at the top, $\beta = r^2$: there they are $(1 - r)^2$ and
 # $(1 + r)^2$.)
 
 # %%

@@ -294,7 +294,7 @@ teach.claim("in a bowl the mean of two fleas with opposite noise is the quiet fl
 
 # %% [markdown]
 # So noise does not move the mean; it makes a cloud around it. If the noise has the covariance $S$
-# ($\sigma^2 I$ so far), a hop takes the cloud's covariance $C$ to
+# ($\sigma^2 I$ so far; no change of map now), a hop takes the cloud's covariance $C$ to
 #
 # $$C \leftarrow (I - \eta A)\, C\, (I - \eta A) + \eta^2 S .$$
 #

@@ -98,7 +98,7 @@ teach.reveal("p2.t5.q1", "10,000", because="κ is 2508 at the bottom")
 # ($\eta = 0.002$ is above $2/L$. The flea walked in along the floor while its steep mode, times
 # $-1.003$ at each hop, was too small to see. "It reached $10^{-8}$" is not "it converged".)
 #
-# Newton pays with a Hessian at each hop. But two slopes, felt anyway, tell of curvature.
+# Newton pays with a Hessian per hop. But two slopes, felt anyway, differ by curvature times hop.
 #
 # ## 2. Reading footprints
 #
@@ -159,8 +159,9 @@ teach.reveal("p2.t5.q2", 6, because="each hop explores one dimension, and P keep
 # %% [markdown]
 # Six hops were enough, where the greedy flea of tutorial 2 takes thousands. In other landscapes $H$
 # changes from place to place, and $P$ is only roughly its inverse. But $-P\nabla f$ still points
-# downhill while $P$ is positive definite, and it stays so exactly if $s \cdot y > 0$: then both
-# terms of the update are squares, else $y \cdot P y = y \cdot s \le 0$.
+# downhill while $P$ is positive definite, and it stays so exactly if $s \cdot y > 0$. Then
+# $v \cdot P v$ becomes $(Vv) \cdot P\,(Vv) + c\,(s \cdot v)^2 > 0$; else
+# $y \cdot P y = y \cdot s \le 0$.
 
 # %%
 teach.claim("a pair with s·y < 0 would have spoilt P", kind="theorem",

@@ -565,6 +565,7 @@ def starts(rng: Rng) -> Iterator[Case]:
     for x in (0.0, 0.5, -0.5, 1.0, 2.0, 2.4, 2.5, 2.6, -2.6, 3.0, 3.2, -3.2, 3.3, 3.4, -5.0):
         yield Case(_vector(x)[0], 0.2, note="one start")
     yield Case(_vector(1e-9, -1e-9, 0.0), 0.2, note="near the top")
+    yield Case(_vector(1e-12, -1e-12), 0.01, note="near the top, with short hops")
     yield Case(_vector(1e6, -1e6), 0.2, note="far out")
     yield Case(_vector(1e200, -1e200), 0.5, note="absurdly far out")
     yield Case(torch.zeros(0, dtype=torch.float64), 0.2, note="no starts")
