@@ -165,7 +165,8 @@ teach.reveal("p1.t1.q3", "it depends", because="only some new shapes have stride
 
 # %% [markdown]
 # What an offset and one stride per axis can describe costs nothing and is a view. A list of
-# indices or a mask picks places at will, so it must copy. `reshape` tries a view first:
+# indices, or a mask of True and False, picks places at will: it must copy. `reshape` tries a view
+# first:
 # `x.reshape(4, 3)` walks the row as it lies, but `x.T.reshape(12)` would have to visit 0, 4, 8, 1,
 # 5, …, and no single step does that. `contiguous` does nothing where nothing is to be done.
 #

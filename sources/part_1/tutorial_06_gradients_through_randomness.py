@@ -158,10 +158,10 @@ teach.claim("through Cholesky, the gradient in ℓ is that of the closed form, w
 # $$\nabla_\mu \int f(x)\,p(x)\,\mathrm{d}x = \int f(x)\,\nabla_\mu p(x)\,\mathrm{d}x
 # = \mathbb{E}\left[f(x)\,\nabla_\mu \log p(x)\right] .$$
 #
-# $\nabla_\mu \log p$ is called the **score**; for our normal it is
-# $(x - \mu)/\sigma^2 = \varepsilon/\sigma$. So, with $\sigma = 1$, multiply each cost by its gust,
-# and average: the **score-function gradient**. It needs values of $f$ alone, so $f$ may be a black
-# box.
+# $\nabla_\mu \log p$ is called the **score** (not a classifier's score, as in tutorial 3); for our
+# normal it is $(x - \mu)/\sigma^2 = \varepsilon/\sigma$. So, with $\sigma = 1$, multiply each cost
+# by its gust, and average: the **score-function gradient**. It needs values of $f$ alone, so $f$
+# may be a black box.
 
 # %%
 eps = torch.randn(10_000, generator=g, dtype=torch.float64)
