@@ -71,7 +71,7 @@ from bolearn.acquisition.analytic import (
     ProbabilityOfImprovement,
     UpperConfidenceBound,
 )
-from bolearn.errors import DataError
+from bolearn.errors import DataError, ShapeError
 from bolearn.models.exact import ExactGP, log_marginal_likelihood
 from bolearn.problems.core import Problem
 from bolearn.problems.one_input import GoldMine1d, Needle1d, Step1d, TwoScale1d
@@ -443,36 +443,48 @@ def play(
     policy: str,
     steps: int,
     *,
+    errors: Float[Tensor, "*r t 1"] | None = None,
     xi: float = 0.0,
     beta: float = 4.0,
     kernel: str = "rbf",
     **changes: float,
 ) -> Float[Tensor, "*r t 1"]:
-    """Let a policy drill on from some drills, without noise, as the page's race does.
+    """Let a policy drill on from some drills, as the page's race does.
 
     Args:
         mine: what `mine` gives.
         X: the first drills, of each replicate.
         policy, xi, beta: as in `ratings`.
         steps: how many drills it adds.
+        errors: what noise adds to each of the t = n + steps finds; default no noise.
         kernel, changes: as in `start_model`.
 
     Returns:
-        All t = n + steps places, in order; `mine.noiseless` of them is what was found.
+        All t places, in order; `mine.noiseless` of them is the gold that is there.
 
     Raises:
         DataError: an unknown mine, policy, kernel or hyperparameter.
+        ShapeError: not one error for each find.
 
     Example:
         >>> gold = mine("gold")
         >>> X, _ = random_drills(gold, 3, seeds=range(8))
-        >>> found = gold.noiseless(play(gold, X, "ei", 12))
-        >>> bool((found.amax((1, 2)) > 8.1).all())
+        >>> there = gold.noiseless(play(gold, X, "ei", 12))
+        >>> bool((there.amax((1, 2)) > 8.1).all())
         True
     """
     check_count("steps", steps)
+    wanted = (*X.shape[:-2], X.shape[-2] + steps, 1)
+    if errors is not None and tuple(errors.shape) != wanted:
+        raise ShapeError(
+            f"errors: expected one for each find, shape {wanted}, got {tuple(errors.shape)}"
+        )
     for _ in range(steps):
-        model = start_model(mine, X, mine.noiseless(X), noisy=False, kernel=kernel, **changes)
+        found = mine.noiseless(X)
+        if errors is not None:
+            found = found + errors[..., : X.shape[-2], :]
+        noisy = errors is not None
+        model = start_model(mine, X, found, noisy=noisy, kernel=kernel, **changes)
         x = suggest(model, policy, xi=xi, beta=beta)
         X = torch.cat([X, x.unsqueeze(-2)], dim=-2)
     return X
