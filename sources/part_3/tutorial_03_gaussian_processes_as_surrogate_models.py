@@ -37,7 +37,6 @@ from collections.abc import Callable
 
 import gpytorch
 import torch
-from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import MaternKernel, PeriodicKernel, RBFKernel, ScaleKernel
 from gpytorch.means import ZeroMean
 from matplotlib import pyplot
@@ -52,8 +51,8 @@ teach.setup("p3.t3")
 # %% [markdown]
 # ## 1. Two drills
 #
-# Let $y$ be ounces of gold above the district's average. Before any drill, let the gold $f_1$ and
-# $f_2$ of two neighbouring places each be normal with mean 0 and variance 1, with a correlation of
+# Gold is counted in ounces above the district's usual. Before any drill, let the gold $f_1$ and
+# $f_2$ at two neighbouring places each be normal with mean 0 and variance 1, with a correlation of
 # 0.8. Then you drill at the first place: $f_1 = 1$.
 
 # %%
@@ -94,29 +93,20 @@ teach.claim("what f₁ does not explain of f₂ is uncorrelated with it, within 
 teach.reveal("p3.t3.q1", "0.8 ± 0.6", because="the rest keeps its variance, 1 - 0.8²")
 
 # %% [markdown]
-# Write $f_2 = 0.8 f_1 + \text{rest}$. The rest has covariance $0.8 - 0.8 = 0$ with $f_1$. For
-# jointly normal numbers that means independent: a drill fixes the first term and leaves the rest
-# alone. Everything below is this argument with more places.
+# Write $f_2 = 0.8 f_1 + \text{rest}$. The rest has covariance $0.8 - 0.8 = 0$ with $f_1$: for
+# jointly normal numbers, it is independent. A drill fixes the first term and leaves the rest alone.
+# All below is this argument with more places.
 #
-# ## 2. From weights to a kernel
+# ## 2. What a kernel believes
 #
-# But where do correlations come from? In tutorial 2 a map was $f(x) = \psi(x) \cdot w$. If each
-# weight has variance $v$,
+# Where do correlations come from? Tutorial 2 ended without weights: all that matters is how alike
+# two places are, the covariance $k(x, x')$ of $f(x)$ and $f(x')$, the **kernel**. Hills of width
+# $s$, half a width apart, gave
 #
-# $$\mathrm{Cov}(f(x), f(x')) = v\,\psi(x) \cdot \psi(x') =: k(x, x') ,$$
+# $$k(x, x') = \sigma_f^2\,e^{-(x - x')^2/2\ell^2}, \qquad \ell = \sqrt2\,s ,$$
 #
-# the **kernel**; nothing else of $\psi$ matters. Take bumps
-# $\psi_j(x) = e^{-(x - c_j)^2/2s^2}$ with centres $h$ apart. For small $h$ the sum is an integral:
-#
-# $$k(x, x') \approx \sigma_f^2\,e^{-(x - x')^2/2\ell^2}, \qquad \ell = \sqrt2\,s, \qquad
-# \sigma_f^2 = v s \sqrt\pi / h .$$
-#
-# This is Part 1's kernel with the **lengthscale** $\ell$ (it is called RBF, radial basis function),
-# times the **signal variance** $\sigma_f^2$, the variance of the ground.
-
-# %%
-teach.predict("p3.t3.q2", "How close must bumps of width s stand, so that float64 cannot tell "
-              "their sum from the integral?", ["s/2", "s/20", "s/2000"], guess=None)
+# Part 1's kernel (called RBF, radial basis function) with the **lengthscale** $\ell$, times the
+# **signal variance** $\sigma_f^2$, that of the ground.
 
 # %%
 def eye(n):
@@ -128,35 +118,24 @@ def rbf(A, B, ell=0.5, var=0.25):
     return var * torch.exp(-0.5 * ((A.unsqueeze(-1) - B.unsqueeze(-2)) / ell) ** 2)
 
 
-def bumps(x, spacing, ell=0.5, var=0.25):
-    """Features at x whose weights all have variance 1, from bumps `spacing` widths apart."""
+def hills(x, ell=0.5, var=0.25):
+    """Features at x whose weights all have variance 1: 91 hills, half a width apart."""
     s = ell / math.sqrt(2)
-    c = torch.arange(-8, 8, spacing * s, dtype=torch.float64)
-    v = var * spacing / math.sqrt(math.pi)
-    return math.sqrt(v) * torch.exp(-0.5 * ((x.unsqueeze(-1) - c) / s) ** 2)
+    centres = torch.arange(-8, 8, 0.5 * s, dtype=torch.float64)
+    height = math.sqrt(0.5 * var / math.sqrt(math.pi))
+    return height * torch.exp(-0.5 * ((x.unsqueeze(-1) - centres) / s) ** 2)
 
 
 x = torch.linspace(-3, 3, 301, dtype=torch.float64)
-off = {h: (bumps(x, h) @ bumps(x, h).T - rbf(x, x)).abs().max().item() / 0.25 for h in (2, 1, 0.5)}
-for h, error in off.items():
-    print(f"h = {h:3} s: {bumps(x, h).shape[-1]} bumps, relative error "
-          + (f"{error:.0e}" if error > 1e-14 else "below 1e-14"))
-teach.claim("bumps half a width apart have the RBF kernel", error=off[0.5], tolerance=1e-14)
-teach.claim("the error is 2 exp(-π² s²/h²) for h = 2 s and h = s, within 10 %", kind="theorem",
-            error=max(abs(off[h] / (2 * math.exp(-((math.pi / h) ** 2))) - 1) for h in (2, 1)),
-            tolerance=0.1)
-teach.reveal("p3.t3.q2", "s/2", because="equal steps integrate smooth bumps exceedingly well")
+teach.claim("hills half a width apart have the RBF kernel, with ℓ = √2 widths", tolerance=1e-14,
+            error=(hills(x) @ hills(x).T - rbf(x, x)).abs())
 
 # %% [markdown]
-# So keep the kernel and forget the features, infinitely many perhaps. A **Gaussian process** is a
-# normal distribution for the values at *any* set of places, with a mean (here 0) and covariances
-# $k(x, x')$.
-#
-# ## 3. What a kernel believes
-#
-# With $K = LL^\top$ the kernel matrix of 400 places, $L\varepsilon$ is a draw of the ground there
-# (Part 1, tutorial 6). Six kernels, all with variance 1 and $\ell = 0.5$, get the same two
-# $\varepsilon$.
+# A **Gaussian process** is a normal distribution for the values at *any* set of places, with a mean
+# (here 0) and covariances from a kernel. With $K = LL^\top$ the kernel matrix of 400 places,
+# $L\varepsilon$ is a draw of the ground there (Part 1, tutorial 6). Six kernels of variance 1, with
+# $\ell = 0.5$ (the slow ones 2), get the same two $\varepsilon$. Sums and products of kernels are
+# kernels.
 
 # %%
 def kernel(cls, ell=0.5, **options):
@@ -180,14 +159,14 @@ for panel, (name, k) in zip(panels.flat, menu.items(), strict=True):
     panel.plot(x, linalg.psd_cholesky(k(x, x)).L @ eps, lw=1.4)
     panel.axhline(0, color="black", lw=0.8, ls="-")
     panel.set_title(name)
-figure.supxlabel("place x")
+figure.supxlabel("place x (km)")
 figure.supylabel("f (standard deviations)")
 teach.show(figure, "Two draws from each of six kernels: Matérn-1/2 trembles everywhere; Matérn-3/2 "
            "has bends; RBF is smooth; periodic repeats itself; the product does so with slow "
            "changes; the sum trembles around slow hills.")
 
 # %%
-teach.predict("p3.t3.q3", "RBF, ℓ = 0.5, a strip of length 10: how often does the ground cross "
+teach.predict("p3.t3.q2", "RBF, ℓ = 0.5, a strip of length 10: how often does the ground cross "
               "zero, on average?", guess=None)
 
 # %%
@@ -199,24 +178,28 @@ theory = 10 / (math.pi * 0.5)
 print(f"counted {crossings.mean().item():.1f} on average; 10/(πℓ) = {theory:.2f}")
 teach.claim("RBF crosses zero 1/(πℓ) times per unit, within 5 standard errors", tolerance=5,
             error=standard_errors(crossings, theory), kind="monte-carlo")
-teach.reveal("p3.t3.q3", round(theory, 1), because="1/(πℓ) for each unit of length")
+teach.reveal("p3.t3.q2", round(theory, 1), because="1/(πℓ) for each unit of length")
 zero = torch.zeros(1, dtype=torch.float64)
-for name, k, slope in (("Matérn-1/2", rough, 1), ("Matérn-3/2", once, 3), ("Matérn-5/2", twice, 4),
-                       ("RBF", smooth, 4)):
-    coarse, fine = (6 * k(zero, zero) - 8 * k(zero, zero + h) + 2 * k(zero, zero + 2 * h)
-                    for h in (1e-2, 1e-3))  # the variance of f(x + h) - 2 f(x) + f(x - h)
-    teach.claim(f"{name}: the variance of a bend over ±h falls like h^{slope}, within 0.1 of the "
-                "power", error=((coarse / fine).log10() - slope).abs(), tolerance=0.1,
-                kind="theorem")
+h = torch.tensor([1e-2, 1e-3], dtype=torch.float64)
+for name, k, powers in (("Matérn-1/2", rough, (1, 1)), ("Matérn-3/2", once, (2, 3)),
+                        ("Matérn-5/2", twice, (2, 4)), ("RBF", smooth, (2, 4))):
+    none, one, two = (k(zero, zero + j * h)[0] for j in range(3))
+    step = 2 * none - 2 * one  # the variance of f(x + h) - f(x)
+    bend = 6 * none - 8 * one + 2 * two  # the variance of f(x + h) - 2 f(x) + f(x - h)
+    found = torch.stack([step, bend]).log10().diff().abs().squeeze()
+    teach.claim(f"{name}: the variances of steps and bends fall like h^{powers[0]} and "
+                f"h^{powers[1]}, within 0.1 of the power", tolerance=0.1, kind="theorem",
+                error=(found - torch.tensor(powers)).abs())
 
 # %% [markdown]
 # (Values a step $h$ apart have correlation $1 - h^2/2\ell^2$, and opposite signs with probability
-# $\arccos(1 - h^2/2\ell^2)/\pi \approx h/\pi\ell$.) So $\ell$ is a count of hills. The family says
-# how rough the ground is: Matérn-$\nu$ has slopes up to order below $\nu$, RBF has all.
+# $\arccos(1 - h^2/2\ell^2)/\pi \approx h/\pi\ell$.) So $\ell$ counts hills, and the family says how
+# rough they are. A slope makes steps like $h$, variance $h^2$; a curvature makes bends like $h^2$,
+# variance $h^4$. Matérn-1/2 has neither; only bends tell 3/2 from 5/2.
 #
-# ## 4. Six drills
+# ## 3. Six drills
 #
-# Six drills $y_i = f(x_i) + \text{noise}$, noise variance $\sigma_n^2$, and the ground $f_*$ at all
+# Six drills $y_i = f(x_i) + \text{noise}$, noise variance $\sigma_n^2$, and the ground $f_*$ at
 # other places are jointly normal. As in section 1, split
 #
 # $$f_* = K_*^\top (K + \sigma_n^2 I)^{-1}\,y + \text{rest} ,$$
@@ -237,7 +220,7 @@ def posterior(k, X, y, places, noise):
 
 strip = bl.problems.TwoScale1d()
 def truth(x):
-    return strip.noiseless(x.unsqueeze(-1)).squeeze(-1)
+    return strip.noiseless(x.reshape(-1, 1)).reshape(x.shape)
 
 
 X = torch.linspace(-1.5, 1.5, 6, dtype=torch.float64)
@@ -251,7 +234,7 @@ for panel, (name, (m, C)) in zip(panels, beliefs.items(), strict=True):
     sd = C.diagonal().clamp(min=0).sqrt()
     panel.fill_between(x, m - 1.96 * sd, m + 1.96 * sd, color=plotting.OKABE_ITO["sky"], alpha=0.3)
     panel.plot(x, m[:, None] + linalg.psd_cholesky(C).L @ eps, lw=0.9, ls="-", color=plotting.GREY)
-    panel.set(xlabel="place x", title=name)
+    panel.set(xlabel="place x (km)", title=name)
 panels[1].plot(X, y, "o", color=plotting.OKABE_ITO["vermillion"], mec="black", zorder=3)
 panels[0].set_ylabel("gold (ounces)")
 teach.show(figure, "Left: twelve maps before any drill, wandering within a band of ±1 ounce. "
@@ -263,7 +246,7 @@ teach.show(figure, "Left: twelve maps before any drill, wandering within a band 
 #
 # - **Rejection**: draw maps from the prior and keep each with probability
 #   $\prod_i e^{-(y_i - f(x_i))^2 / 2\sigma_n^2}$. Those kept *are* the posterior.
-# - **Weights**: tutorial 2's posterior of the weights of section 2's bumps.
+# - **Weights**: tutorial 2's posterior for the weights of those hills.
 # - **One drill at a time**, by the rule for two numbers.
 
 # %%
@@ -282,7 +265,7 @@ teach.claim("means and covariances of the kept maps are the formula's, within 5 
 
 # %%
 mean, covariance = posterior(rbf, X, y, places, noise)
-F, F_places = bumps(X, 0.5), bumps(places, 0.5)
+F, F_places = hills(X), hills(places)
 precision = F.T @ F / noise + eye(F.shape[-1])
 by_weights = F_places @ torch.linalg.solve(precision, F.T @ y) / noise
 spread = F_places @ torch.linalg.solve(precision, F_places.T)
@@ -310,7 +293,7 @@ def ask(model, places):
 
 
 belief = package(X, y, noise).posterior(places.unsqueeze(-1))
-teach.claim("the posterior of the bumps' weights gives the same means and covariances",
+teach.claim("the posterior of the hills' weights gives the same means and covariances",
             error=torch.stack([by_weights - mean, *(spread - covariance)]).abs(), tolerance=1e-8)
 teach.claim("so does conditioning on one drill at a time", tolerance=1e-8,
             error=torch.stack([m[:5] - mean, *(C[:5, :5] - covariance)]).abs())
@@ -318,9 +301,9 @@ ours = torch.stack([belief.mean.mT[0] - mean, *(belief.covariance - covariance)]
 teach.claim("so does bolearn's ExactGP", error=ours.abs(), tolerance=1e-8)
 
 # %%
-teach.predict("p3.t3.q4", "Same places, same kernel, but all six drills bring up ten times as "
-              "much. The band around the map becomes ...", ["wider", "narrower", "neither"],
-              guess=None)
+teach.predict("p3.t3.q3", "Same places, same kernel, but all six drills bring up ten times as "
+              "much. The band around the map becomes ...", ["ten times as wide", "wider",
+              "narrower", "none of these"], guess=None)
 
 # %%
 def half_width(model):
@@ -328,30 +311,34 @@ def half_width(model):
 
 
 calm = half_width(package(X, y, noise))
+default, louder = (half_width(package(X, c * y, c * c * noise, standardize=True)) for c in (1, 10))
 lines = {"six drills": calm, "ten times as much": half_width(package(X, 10 * y, noise)),
-         "ten times as much, standardised": half_width(package(X, 10 * y, noise, standardize=True))}
-teach.show(
-    plotting.curves(x, lines, xlabel="place x", ylabel="half-width of the band (ounces)"),
-    "Half-widths of three bands: the first two are one line, zero at the drills and one ounce far "
-    "away; the third is another model's, several times higher.",
-)
+         "six drills, standardised": default, "ten times as much, standardised": louder}
+figure = plotting.curves(x, lines, log="y", xlabel="place x (km)", ylabel="half-width (ounces)")
+figure.axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+teach.show(figure, "Half-widths of four bands, on a logarithmic axis: the first two are one line; "
+           "of the standardised ones the second runs ten times higher than the first.")
 random_y = torch.randn(100, 6, generator=g, dtype=torch.float64)
 same = [half_width(package(X, other, noise)) - calm for other in random_y]
 teach.claim("100 random outcomes of the six drills leave the same band", tolerance=1e-12,
             error=torch.stack(same).abs())
-teach.reveal("p3.t3.q4", "neither", because="Σ depends on where one drilled, not on what came up")
+teach.claim("a standardised model's band follows the drills: ten times as much, ten times as wide",
+            error=(louder / default - 10).abs(), tolerance=1e-8)
+teach.reveal("p3.t3.q3", "none of these", because="it stays: Σ asks where one drilled, not what "
+             "came up")
 
 # %% [markdown]
-# A surprise does not widen the band; only another kernel can. (The third line: `ExactGP` by default
-# measures in standard deviations of the drills, so its $\sigma_f^2$ does follow $y$.)
+# So tutorial 2's law survives: no $y$ stands in $\Sigma_*$, and a surprise does not widen the band.
+# Only another *kernel* can. But mind who chooses it: `ExactGP`, by default, counts in standard
+# deviations of the drills, so its $\sigma_f^2$ and $\sigma_n^2$ do follow $y$.
 #
-# ## 5. The ground, or the next drill?
+# ## 4. The ground, or the next drill?
 #
-# $\Sigma_*$ is about the ground $f$. The next drill at $x$ also brings its noise:
-# variance $\sigma^2(x) + \sigma_n^2$.
+# $\Sigma_*$ is about the ground: tutorial 2's latent variance. The next drill at $x$ has the
+# observation variance, $\sigma^2(x) + \sigma_n^2$.
 
 # %%
-teach.predict("p3.t3.q5", "Twenty drills, noise of 0.2 ounces. How often does the 95 % band for "
+teach.predict("p3.t3.q4", "Twenty drills, noise of 0.2 ounces. How often does the 95 % band for "
               "the ground hold the next drill?", ["95 %", "85 %", "75 %", "50 %"], guess=None)
 
 # %%
@@ -374,7 +361,7 @@ teach.claim("both bands keep their promise for what they are about, the other ho
             "the two variances say, within 5 standard errors", tolerance=5, kind="monte-carlo",
             error=torch.stack([standard_errors(ground, promise), standard_errors(wide, promise),
                                standard_errors(next_drill, share)]))
-teach.reveal("p3.t3.q5", "75 %", because="two thirds of the next drill's variance are noise")
+teach.reveal("p3.t3.q4", "75 %", because="two thirds of the next drill's variance are noise")
 
 # %% [markdown]
 # **Exercise 1.** The formula for many strips at once, by one Cholesky factor, even before the first
@@ -384,14 +371,15 @@ teach.reveal("p3.t3.q5", "75 %", because="two thirds of the next drill's varianc
 # exercise: p3.t3.e1
 
 # %% [markdown]
-# ## 6. Numbers that stay numbers
+# ## 5. Numbers that stay numbers
 #
 # Thirty drills, a very good scale. The variance $\sigma^2(x)$ can be computed with the inverse of
 # $K + \sigma_n^2 I = LL^\top$, as the formula says, or as $\sigma_f^2 - \lVert L^{-1} k_*
-# \rVert^2$.
+# \rVert^2$ (one column of $K_*$ at a time). The condition number may reach
+# $1 + n \sigma_f^2/\sigma_n^2$ (Part 2, tutorial 2).
 
 # %%
-teach.predict("p3.t3.q6", "In float32, by the inverse: the smallest of 201 variances is ...",
+teach.predict("p3.t3.q5", "In float32, by the inverse: the smallest of 201 variances is ...",
               ["right to three digits", "wrong, but positive", "negative"], guess=None)
 
 # %%
@@ -413,7 +401,7 @@ teach.claim("in float64 both ways agree", error=(off[torch.float64, "inverse"] -
             tolerance=1e-10)
 teach.claim("in float32 the inverse makes some variances negative, Cholesky none", kind="theorem",
             condition=smallest[torch.float32, "inverse"] < 0 < smallest[torch.float32, "Cholesky"])
-teach.reveal("p3.t3.q6", "negative", because="the inverse's errors grow with the condition number")
+teach.reveal("p3.t3.q5", "negative", because="the inverse's errors grow with the condition number")
 values = torch.linalg.eigvalsh(rbf(dense, dense, ell=1.0)).clamp(min=0)
 kappas = {n: (values[-1] + n) / (values[0] + n) for n in (1e-6, 1e-4, 1e-2)}
 teach.claim("κ(K + σₙ² I) is at most 1 + n σ_f²/σₙ²", kind="theorem",
@@ -423,13 +411,12 @@ teach.claim("without noise K does not factorise; the package adds jitter, and sa
             0 < jitter <= 1e-8, kind="theorem")
 
 # %% [markdown]
-# So: float64, a factor instead of an inverse, and jitter where nothing else helps. Is jitter noise,
-# then? It enters the same place of the formula. But noise is a statement about the scale, jitter
-# only about rounding. Now a seventh drill, a thousandth beside the fourth, brings up 0.1 ounces
-# more, because the scale is not that good.
+# So: float64, a factor instead of an inverse, and jitter where nothing else helps. It enters the
+# formula where noise does. Is it the same, then? Let a seventh drill, a metre beside the fourth,
+# bring up 0.1 ounces more, because that scale is not so good.
 
 # %%
-teach.predict("p3.t3.q7", "The model knows no noise, only a jitter of 1e-10. Its map's highest "
+teach.predict("p3.t3.q6", "The model knows no noise, only a jitter of 1e-10. Its map's highest "
               "peak (the ground's is 0.7)?", ["about 0.7", "about 2", "about 20"], guess=None)
 
 # %%
@@ -439,10 +426,13 @@ peaks = {n: posterior(rbf, twins, y_twins, x, n)[0].max().item() for n in (1e-10
 print(f"highest peak with jitter only {peaks[1e-10]:.0f} ounces, with noise {peaks[0.005]:.1f}")
 teach.claim("jitter in place of noise: the map rises above 15 ounces; with noise it stays below 1",
             peaks[1e-10] > 15 and peaks[0.005] < 1, kind="theorem")
-teach.reveal("p3.t3.q7", "about 20", because="a slope of 100 ounces per unit has to go somewhere")
+teach.reveal("p3.t3.q6", "about 20", because="a slope of 100 ounces per unit has to go somewhere")
 
 # %% [markdown]
-# ## 7. Same data, four certainties
+# ## 6. Same data, four certainties
+#
+# (Noise is a statement about the scale, jitter one about rounding. Who leaves noise out says that
+# the twins differ because the *ground* does.)
 #
 # Back to six drills. Four prospectors agree on everything but $\ell$.
 
@@ -458,7 +448,7 @@ def four_maps(X, y, ground=None):
         if ground is not None:
             panel.plot(x, ground, color="black", ls="--", label="the ground")
         panel.set(title=f"ℓ = {ell}", ylim=(-1.4, 1.4))
-    figure.supxlabel("place x")
+    figure.supxlabel("place x (km)")
     figure.supylabel("gold (ounces)")
     figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
@@ -470,7 +460,7 @@ teach.show(four_maps(X, y), "Four maps through the same six drills. At ℓ = 0.1
            "smooth line between the drills.")
 
 # %%
-teach.predict("p3.t3.q8", "Which band fails to hold the ground in 95 % of the places?",
+teach.predict("p3.t3.q7", "Which band fails to hold the ground in 95 % of the places?",
               ["0.1", "0.25", "0.5", "1.0", "none"], guess=None)
 
 # %%
@@ -489,7 +479,7 @@ print({ell: f"{share:.0%}" for ell, share in held.items()}, f"ℓ = 1 among dril
 teach.claim("three of the bands hold the ground everywhere, that of ℓ = 1 at fewer than half of "
             "the places, and at fewer than an eighth of those among the drills", kind="theorem",
             condition=all(held[e] == 1 for e in ELLS[:3]) and held[1.0] < 0.5 and thin < 0.125)
-teach.reveal("p3.t3.q8", "1.0", because="a long ℓ is not safe: it promises more than it knows")
+teach.reveal("p3.t3.q7", "1.0", because="a long ℓ is not safe: it promises more than it knows")
 
 # %% [markdown]
 # A 95 % band holds with probability 95 % *if the ground was drawn from that kernel*. Who chooses?
@@ -501,7 +491,7 @@ teach.reveal("p3.t3.q8", "1.0", because="a long ℓ is not safe: it promises mor
 # exercise: p3.t3.e2
 
 # %% [markdown]
-# ## 8. Let the drills vote
+# ## 7. Let the drills vote
 #
 # Each kernel had a normal belief about the drills before they came: mean 0, covariance
 # $A = K + \sigma_n^2 I$. How probable did it call what then came up?
@@ -512,7 +502,7 @@ teach.reveal("p3.t3.q8", "1.0", because="a long ℓ is not safe: it promises mor
 # beliefs so wide that anything would have fitted.
 
 # %%
-teach.predict("p3.t3.q9", "Which ℓ do the six drills prefer?", ["0.1", "0.25", "0.5", "1.0"],
+teach.predict("p3.t3.q8", "Which ℓ do the six drills prefer?", ["0.1", "0.25", "0.5", "1.0"],
               guess=None)
 
 # %%
@@ -544,15 +534,19 @@ teach.claim("it is the package's log_marginal_likelihood", tolerance=1e-8,
 teach.claim("it is the sum of log p of each drill, predicted from those before", tolerance=1e-8,
             error=max(abs(one_by_one(X, y, ell).sum().item() - six[ell]) for ell in ELLS))
 teach.claim("six drills prefer the ℓ whose band fails", max(six, key=six.get) == 1.0)
-teach.reveal("p3.t3.q9", "1.0", because="the simplest map that fits; odds of 3.6 to 1 against 0.5")
+teach.reveal("p3.t3.q8", "1.0", because="the simplest map that fits; odds of 3.6 to 1 against 0.5")
 
 # %% [markdown]
 # The vote went to the worst map! But look at the margin: 1.3, odds of 3.6 to 1, a poor reason to
-# bet a mine. And look at the second claim: evidence is a record of *predictions*. It can only judge
-# where one has drilled. So drill once more, at 0.
+# bet a mine. And look at the second claim:
+#
+# $$\log p(y) = \log p(y_1) + \log p(y_2 \mid y_1) + \dots + \log p(y_6 \mid y_1, \dots, y_5) .$$
+#
+# Evidence is a record of *predictions*. It can only judge where one has drilled. So drill once
+# more, at 0.
 
 # %%
-teach.predict("p3.t3.q10", "Which ℓ do seven drills prefer?", ["0.1", "0.25", "0.5", "1.0"],
+teach.predict("p3.t3.q9", "Which ℓ do seven drills prefer?", ["0.1", "0.25", "0.5", "1.0"],
               guess=None)
 
 # %%
@@ -567,9 +561,28 @@ teach.claim("the seventh drill moves each sum by the log p that it was given", t
             error=max(abs(seven[e] - six[e] - last[e]) for e in ELLS))
 teach.claim("now 0.5 leads, and ℓ = 1 is behind by more than 35", kind="theorem",
             condition=max(seven, key=seven.get) == 0.5 and seven[0.5] - seven[1.0] > 35)
-teach.reveal("p3.t3.q10", "0.5", because="ℓ = 1 was sure, and wrong")
+teach.reveal("p3.t3.q9", "0.5", because="ℓ = 1 was sure, and wrong")
+
+# %%
+ells = torch.logspace(-1.3, 0.3, 81, dtype=torch.float64)
+A = rbf(X7, X7, ells[:, None, None]) + noise * eye(7)
+fit = -0.5 * (torch.linalg.solve(A, y7.expand(81, 7).unsqueeze(-1)).squeeze(-1) * y7).sum(-1)
+narrow = -0.5 * torch.logdet(A)
+six_votes = torch.tensor([evidence(X, y, ell) for ell in ells], dtype=torch.float64)
+lines = {"fit of seven, −½ yᵀα": fit, "narrowness, −½ log det A": narrow,
+         "log p of seven drills": fit + narrow - 3.5 * math.log(2 * math.pi),
+         "log p of six drills": six_votes}
+figure = plotting.curves(ells, lines, log="x", xlabel="lengthscale ℓ (km)", ylabel="log density")
+figure.axes[0].set_ylim(-12, 22)
+teach.show(figure, "Against the lengthscale: the fit is level, then falls off a cliff near 0.5; "
+           "the narrowness rises; the evidence of seven drills has its summit just before the "
+           "cliff, that of six drills near 0.9.")
+teach.claim("a longer ℓ never widens the belief about the drills", kind="theorem",
+            condition=bool((narrow.diff() >= -1e-9).all()))
 
 # %% [markdown]
+# A long $\ell$ makes narrow bets. The seventh drill called them.
+#
 # To follow the evidence uphill we need its slope. From Part 1, tutorial 4: the derivative of
 # $y^\top A^{-1} y$ in $A$ is $-\alpha\alpha^\top$, that of $\log\det A$ is $A^{-1}$. So for any
 # parameter $\theta$
@@ -609,7 +622,7 @@ teach.claim("and that of central differences", error=(by_hand - central).abs(), 
 # exercise: p3.t3.e3
 
 # %% [markdown]
-# ## 9. Climbing the evidence
+# ## 8. Climbing the evidence
 #
 # A neighbour has a poor scale and ten drills. We map his evidence over $\ell$ and $\sigma_n$, and
 # climb it from 16 starts with Part 2's optimiser.
@@ -640,7 +653,7 @@ figure.colorbar(area, label="log p(y)", format="%.1f")
 panel.plot(*starts.T.exp(), ".", color="white", mec="black", label="starts")
 panel.plot(*ends.x.T.exp(), "*", ms=16, color=plotting.OKABE_ITO["vermillion"], mec="black",
            label="ends")
-panel.set(xscale="log", yscale="log", xlabel="lengthscale ℓ", ylabel="noise σₙ (ounces)")
+panel.set(xscale="log", yscale="log", xlabel="lengthscale ℓ (km)", ylabel="noise σₙ (ounces)")
 panel.legend(loc="lower right")
 teach.show(figure, "Map of the evidence with two summits of nearly the same height: one at a short "
            "lengthscale with little noise, one at a long lengthscale with much noise; all starts "
@@ -663,8 +676,11 @@ theta = torch.stack([fitted["lengthscale"].squeeze(), fitted["outputscale"].sque
                      torch.tensor(noise).double()]).log()
 teach.claim("seven drills: the package's fit_mll ends where our slopes in ℓ and σ_f² are 0",
             error=with_slope(theta, X7, y7)[1][:2].abs(), tolerance=1e-2)
-print(f"its map: ℓ = {theta[0].exp():.2f}; the band holds {coverage(model, among):.0%} of the "
-      f"ground among the drills and {coverage(model, ~among):.0%} beyond them")
+within, beyond = coverage(model, among), coverage(model, ~among)
+print(f"its map: ℓ = {theta[0].exp():.2f}, σ_f = {(theta[1] / 2).exp():.2f}; the band holds "
+      f"{within:.0%} of the ground among the drills, {beyond:.0%} beyond them")
+teach.claim("the fitted band holds all the ground among the drills, and less than 70 % beyond them",
+            within == 1 and beyond < 0.7, kind="theorem")
 
 # %% [markdown]
 # Ten numbers cannot tell lively ground from a poor scale, and an optimiser from one start reports
@@ -672,13 +688,16 @@ print(f"its map: ℓ = {theta[0].exp():.2f}; the band holds {coverage(model, amo
 # what ten drills cannot know (then it maximises evidence times prior; `log_marginal_likelihood`
 # leaves priors out).
 #
-# ## 10. How many drills make a judge?
+# And what nobody drilled, nobody voted on: seven drills in the poor middle of the strip made a
+# $\sigma_f$ too small for the hills beyond.
+#
+# ## 9. How many drills make a judge?
 #
 # Now the truth is known: 400 strips drawn from RBF with $\ell = 0.2$ on $[0, 1]$. For each the
 # evidence chooses $\ell$, and we ask the map of that $\ell$ about the whole strip.
 
 # %%
-teach.predict("p3.t3.q11", "Four drills: how much of the ground do the 95 % bands hold, with ℓ "
+teach.predict("p3.t3.q10", "Four drills: how much of the ground do the 95 % bands hold, with ℓ "
               "chosen by evidence?", ["95 %", "90 %", "75 %", "50 %"], guess=None)
 
 # %%
@@ -698,9 +717,8 @@ def strips(n, draw, count=400):
 found, shares = {}, {}
 for n in (4, 8, 16):
     spots, seen, f = strips(n, torch.Generator().manual_seed(n))
-    free = GreaterThan(0.01, transform=None, initial_value=0.5)
-    chosen = bl.ExactGP(spots, seen, UNIT, kernel=RBFKernel(lengthscale_constraint=free).double(),
-                        mean=ZeroMean(), noise_var=1e-4, standardize=False)
+    chosen = bl.ExactGP(spots, seen, UNIT, kernel=RBFKernel().double(), mean=ZeroMean(),
+                        noise_var=1e-4, standardize=False)
     known = chosen.with_hyperparameters(lengthscale=0.2)
     bl.fit_mll(chosen)  # 400 fits as one batch
     found[n] = chosen.hyperparameters()["lengthscale"].flatten()
@@ -716,9 +734,9 @@ table = torch.stack([stats.quantiles(ell, [0.1, 0.5, 0.9]) for ell in found.valu
 teach.show(
     plotting.with_intervals({"chosen: median, 10 and 90 %": (counts, table)},
                             {"true": (counts, torch.full((3,), 0.2))}, xlabel="drills n",
-                            ylabel="lengthscale ℓ", log="y"),
+                            ylabel="lengthscale ℓ (lengths of the strip)"),
     "Chosen lengthscales for 4, 8 and 16 drills: their medians lie on the true 0.2; their range "
-    "shrinks from 0.15-0.42 to 0.18-0.24.",
+    "shrinks from 0.14-0.45 to 0.19-0.24.",
 )
 for n in (4, 8, 16):
     teach.claim(f"{n} drills: the band of the true ℓ holds 95 %, within 5 standard errors",
@@ -727,16 +745,18 @@ for n in (4, 8):
     loss = shares[n, "true"] - shares[n, "chosen"]
     teach.claim(f"{n} drills: that of the chosen ℓ holds less (mean over 400 paired strips)",
                 bool(loss.mean() > 4 * loss.std() / 20), kind="paired")
-teach.reveal("p3.t3.q11", "75 %", because="four drills hardly know ℓ, and the band thinks they do")
+teach.reveal("p3.t3.q10", "75 %", because="four drills hardly know ℓ, and the band thinks they do")
 
 # %% [markdown]
-# A band from a *chosen* kernel forgets that it was chosen. With few drills that costs most of the
-# promise; with sixteen little is left of the loss. Part 5 averages over kernels instead.
+# A band from a *chosen* kernel forgets that it was chosen. With four drills a quarter of the ground
+# escapes a band that promised a twentieth; with sixteen most of that loss is gone. (Part 5 averages
+# over kernels instead of choosing one.)
 #
-# ## 11. Ask each drill about the others
+# ## 10. Ask each drill about the others
 #
-# The second judge needs no probability theory: leave a drill out, predict it, look. With
-# $A = K + \sigma_n^2 I$ all $n$ answers stand in one inverse:
+# A second judge: leave a drill out, predict it, look. As a function of $y_i$ alone, $-\log p(y)$ is
+# a parabola with slope $\alpha_i$ and curvature $[A^{-1}]_{ii}$. One Newton hop finds its bottom,
+# the prediction from the others, without a refit:
 #
 # $$\mu_{-i} = y_i - \alpha_i / [A^{-1}]_{ii}, \qquad \sigma^2_{-i} = 1 / [A^{-1}]_{ii} .$$
 
@@ -761,9 +781,10 @@ for ell in ELLS:
     teach.claim(f"ℓ = {ell}: seven refits, one inverse and leave_one_out agree", tolerance=1e-8,
                 error=torch.stack([m - closed[0], v - closed[1], m - ready.mean[:, 0],
                                    v - ready.variance[:, 0]]).abs())
-figure = plotting.curves(X7.sort().values, z, xlabel="place x of the drill left out",
+figure = plotting.curves(X7.sort().values, z, xlabel="place x of the drill left out (km)",
                          ylabel="miss in standard deviations")
 figure.axes[0].axhspan(-1.96, 1.96, color=plotting.GREY, alpha=0.2)
+figure.axes[0].legend(loc="lower left")
 teach.show(figure, "Misses of the seven left-out drills: within ±2 for the three shorter "
            "lengthscales, up to 9 standard deviations for ℓ = 1.")
 six_z = bl.leave_one_out(package(X, y, noise, ell=1.0)).z.abs().max()
@@ -784,7 +805,7 @@ teach.claim("seven drills: ℓ = 1 misses one by more than 5 standard deviations
 # exercise: p3.t3.e4
 
 # %% [markdown]
-# ## 12. Whole maps, more inputs, and gpytorch
+# ## 11. Whole maps, more inputs, and gpytorch
 #
 # A draw at 241 places takes a factor of $241 \times 241$. **Matheron's rule** turns any map $f_0$
 # from the prior into one from the posterior, by moving it onto the drills:
@@ -833,7 +854,8 @@ teach.claim("gpytorch finds the same means, covariances and evidence", tolerance
     abs(7 * per_drill - seven[0.5])))
 square = torch.tensor([[-3.0, 0.0], [3.0, 1.0]], dtype=torch.float64)
 X2 = bl.sobol_points(square, n=30, seed=0)
-wide = bl.fit_mll(bl.ExactGP(X2, truth(X2[:, :1].squeeze(-1)).unsqueeze(-1), square))
+Y2 = truth(X2[:, :1])  # the second input does nothing
+wide = bl.fit_mll(bl.ExactGP(X2, Y2, square))
 first, second = wide.hyperparameters()["lengthscale"].squeeze().tolist()
 print(f"lengthscales in widths of the box: {first:.2f} and {second:.1f}")
 teach.claim("two inputs, one of them idle: the fit gives it a lengthscale over ten times as long",
@@ -869,16 +891,17 @@ teach.claims_table()
 # up. How much rest there is, the kernel says. The drills can judge it, by evidence or by leaving
 # out, but only where you drilled; with few of them the choice stays yours. Next: where to drill.
 #
-# **The same in BoTorch**, which is built on gpytorch:
+# **The same in BoTorch**, built on gpytorch too (kernel and priors as `ExactGP`'s defaults):
 #
 # ```python
 # from botorch.fit import fit_gpytorch_mll
 # from botorch.models import SingleTaskGP
+# from botorch.models.transforms import Normalize
 # from gpytorch.mlls import ExactMarginalLogLikelihood
 #
-# model = SingleTaskGP(X2, Y2)  # n d, n 1
+# model = SingleTaskGP(X2, Y2, input_transform=Normalize(d=2, bounds=square))
 # fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-# posterior = model.posterior(places)
+# posterior = model.posterior(X2)
 # ```
 #
 # ## Sources
@@ -894,6 +917,3 @@ teach.claims_table()
 #   [doi:10.1162/08997660151134343](https://doi.org/10.1162/08997660151134343): leave-one-out.
 # - J. T. Wilson and others, "Efficiently sampling functions from Gaussian process posteriors",
 #   ICML 2020, [arXiv:2002.09309](https://arxiv.org/abs/2002.09309): Matheron's rule.
-# - L. N. Trefethen, J. A. C. Weideman, "The exponentially convergent trapezoidal rule", *SIAM
-#   Review* 56 (2014), [doi:10.1137/130932132](https://doi.org/10.1137/130932132): why half a
-#   width is enough.

@@ -472,8 +472,8 @@ def log_marginal(theta: Tensor, X: Tensor, y: Tensor) -> Tensor:
     A = A + torch.diag_embed(noise.unsqueeze(-1).expand(*noise.shape, n))
     L = torch.linalg.cholesky(A)
     column = y.unsqueeze(-1).expand(*A.shape[:-1], 1)
-    w = torch.linalg.solve_triangular(L, column, upper=False).squeeze(-1)
-    half_log_det = L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    w: Tensor = torch.linalg.solve_triangular(L, column, upper=False).squeeze(-1)
+    half_log_det: Tensor = L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     return -0.5 * w.square().sum(-1) - half_log_det - 0.5 * n * math.log(2 * math.pi)
 
 
@@ -588,7 +588,8 @@ def _parts(theta: Tensor, X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 @e3.wrong("the logarithm of the determinant, which is 0 or infinite for many drills")
 def _(theta: Tensor, X: Tensor, y: Tensor) -> Tensor:
     A, fit = _parts(theta, X, y)
-    return -0.5 * (fit + torch.linalg.det(A).log() + len(y) * math.log(2 * math.pi))
+    log_det: Tensor = torch.linalg.det(A).log()
+    return -0.5 * (fit + log_det + len(y) * math.log(2 * math.pi))
 
 
 @e3.wrong("the half of log det twice: sums the logarithms of L's diagonal, and halves them")
