@@ -6,7 +6,8 @@
     python -m bolearn.teach selftest [my_exercises.py ...]      is an exercise ready for learners?
 
 `check` finds each answer by the function's name, or by a mapping in the answers' file, such as
-EXERCISES = {"p1.t1.e1": my_function}. Exit code 0: everything passed; 1: something did not; 2: the
+EXERCISES = {"p1.t1.e1": my_function}; an exported session of an expedition by the name of its
+text, such as expedition_3. Exit code 0: everything passed; 1: something did not; 2: the
 command could not be carried out.
 """
 
@@ -27,9 +28,10 @@ from typing import Any
 from bolearn.errors import BolearnError
 from bolearn.teach import exercises
 from bolearn.teach.display import card_text, table_text
-from bolearn.teach.engine import HINT, SYMBOL, CheckResult, evaluate, selftest
+from bolearn.teach.engine import HINT, SYMBOL, CheckResult, evaluate, evaluate_quest, selftest
 from bolearn.teach.errors import ExerciseError
 from bolearn.teach.exercise import Exercise
+from bolearn.teach.quest import Quest
 from bolearn.teach.sources import SourceError, answer_name, exercise_ids
 
 MODULE = "_bolearn_answers"
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         if options.command == "selftest":
-            return _selftest(options.files or exercises.files())
+            return _selftest(options.files)
         return _check(options)
     except (BolearnError, SourceError) as error:
         print(f"{options.command}: {error}", file=sys.stderr)
@@ -62,10 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _selftest(files: Sequence[Path]) -> int:
-    found = [exercise for file in files for exercise in exercises.load(file)]
+    found: list[Exercise | Quest] = []
+    for file in files or exercises.files():
+        found += exercises.load(file)
+    if not files:
+        found += map(exercises.quest, exercises.QUESTS)
     bad = 0
     for exercise in found:
-        problems = selftest(exercise)
+        problems = exercise.problems() if isinstance(exercise, Quest) else selftest(exercise)
         bad += bool(problems)
         print(f"{'✗' if problems else '✓'} {exercise.id} {exercise.name}")
         for problem in problems:
@@ -78,7 +84,8 @@ def _check(options: argparse.Namespace) -> int:
     scope = _scope(options.exercises, options.tutorial)
     module = _run_answers(options.answers)
     found, unmatched = _match(module, scope, explicit=bool(options.exercises or options.tutorial))
-    if not found:
+    texts = {} if options.exercises else _texts(module, options.tutorial)
+    if not found and not texts:
         raise ExerciseError(
             f"no function in {options.answers.name} has an exercise's name; expected some of "
             f"{', '.join(sorted({name for _, name in scope.values()}))}"
@@ -93,6 +100,8 @@ def _check(options: argparse.Namespace) -> int:
         if path not in loaded:
             loaded[path] = {exercise.id: exercise for exercise in exercises.load(path)}
         results.append(evaluate(loaded[path][exercise_id], fn, seed=options.seed))
+    for (quest_id, number), text in texts.items():
+        results.append(evaluate_quest(exercises.quest(quest_id), text, number))
     report = _json if options.json else _table
     print(report(results, unmatched, options.seed))
     return int(any(result.status != "passed" for result in results))
@@ -113,6 +122,18 @@ def _scope(files: Sequence[Path] | None, tutorial: str | None) -> dict[str, tupl
         where = f" of tutorial {tutorial!r}" if tutorial else ""
         raise ExerciseError(f"there are no exercises{where} to check against")
     return scope
+
+
+def _texts(module: ModuleType, tutorial: str | None) -> dict[tuple[str, int], str]:
+    """What the file holds for quests: the text expedition_3 is for p3.t4.expedition, number 3."""
+    found = {}
+    for quest_id in exercises.QUESTS:
+        if tutorial is None or quest_id.startswith(tutorial + "."):
+            for number in exercises.quest(quest_id).goals:
+                text = getattr(module, f"{quest_id.rpartition('.')[2]}_{number}", None)
+                if isinstance(text, str):
+                    found[quest_id, number] = text
+    return found
 
 
 def _run_answers(path: Path) -> ModuleType:

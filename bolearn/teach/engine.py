@@ -33,6 +33,7 @@ from bolearn.teach.describe import describe, without_addresses
 from bolearn.teach.display import Card, Row, Shown, card_html, card_text
 from bolearn.teach.errors import ExerciseError, Violation
 from bolearn.teach.exercise import LAYERS, Case, Check, Exercise, Fn
+from bolearn.teach.quest import Quest
 from bolearn.teach.sources import exercise_ids, outside_names
 
 Status = Literal["not attempted", "passed", "failed", "error"]
@@ -81,23 +82,31 @@ class CheckResult(Shown):
         return f"<CheckResult {self.id} {self.status}>"
 
 
-def check(exercise: object, fn: object, *, seed: int = 0) -> CheckResult:
+def check(exercise: object, fn: object, *, seed: int = 0, number: int | None = None) -> CheckResult:
     """Check a function (or class) against an exercise and show the result.
 
     Args:
         exercise: an id such as "p1.t1.e1", or an `Exercise` of one's own file.
-        fn: the learner's function itself, not its result.
+        fn: the learner's function itself, not its result. A `Quest`, such as "p3.t4.expedition",
+            takes the text that a page exports.
         seed: which cases are generated; another seed gives others.
+        number: of one goal of a quest; without it, reaching one of them is enough.
 
     Returns:
         The result; nothing that the learner's code does raises an error here.
 
     Raises:
-        ExerciseError: there is no such exercise; the message names the closest ids.
+        ExerciseError: there is no such exercise; the message names the closest ids. Or a number
+            that the quest does not have, or a number for an exercise.
     """
-    found = exercises.find(exercise)
-    result = evaluate(found, fn, seed=seed)
-    session.record_exercise(found.id, result.status)
+    found = exercises.find(exercise, quests=True)
+    if isinstance(found, Quest):
+        result = evaluate_quest(found, fn, number)
+    elif number is not None:
+        raise ExerciseError(f"{found.id}: only a quest has numbers; leave number={number!r} out")
+    else:
+        result = evaluate(found, fn, seed=seed)
+    session.record_exercise(result.id, result.status)
     result.show()
     return result
 
@@ -108,7 +117,7 @@ def hint(exercise: object, level: int = 1) -> None:
     Raises:
         ExerciseError: there is no such exercise, or no such level.
     """
-    found = exercises.find(exercise)
+    found = exercises.find(exercise, quests=True)
     if level not in (1, 2, 3):
         raise ExerciseError(f"expected a hint level of 1, 2 or 3, got {level!r}")
     rows = [Row("hint", found.hints[level - 1])]
@@ -139,6 +148,12 @@ def evaluate(
         note = f"{lines} line{'s' * (lines > 1)} by your code, not shown"
         result.rows = [*result.rows, Row("printed", note)]
     return result
+
+
+def evaluate_quest(quest: Quest, text: object, number: int | None = None) -> CheckResult:
+    """Look for the goals of a quest in a text without showing or recording anything."""
+    found = quest.judge(text, number)
+    return CheckResult(found.id, found.name, found.status, message=found.message, rows=found.rows)
 
 
 def selftest(exercise: Exercise, seeds: Sequence[int] = (0, 1, 2)) -> list[str]:

@@ -29,8 +29,9 @@ grams or ounces on the way), lengths are the mine's own.
     stopped     whether the session was ended by "Stop here"
     page        what the page computed at 21 places x: mean, std, pi, ei, ucb; best_f,
                 log_marginal_likelihood, and next: where each policy would drill
-    races       a list of finished races: model, rules, cost, noisy; seeds; start and steps, the
-                drills at random and by policy; results for each policy:
+    races       a list of finished races, in this mine and in those before it: mine, model, rules,
+                cost, noisy; seeds; start and steps, the drills at random and by policy; results
+                for each policy:
                     regret, error, profit: 10 %, 50 % and 90 % quantiles after each drill
                     spots: the richest place that each seed drilled
                     solved: the share of seeds that come within 1 % of the mine's range of its
@@ -104,6 +105,47 @@ _KERNELS: dict[str, Callable[[torch.Size], Kernel]] = {
 _POSITIVE = ("lengthscale", "variance", "noise_var")
 
 
+@dataclass(frozen=True)
+class Drill:
+    """A drill that stands.
+
+    Attributes:
+        x: its place.
+        y: its find.
+        by: the policy that drilled it, or "me".
+        pretended: whether a reader has pretended another find.
+    """
+
+    x: float
+    y: float
+    by: str
+    pretended: bool = False
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How things stood after an action; gold is in the session's last unit.
+
+    Attributes:
+        kind: of the action; "start" before the first.
+        action: the whole entry.
+        drills: those that stood, in order.
+        model: the hyperparameters.
+        noisy: whether measurements were noisy.
+    """
+
+    kind: str
+    action: Mapping[str, Any]
+    drills: tuple[Drill, ...]
+    model: Mapping[str, Any]
+    noisy: bool
+
+    @property
+    def real(self) -> bool:
+        """Whether all finds were made, none pretended."""
+        return not any(drill.pretended for drill in self.drills)
+
+
 @dataclass(frozen=True, eq=False)
 class Session:
     """A session of the page, with the model that it ended with.
@@ -127,6 +169,28 @@ class Session:
         """What was done, in order, without what was undone."""
         actions: list[dict[str, Any]] = self.data["actions"]
         return actions
+
+    def moments(self) -> list[Moment]:
+        """The session's actions, done again: one moment before the first and one after each."""
+        switches = [bool(action["on"]) for action in self.actions if action["kind"] == "noise"]
+        noisy = not switches[0] if switches else bool(self.data["mine"]["noisy"])
+        moments = [Moment("start", {}, (), self.data["start"], noisy)]
+        for action in self.actions:
+            kind, now = action["kind"], moments[-1]
+            drills, model = list(now.drills), now.model
+            if kind == "drill":
+                drills.append(Drill(float(action["x"]), float(action["y"]), str(action["by"])))
+            elif kind in ("move", "pretend"):
+                old, x, y = drills[action["drill"]], float(action["x"]), float(action["y"])
+                drills[action["drill"]] = Drill(x, y, old.by, pretended=kind == "pretend")
+            elif kind == "delete":
+                del drills[action["drill"]]
+            elif kind in ("set", "fit"):
+                model = action["model"]
+            elif kind == "noise":
+                noisy = bool(action["on"])
+            moments.append(Moment(kind, action, tuple(drills), model, noisy))
+        return moments
 
     @property
     def best_f(self) -> float:
@@ -239,6 +303,24 @@ def replay(session_json: str) -> Session:
     return Session(data, truth, X, Y, model)
 
 
+def model_session(number: int) -> str:
+    """A session that reaches one of the ten expeditions, as the page exported it.
+
+    Args:
+        number: of the expedition, 1 to 10.
+
+    Raises:
+        DataError: there is no such expedition.
+
+    Example:
+        >>> replay(model_session(7)).data["stopped"]
+        True
+    """
+    from bolearn.teach import expeditions  # it reads sessions with this module
+
+    return expeditions.QUEST.model(number)
+
+
 def mine(name: str, seed: int = 0, *, scale: float = 1.0) -> Problem:
     """A mine of the page as a problem; its optimum is the richest of the page's 241 places.
 
@@ -323,6 +405,28 @@ def random_drills(
     X = places(mine)[torch.tensor(at)]
     found = mine.noiseless(X)
     return X, found + noise_std * _column(errors) if noisy else found
+
+
+def measurement_errors(mine: Problem, seed: int, n: int) -> Float[Tensor, " n"]:
+    """What noise adds to the first n measurements of a session in a mine, in ounces.
+
+    Args:
+        mine: what `mine` gives.
+        seed: of the mine (a mine that is not random has one as well).
+        n: how many; a drill that was dragged was measured at every place on its way.
+
+    Raises:
+        DataError: an unknown mine, a bad seed, or n is not positive.
+
+    Example:
+        >>> measurement_errors(mine("gold"), 1, 2)
+        tensor([-0.3367,  1.0373], dtype=torch.float64)
+    """
+    check_count("n", n)
+    _check_seed(seed)
+    _, _, _, noise_std = _start(mine)
+    errors = [next(_gaussian(_stream(_NOISE, seed, t))) for t in range(n)]
+    return noise_std * torch.tensor(errors, dtype=torch.float64)
 
 
 def start_model(
@@ -533,7 +637,7 @@ def _model(
 
 # -- random mines: the page's own generator, number by number ------------------------------------
 
-_MINE, _RACE, _MASK = 1, 5, 0xFFFFFFFF
+_MINE, _NOISE, _RACE, _MASK = 1, 2, 5, 0xFFFFFFFF
 
 
 def _stream(*keys: int) -> Iterator[float]:

@@ -11,12 +11,15 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from typing import overload
 
 from bolearn.teach.errors import ExerciseError
 from bolearn.teach.exercise import Exercise
+from bolearn.teach.quest import Quest
 from bolearn.teach.sources import SourceError, exercise_ids
 
 FOLDER = Path(__file__).parent
+QUESTS = {"p3.t4.expedition": "bolearn.teach.expeditions"}  # id -> the module that holds its QUEST
 _own: dict[str, Exercise] = {}  # exercises from elsewhere that were checked or loaded, by id
 
 
@@ -38,8 +41,22 @@ def path_of(exercise_id: str) -> Path | None:
     return FOLDER / f"part_{parts[1]}_tutorial_{int(parts[2]):02d}.py"
 
 
-def find(exercise: object) -> Exercise:
+def quest(quest_id: str) -> Quest:
+    """The quest with an id of `QUESTS`."""
+    found: Quest = importlib.import_module(QUESTS[quest_id]).QUEST
+    return found
+
+
+@overload
+def find(exercise: object) -> Exercise: ...
+@overload
+def find(exercise: object, *, quests: bool) -> Exercise | Quest: ...
+def find(exercise: object, *, quests: bool = False) -> Exercise | Quest:
     """The exercise with an id; an `Exercise` is passed through, and found by its id from then on.
+
+    Args:
+        exercise: an id or an `Exercise`.
+        quests: whether the id of a quest may be asked for as well.
 
     Raises:
         ExerciseError: there is no such exercise; the message names the closest ids.
@@ -47,6 +64,8 @@ def find(exercise: object) -> Exercise:
     if isinstance(exercise, Exercise):
         _own[exercise.id] = exercise
         return exercise
+    if quests and isinstance(exercise, str) and exercise in QUESTS:
+        return quest(exercise)
     if isinstance(exercise, str) and exercise in _own:
         return _own[exercise]
     path = path_of(exercise) if isinstance(exercise, str) else None
@@ -56,6 +75,7 @@ def find(exercise: object) -> Exercise:
             if isinstance(found, Exercise) and found.id == exercise:
                 return found
     known = [known_id for file in files() for known_id in exercise_ids(file)]
+    known += QUESTS if quests else []
     tutorial = str(exercise).rpartition(".")[0] + "."
     close = [known_id for known_id in known if known_id.startswith(tutorial)]
     close = close or difflib.get_close_matches(str(exercise), known, n=3, cutoff=0.0)
