@@ -750,7 +750,7 @@ teach.show(
     plotting.with_intervals({"chosen: median, 10 and 90 %": (counts, table)},
                             {"true": (counts, torch.full((3,), 0.2))}, xlabel="drills n",
                             ylabel="lengthscale ℓ (lengths of the strip)"),
-    "Chosen lengthscales for 4, 8 and 16 drills: their medians lie on the true 0.2; their range "
+    "Chosen lengthscales for 4, 8 and 16 drills: their medians lie just above 0.2; their range "
     "shrinks from 0.14-0.45 to 0.19-0.24.",
 )
 for n in (4, 8, 16):
