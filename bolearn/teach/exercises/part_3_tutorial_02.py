@@ -297,7 +297,7 @@ def coverage(mu: Tensor, sd: Tensor, y: Tensor, level: float) -> Tensor:
     deviation sd that has the probability level, 0 < level < 1; its ends belong to it. A value that
     is NaN is missing and does not count. Return `...`; NaN for a strip without values.
     """
-    half = torch.special.ndtri(torch.tensor(0.5 + level / 2, dtype=y.dtype)) * sd
+    half: Tensor = torch.special.ndtri(torch.tensor(0.5 + level / 2, dtype=y.dtype)) * sd
     inside = ((y - mu).abs() <= half).sum(-1)
     return inside.to(y) / (~y.isnan()).sum(-1)
 
@@ -407,7 +407,7 @@ def _(fn: Fn, mu: Tensor, sd: Tensor, y: Tensor, level: float) -> None:
 def _counted(
     mu: Tensor, sd: Tensor, y: Tensor, quantile: float, hold: Callable[..., Tensor] = torch.le
 ) -> Tensor:
-    half = torch.special.ndtri(torch.tensor(quantile, dtype=torch.float64)) * sd
+    half: Tensor = torch.special.ndtri(torch.tensor(quantile, dtype=torch.float64)) * sd
     return hold((y - mu).abs(), half).sum(-1).to(y) / (~y.isnan()).sum(-1)
 
 
@@ -423,13 +423,13 @@ def _(mu: Tensor, sd: Tensor, y: Tensor, level: float) -> Tensor:
 
 @e2.wrong("counts missing values as misses")
 def _(mu: Tensor, sd: Tensor, y: Tensor, level: float) -> Tensor:
-    half = torch.special.ndtri(torch.tensor(0.5 + level / 2, dtype=y.dtype)) * sd
+    half: Tensor = torch.special.ndtri(torch.tensor(0.5 + level / 2, dtype=y.dtype)) * sd
     return ((y - mu).abs() <= half).double().mean(-1)
 
 
 @e2.wrong("counts missing values as hits")
 def _(mu: Tensor, sd: Tensor, y: Tensor, level: float) -> Tensor:
-    half = torch.special.ndtri(torch.tensor(0.5 + level / 2, dtype=y.dtype)) * sd
+    half: Tensor = torch.special.ndtri(torch.tensor(0.5 + level / 2, dtype=y.dtype)) * sd
     return (~((y - mu).abs() > half)).double().mean(-1)
 
 
@@ -457,7 +457,7 @@ def _(mu: Tensor, sd: Tensor, y: Tensor, level: float) -> Tensor:
 
 @e2.wrong("counts values below the upper end only")
 def _(mu: Tensor, sd: Tensor, y: Tensor, level: float) -> Tensor:
-    half = torch.special.ndtri(torch.tensor(0.5 + level / 2, dtype=y.dtype)) * sd
+    half: Tensor = torch.special.ndtri(torch.tensor(0.5 + level / 2, dtype=y.dtype)) * sd
     return (y <= mu + half).sum(-1).to(y) / (~y.isnan()).sum(-1)
 
 
@@ -544,10 +544,10 @@ def _(fn: Fn, mu: Tensor, sd: Tensor, y: Tensor) -> None:
 
 @e3.property("on average over what a normal brings up, no other sd scores better than its own")
 def _(fn: Fn, mu: Tensor, sd: Tensor, y: Tensor) -> None:
-    m, s = float(mu.flatten()[0]), float(sd.flatten()[0])
-    if s > 0:
+    center, spread = float(mu.flatten()[0]), float(sd.flatten()[0])
+    if spread > 0:
         z = torch.special.ndtri((torch.arange(2000, dtype=torch.float64) + 0.5) / 2000)
-        m, s = (torch.full((2000,), value, dtype=torch.float64) for value in (m, s))
+        m, s = (torch.full((2000,), value, dtype=torch.float64) for value in (center, spread))
         best = fn(m, s, m + s * z).mean()
         for factor in (0.5, 0.8, 1.25, 2.0):
             require(fn(m, factor * s, m + s * z).mean() > best, "another sd scores better")
