@@ -61,12 +61,12 @@ grid = torch.linspace(0, 6, 61, dtype=torch.float64)  # places to ask about, in 
 
 
 def powers(x, degree):
-    """Features 1, u, u², ... of u = (x - 3)/3, which runs from -1 to 1: ... -> ... degree + 1."""
+    """Tutorial 1's features 1, u, u², ... of u = (x - 3)/3: ... -> ... degree + 1."""
     return ((x - 3) / 3).unsqueeze(-1) ** torch.arange(degree + 1)
 
 
 def fit(Psi, y, ridge=0.0):
-    """Weights of least squares plus ridge |w|², by QR: ... n p and ... n -> ... p."""
+    """Tutorial 1's weights, least squares plus ridge |w|²: ... n p and ... n -> ... p."""
     p = Psi.shape[-1]
     pinch = ridge**0.5 * torch.eye(p, dtype=y.dtype).expand(*Psi.shape[:-2], p, p)
     Q, R = torch.linalg.qr(torch.cat([Psi, pinch], dim=-2))
