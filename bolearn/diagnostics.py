@@ -130,8 +130,8 @@ def calibration(z: Float[Tensor, "*r n m"], levels: Sequence[float] = _LEVELS) -
     promised = torch.tensor(list(levels), dtype=z.dtype, device=z.device)
     width = torch.special.ndtri(0.5 + promised / 2)
     inside = (z.abs().unsqueeze(-1) <= width) & seen.unsqueeze(-1)  # *r n m k
-    coverage = inside.sum(-3) / count.unsqueeze(-1)
-    return Calibration(promised, coverage.to(z), count.to(z))
+    coverage = inside.sum(-3).to(z) / count.unsqueeze(-1)
+    return Calibration(promised, coverage, count.to(z))
 
 
 def negative_log_predictive_density(

@@ -14,11 +14,12 @@ Taught in part_3/tutorial_03 (the gradient) and part_4/tutorial_01 (priors, star
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import torch
+from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import ScaleKernel
 from gpytorch.means import ConstantMean
 from gpytorch.priors import Prior
@@ -252,6 +253,13 @@ def _is_plain(model: ExactGP) -> bool:
 # and maxima are fewer, the first two do: chosen on 40 data sets, never below on 36 others.
 _STARTS = ((1, 10), (1, 50), (0.25, 0.1), (4, 0.1), (4, 50))
 _MANY = 128
+# The same for kernels without the closed form, as factors of the parameters as they are.
+_FACTORS: tuple[dict[str, float], ...] = (
+    {},
+    {"raw_lengthscale": 0.25, "raw_noise": 0.1},
+    {"raw_lengthscale": 4.0},
+    {"raw_lengthscale": 4.0, "raw_noise": 50.0},
+)
 
 
 def _starts(
@@ -570,13 +578,21 @@ class _AutogradRows:
                 side.append(bound.to(model.X).expand(shape).reshape(-1))
         self.lower, self.upper = torch.cat(low), torch.cat(high)
 
-    def read(self, model: ExactGP) -> Float[Tensor, "b p"]:
-        """The raw parameters of a model as rows."""
+    def read(
+        self, model: ExactGP, factors: Mapping[str, float] | None = None
+    ) -> Float[Tensor, "b p"]:
+        """The raw parameters of a model as rows, some of the positive ones times a factor."""
         columns: dict[str, list[Tensor]] = {}
-        for name, parameter, _ in named_parameters(model):
+        for name, parameter, constraint in named_parameters(model):
             key, entry = _entry(name)
             size = self.sizes[key].numel()
-            rows = parameter.detach().reshape(1 if entry is not None else self.count, size)
+            rows = parameter.detach()
+            factor = (factors or {}).get(name.rpartition(".")[2], 1.0)
+            if factor != 1 and isinstance(constraint, GreaterThan):
+                value = constraint.transform(rows) if constraint.enforced else rows
+                value = torch.maximum(value * factor, constraint.lower_bound + 1e-3 * value)
+                rows = constraint.inverse_transform(value) if constraint.enforced else value
+            rows = rows.reshape(1 if entry is not None else self.count, size)
             columns.setdefault(key, []).append(rows)
         return torch.cat([torch.cat(columns[key]) for key in self.sizes], dim=-1)
 
@@ -600,9 +616,8 @@ class _AutogradRows:
                 parameter.copy_(values[name])
 
     def fixed_starts(self) -> Float[Tensor, "S b p"]:
-        """The parameters as they are, and all of them half a unit (of raw scale) up and down."""
-        now = self.read(self.model)
-        starts = torch.stack([now, now + 0.5, now - 0.5])
+        """The parameters as they are, rough, smooth, and with much noise: see `_FACTORS`."""
+        starts = torch.stack([self.read(self.model, factors) for factors in _FACTORS])
         return torch.clamp(starts, self.lower, self.upper)
 
     def draw(self, seed: seeds.Seed) -> Float[Tensor, "S b p"]:
