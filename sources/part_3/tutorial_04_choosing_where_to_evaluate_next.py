@@ -79,7 +79,8 @@ figure = plotting.posterior_1d(model)
 panel = figure.axes[0]
 for k, (name, x) in enumerate(choices.items()):
     panel.axvline(x, color="black", ls=plotting.LINE_STYLES[k], lw=1.4)
-    panel.annotate(f"{name} ", (x, -2.9 + 0.75 * k), ha="right", fontsize=11)
+    panel.annotate(name, (x - 0.06, -2.9 + 0.8 * k), ha="right", va="center", fontsize=11,
+                   bbox={"fc": "white", "ec": "none", "pad": 1.5})
 panel.set(xlabel="place", ylabel="gold (ounces)", ylim=(-3.4, 10))
 state = {"mine": "gold", "drills": X.flatten().tolist(), "goal": "find", "policy": "me"}
 teach.explorable("goldmine", state, still=figure,
@@ -203,6 +204,36 @@ teach.reveal("p3.t4.q3", "no", because="an old place brings up nothing that coul
 # point (Part 2), of a rule that hears no doubt. Mean only is fast or trapped, and its median does
 # not tell which.
 #
+# **Expedition 1** (on the page of section 1, as all seven): get mean only stuck, as near as you can
+# to where it would not be.
+
+# %%
+teach.predict("p3.t4.x1", "Drill 2 stands at x = 3, drill 1 at any of 241 places; then mean only "
+              "drills on. From how many of the 241 does it end on the richer vein?",
+              ["nearly all", "about half", "hardly any"], guess=None)
+
+# %%
+page = teach.goldmine
+gold = page.mine("gold")
+one = page.places(gold).unsqueeze(-2)  # drill 1 at each of the 241 places
+holes = torch.cat([one, torch.full_like(one, 3.0)], dim=-2)
+ends = gold.noiseless(page.play(gold, holes, "mean", 10)).amax((1, 2))
+rich, poor = int((ends > 8.1).sum()), int(((ends - 6.149).abs() < 0.05).sum())
+print(f"mean only ends on the rich vein from {rich} places, on the poor one from {poor}")
+teach.claim("each vein gets more than a third of the places", min(rich, poor) > 241 / 3,
+            kind="theorem")
+teach.reveal("p3.t4.x1", "about half", because="it climbs where it has found something, and never "
+             "looks elsewhere")
+
+# %% tags=["fresh-only"]
+session = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", session, number=1)
+
+# %% tags=["worked-only"]
+session = teach.goldmine.model_session(1)  # played in the page beforehand
+teach.check("p3.t4.expedition", session, number=1)
+
+# %% [markdown]
 # ## 4. The chance of more
 #
 # So let doubt count. The **probability of improvement** over the incumbent $b$, by at least $\xi$
@@ -225,9 +256,9 @@ belief = model.posterior(places.unsqueeze(-1))
 mu, sigma = belief.mean[:, 0], belief.variance[:, 0].sqrt()
 lines = {f"ξ = {xi}": pi(mu, sigma, b, xi) for xi in (0, 0.3, 1.5)}
 figure = plotting.curves(places, lines, xlabel="place", ylabel="PI", marks={"best drill": 4.2})
-teach.show(figure, "Probability of improvement over the strip. For ξ = 0 it jumps to 0.77 right "
-           "beside the best drill and falls to both sides; for larger ξ it is lower, and highest "
-           "farther away: at 4.7 and 5.3.")
+teach.show(figure, "Probability of improvement over the strip. For ξ = 0 it jumps to 0.81 right "
+           "beside the best drill and falls from there; for larger ξ it is lower, and highest "
+           "farther away: at 4.6 and 5.0.")
 
 # %%
 levels = torch.linspace(0, 3, 61, dtype=torch.float64)
@@ -279,9 +310,9 @@ figure = plotting.curves(
     xi[shown], {f"{places[k].item():g}": row[shown] for k, row in zip(spots, chances, strict=True)},
     xlabel="ξ (ounces)", ylabel="chance to improve by more than ξ")
 figure.axes[0].get_legend().set_title("drill at")
-teach.show(figure, "Chance to improve by more than ξ, at three places: at 4.225 it starts at 0.77 "
-           "and is gone at 0.1 ounces; at 4.9 it starts at 0.5 and lasts to 2 ounces; at 5.325 it "
-           "starts at 0.35 and lasts to 3.")
+teach.show(figure, "Chance to improve by more than ξ, at three places: at 4.225 it starts at 0.81 "
+           "and is gone at 0.1 ounces; at 4.9 it starts at 0.5 and fades until 2.5 ounces; at "
+           "5.325 it starts at 0.35 and fades until 3.")
 
 # %%
 area, value = torch.trapezoid(chances, xi), ei(mu, sigma, b)
@@ -309,6 +340,37 @@ teach.reveal("p3.t4.q5", round((value.max() / value[169]).item()), tolerance=0.3
 # EI bets on the *average* gain, and asks for no $\xi$. More hope raises it, and so does more doubt,
 # always: the luck on the good side counts, on the bad side one keeps $b$.
 #
+# **Expedition 5**: can it ask for a $\xi$ more, as PI does? Mind the unit.
+
+# %%
+teach.predict("p3.t4.x5", "EI that asks for ξ = 1 ounce more, and UCB with β = 4. All gold is now "
+              "weighed in grams, the numbers 1 and 4 are kept. Whose next drill moves?",
+              ["EI's", "UCB's", "both", "neither"], guess=None)
+
+# %%
+ounce = 28.349523125  # in grams
+holes, finds = page.random_drills(gold, 4)  # 200 mines
+units = {"mean": 4 * ounce, "variance": 4 * ounce**2, "noise_var": 4e-6 * ounce**2}
+ounces = page.start_model(gold, holes, finds)
+grams = page.start_model(gold, holes, ounce * finds, **units)
+teach.claim("UCB wants the same places in grams", tolerance=1e-9,
+            error=(page.suggest(ounces, "ucb") - page.suggest(grams, "ucb")).abs())
+teach.claim("EI, too, if ξ is weighed with the gold", tolerance=1e-9, error=(
+    page.suggest(ounces, "ei", xi=1.0) - page.suggest(grams, "ei", xi=ounce)).abs())
+other = (page.suggest(ounces, "ei", xi=1.0) - page.suggest(grams, "ei", xi=1.0)).abs() > 0.151
+teach.claim("with the bare number 1, EI wants another place in most mines", kind="monte-carlo",
+            condition=stats.wilson_interval(int(other.sum()), 200, confidence=0.999999).low > 0.5)
+teach.reveal("p3.t4.x5", "EI's", because="ξ = 1 was an ounce and is a gram now; β multiplies σ")
+
+# %% tags=["fresh-only"]
+session = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", session, number=5)
+
+# %% tags=["worked-only"]
+session = teach.goldmine.model_session(5)  # played in the page beforehand
+teach.check("p3.t4.expedition", session, number=5)
+
+# %% [markdown]
 # ## 6. Optimists, and one who follows a dream
 #
 # The **upper confidence bound** takes the upper end of a band for the truth,
@@ -319,25 +381,25 @@ teach.reveal("p3.t4.q5", round((value.max() / value[169]).item()), tolerance=0.3
 # those that agree with the drills, believes it, and drills where *it* is highest.
 
 # %%
-teach.predict("p3.t4.q6", "Six drawn maps of the ground, all agreeing with the three drills. Will "
-              "any of them be highest left of x = 3?", ["none", "one or more"], guess=None)
+teach.predict("p3.t4.q6", "What share of the maps that agree with the three drills is highest left "
+              "of x = 3?", ["none", "3 in 100", "1 in 4"], guess=None)
 
 # %%
 dreams = belief.rsample(torch.randn(4000, 241, 1, generator=g, dtype=torch.float64))[..., 0]
 tops = dreams.argmax(-1)
 figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.6, 3.9))
-for k in range(6):
+for k in range(8):
     style = {"color": list(plotting.OKABE_ITO.values())[k], "ls": plotting.LINE_STYLES[k]}
     left.plot(places, dreams[k], lw=1.5, **style)
     left.plot(places[tops[k]], dreams[k, tops[k]], marker="*", ms=15, mec="black", **style)
 left.plot(X[:, 0], Y[:, 0], "o", color="black", zorder=3)
-left.set(xlabel="place", ylabel="gold (ounces)", title="six maps and their highest places")
+left.set(xlabel="place", ylabel="gold (ounces)", title="eight maps, their highest places")
 right.hist(places[tops].numpy(), bins=[k / 2 for k in range(13)], ec="black",
            color=plotting.OKABE_ITO["sky"], weights=[1 / 4000] * 4000)
 right.set(xlabel="place", ylabel="share", title="where 4000 maps are highest")
-teach.show(figure, "Left: six maps through three drills, with stars at their highest places. "
-           "Right: where 4000 maps are highest: a quarter at the left end, some near 1.5, most "
-           "between 4.5 and 6, with a peak at the right end.")
+teach.show(figure, "Left: eight maps through three drills, with stars at their highest places. "
+           "Right: where 4000 maps are highest: a fifth at the left end, some between 1 and 2, "
+           "most between 4 and 6, with a peak between 4.5 and 5.")
 
 # %%
 paths = bl.draw_paths(model, 4000, seed=1)(places.unsqueeze(-1))[..., 0]
@@ -351,7 +413,9 @@ theirs_at = {name: rule(places.view(-1, 1, 1)) for name, rule in theirs.items()}
 ours = {"PI": pi(mu, sigma, b), "EI": value, "UCB": mu + 2 * sigma}
 teach.claim("our PI, EI and UCB are the package's at all 241 places", tolerance=1e-8,
             error=torch.stack([ours[name] - theirs_at[name] for name in ours]).abs())
-teach.reveal("p3.t4.q6", "one or more", because="the left end may well be the best of all")
+teach.claim("more than a fifth of the maps are highest left of x = 3", kind="monte-carlo",
+            condition=bool((places[tops] < 3).double().mean() > 0.2))
+teach.reveal("p3.t4.q6", "1 in 4", because="the left end may well be the best of all")
 
 # %% [markdown]
 # So Thompson sampling drills a place with the chance that it is the richest one.
@@ -382,7 +446,9 @@ for k, (name, x) in enumerate(choices.items()):
                color=list(plotting.OKABE_ITO.values())[(k - 1) % 5], label=name, zorder=4)
 panel.set(xlabel="doubt σ (ounces)", ylabel="hope μ (ounces)")
 panel.legend(loc="lower left", ncols=2)
-teach.show(figure, "ALT7")
+teach.show(figure, "The strip as a curve in the plane of doubt and hope, in loops between drills. "
+           "A level line of each rule touches it: PI's, rising, beside the best drill; EI's, bent "
+           "down, and UCB's, falling, farther along its upper right edge.")
 
 # %%
 def beaten(at):
@@ -400,6 +466,36 @@ teach.reveal("p3.t4.q7", "yes", because="the highest hope, for one: it is better
 # Whatever rises with hope and with doubt, as EI and UCB do, chooses from the upper right edge; mean
 # only and max variance stand at its ends. The rest is taste: how much hope for how much doubt.
 #
+# **Expedition 2**: hunt for two maps, one on which all rules agree, one on which none do.
+
+# %%
+teach.predict("p3.t4.x2", "Four drills at random places, 200 times. In how many mines do EI and "
+              "UCB want the same place next?", ["nearly all", "half", "a quarter"], guess=None)
+
+# %%
+maps = page.start_model(gold, *page.random_drills(gold, 4))  # 200 mines
+wants = {name: page.suggest(maps, name).squeeze(-1) for name in page.POLICIES}
+near = {name: int(((x - wants["ei"]).abs() < 0.151).sum()) for name, x in wants.items()}
+for name, count in near.items():
+    print(f"{name:>8} wants EI's place in {count} of 200 mines")
+in_order = torch.stack(list(wants.values())).sort(dim=0).values
+different = 1 + (in_order.diff(dim=0) > 0.151).sum(0)  # counted as the page counts them
+teach.claim("UCB wants EI's place in fewer than half of the mines", kind="monte-carlo",
+            condition=stats.wilson_interval(near["ucb"], 200, confidence=0.999999).high < 0.5)
+several = stats.wilson_interval(int((different > 2).sum()), 200, confidence=0.999999)
+teach.claim("in most, the five rules want three different places or more", several.low > 0.5,
+            kind="monte-carlo")
+teach.reveal("p3.t4.x2", "a quarter", because="the same map, another bet")
+
+# %% tags=["fresh-only"]
+session = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", session, number=2)
+
+# %% tags=["worked-only"]
+session = teach.goldmine.model_session(2)  # played in the page beforehand
+teach.check("p3.t4.expedition", session, number=2)
+
+# %% [markdown]
 # ## 8. Where the formula runs dry
 #
 # Most of the strip is poor: $z$ is far below zero there. Many programs write $\Phi$ as
@@ -463,26 +559,26 @@ grid = torch.linspace(0, 1, 121, dtype=torch.float64).unsqueeze(-1)
 prior = MaternKernel(nu=2.5).double()
 prior.lengthscale = 0.15
 root_K = torch.linalg.cholesky(gram(prior, grid, grid) + 1e-9 * torch.eye(121)).detach()
-gold = torch.randn(512, 121, generator=g, dtype=torch.float64) @ root_K.T
+hidden = torch.randn(512, 121, generator=g, dtype=torch.float64) @ root_K.T
 at = torch.randint(121, (512, 1), generator=g)
 promised, found = [], []
 for _ in range(10):
-    Y_so_far = gold.gather(1, at)
-    maps = bl.ExactGP(grid[at], Y_so_far.unsqueeze(-1), bounds=grid[[0, -1]], kernel=prior,
+    finds = hidden.gather(1, at)
+    maps = bl.ExactGP(grid[at], finds.unsqueeze(-1), bounds=grid[[0, -1]], kernel=prior,
                       noise_var=1e-6, standardize=False, mean=ConstantMean())
     with torch.no_grad():
         belief = maps.posterior(grid.expand(512, 121, 1))
-    best = Y_so_far.amax(1, keepdim=True)
+    best = finds.amax(1, keepdim=True)
     score = log_expected_improvement(belief.mean[..., 0], belief.variance[..., 0].sqrt(), best)
     promise, place = score.scatter(1, at, -torch.inf).max(1, keepdim=True)  # no place twice
     promised.append(promise.exp())
-    found.append((gold.gather(1, place) - best).clamp(min=0))
+    found.append((hidden.gather(1, place) - best).clamp(min=0))
     at = torch.cat([at, place], dim=1)
 promised, found = torch.cat(promised, 1), torch.cat(found, 1)
 
 # %%
 better = (found > 0).double().mean()
-solved = (gold.amax(1) - gold.gather(1, at).amax(1) < 0.05).double().mean()
+solved = (hidden.amax(1) - hidden.gather(1, at).amax(1) < 0.05).double().mean()
 print(f"{better:.0%} of the drills found more; {solved:.0%} of the strips were solved")
 kept = errors_from_zero((found - promised).sum(1))
 teach.claim("the gains add up to what EI promised, within 5 standard errors", error=abs(kept),
@@ -675,7 +771,7 @@ for name, others in open_cases.items():
 mean_only = fresh["gold mine"].regret("mean only")[:, -1] >= 0.05
 rate = mean_only.double().mean().item()
 print(f"gold mine, mean only: {rate:.0%} of the fresh runs are lost; at that rate 40 runs come to "
-      f"a verdict with probability {chance_of_verdict(40, rate):.1f}")
+      f"a verdict with probability {chance_of_verdict(40, rate):.2f}")
 for name, other in (("gold mine", "Thompson"), ("hard", "Thompson"), ("gold mine", "UCB"),
                     ("two scales", "UCB"), ("hard", "UCB")):
     teach.undecided(f"{name}: EI against {other}", "40 runs")
@@ -745,7 +841,139 @@ teach.claim("at the place believed best, EI promises σ φ(0)", tolerance=1e-15,
             error=(ei(doubt * 0 + 5, doubt, 5.0) - doubt / math.sqrt(2 * math.pi)).abs())
 
 # %% [markdown]
-# ## 13. What a strip cannot teach
+# **Expedition 6**: let EI re-drill an old place, and see whether luck or belief is right.
+
+# %%
+teach.predict("p3.t4.x6", "Eight drills, each off by half an ounce or so. How far does the map "
+              "pass below the best find, on average?",
+              ["through it", "about a third of an ounce", "about an ounce"], guess=None)
+
+# %%
+holes, finds = page.random_drills(gold, 8, seeds=range(1000), noisy=True)  # 1000 mines
+there = gold.noiseless(holes)
+believed = page.start_model(gold, holes, finds, noisy=True).posterior(holes).mean
+highest, trusted = finds.argmax(1, keepdim=True), believed.argmax(1, keepdim=True)
+above, luck = ((finds - other).gather(1, highest).flatten() for other in (believed, there))
+gain = (there.gather(1, trusted) - there.gather(1, highest)).flatten()
+print(f"the best find is {above.mean():.2f} ounces above the map; {luck.mean():.2f} are luck")
+teach.claim("where the belief is highest there is more gold than where the best find was",
+            errors_from_zero(gain) > 2, kind="paired")
+teach.reveal("p3.t4.x6", "about a third of an ounce", because="the best find is partly luck, and "
+             "the map knows")
+
+# %% tags=["fresh-only"]
+session = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", session, number=6)
+
+# %% tags=["worked-only"]
+session = teach.goldmine.model_session(6)  # played in the page beforehand
+teach.check("p3.t4.expedition", session, number=6)
+
+# %% [markdown]
+# ## 13. Three more expeditions
+#
+# **Expedition 3**: make the mine look solved by $\ell$ alone, then reveal the truth.
+
+# %%
+teach.predict("p3.t4.x3", "What moves EI's next drill further: ξ from 0 to 0.3 ounces, or ℓ from a "
+              "third to three times its value?", ["ξ", "ℓ", "both about as far"], guess=None)
+
+# %%
+holes, finds = page.random_drills(gold, 4)
+maps = {ell: page.start_model(gold, holes, finds, lengthscale=ell) for ell in (1 / 3, 1.0, 3.0)}
+by_ell = (page.suggest(maps[1 / 3], "ei") - page.suggest(maps[3.0], "ei")).abs().squeeze(-1)
+by_xi = (page.suggest(maps[1.0], "ei", xi=0.3) - page.suggest(maps[1.0], "ei")).abs().squeeze(-1)
+print(f"ℓ moves EI by {by_ell.mean():.1f} on average, ξ by {by_xi.mean():.1f}")
+holes, finds = page.random_drills(gold, 6)
+spots = page.places(gold).reshape(241, 1, 1, 1).expand(241, 200, 1, 1)
+for ell in (1.0, 3.0):
+    belief = page.start_model(gold, holes, finds, lengthscale=ell).posterior(spots)
+    miss, band = (belief.mean - gold.noiseless(spots)).abs(), 2 * belief.variance.sqrt()
+    covered = (miss < band).double().mean().item()
+    print(f"ℓ = {ell:.0f}: bands of ±{band.median():.2f} ounces hold {covered:.0%} of the ground")
+teach.claim("ℓ moves EI further than ξ", errors_from_zero(by_ell - by_xi) > 5, kind="paired")
+teach.claim("with ℓ three times too long, less than a fifth of the ground is in the band",
+            covered < 0.2, kind="monte-carlo")
+teach.reveal("p3.t4.x3", "ℓ", because="ξ shifts the bar; ℓ redraws the map")
+
+# %% tags=["fresh-only"]
+session = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", session, number=3)
+
+# %% tags=["worked-only"]
+session = teach.goldmine.model_session(3)  # played in the page beforehand
+teach.check("p3.t4.expedition", session, number=3)
+
+# %% [markdown]
+# **Expedition 7**: drill for profit, and stop in time.
+
+# %%
+teach.predict("p3.t4.x7", "The same eight drills. How often do learning the map and finding the "
+              "vein want different places?",
+              ["in a tenth of the mines", "in half", "in nine tenths"], guess=None)
+
+# %%
+eight = page.start_model(gold, *page.random_drills(gold, 8))
+apart = int(((page.suggest(eight, "variance") - page.suggest(eight, "ei")).abs() > 0.151).sum())
+print(f"in {apart} of 200 mines learning and finding want different places")
+holes = page.play(gold, page.random_drills(gold, 3)[0], "ei", 12)
+finds = gold.noiseless(holes)
+maps = (page.start_model(gold, holes[:, :n], finds[:, :n]) for n in range(3, 16))
+promise = torch.stack([page.ratings(each, "ei").exp().amax(0) for each in maps], dim=-1)
+cost = 0.1  # ounces a drill
+profit = (finds.squeeze(-1).cummax(-1).values - cost * torch.arange(1, 16))[:, 2:]
+rule = profit.gather(1, (promise <= cost).double().argmax(1, keepdim=True)).squeeze(1)
+fixed = profit[:, profit.mean(0).argmax()]  # the best fixed number of drills
+print(f"profit {rule.mean():.2f} ounces by the rule, {fixed.mean():.2f} by the best fixed number")
+teach.claim("stopping when EI promises less than a drill costs earns more than any fixed number",
+            errors_from_zero(rule - fixed) > 2, kind="paired")
+teach.undecided("at 0.3 ounces a drill: stopping so, against always five drills", "200 mines")
+teach.reveal("p3.t4.x7", "in nine tenths", because="doubt alone is not promise")
+
+# %% tags=["fresh-only"]
+session = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", session, number=7)
+
+# %% tags=["worked-only"]
+session = teach.goldmine.model_session(7)  # played in the page beforehand
+teach.check("p3.t4.expedition", session, number=7)
+
+# %% [markdown]
+# **Expedition 10**: race on the gold mine, then on the needle, where nothing can know.
+
+# %%
+teach.predict("p3.t4.x10", "15 drills. Whose unluckiest tenth is worse off: random drilling's, or "
+              "that of 3 random drills and 12 by mean only?",
+              ["random", "mean only", "about the same"], guess=None)
+
+# %%
+short = {}
+for name in ("gold", "needle"):
+    ground = page.mine(name)
+    holes = {"random": page.random_drills(ground, 15)[0]}  # 200 runs
+    starts, _ = page.random_drills(ground, 3)
+    holes |= {each: page.play(ground, starts, each, 12) for each in ("mean", "ei")}
+    for each, drilled in holes.items():
+        r = short[name, each] = ground.optimal_value - ground.noiseless(drilled).amax((1, 2))
+        median, tail_r = stats.quantiles(r, [0.5, 0.9]).tolist()
+        print(f"{name:>6}, {each:>6}: median regret {median:.2f}, 90 % quantile {tail_r:.2f}")
+wins, losses = split({each: short["gold", each] > 1 for each in ("mean", "random")},
+                     "mean", "random")
+teach.claim("mean only is an ounce short more often than chance", kind="paired",
+            condition=wins > losses and stats.sign_test(wins, losses) < 6e-5)
+teach.undecided("on the needle, whether any of the three beats another", "200 runs")
+teach.reveal("p3.t4.x10", "mean only", because="a third of its runs stay on the wrong vein")
+
+# %% tags=["fresh-only"]
+session = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", session, number=10)
+
+# %% tags=["worked-only"]
+session = teach.goldmine.model_session(10)  # played in the page beforehand
+teach.check("p3.t4.expedition", session, number=10)
+
+# %% [markdown]
+# ## 14. What a strip cannot teach
 #
 # We scored *all* places. That ends with the first dimension.
 
