@@ -8,7 +8,7 @@ Errors are judged against the uncertainty that was stated for them: standardised
 `calibration` (do 90 % intervals hold 90 % of the values?), and two scores that reward being right
 and sure at once, `negative_log_predictive_density` and `crps`. `plotting.model_report` draws them.
 
-Taught in part_4/tutorial_01.
+Taught in part_3/tutorial_05 and part_4/tutorial_01.
 """
 
 import math

@@ -16,7 +16,7 @@ Both warps increase, so quantiles (the median among them), ranks and the place o
 through `decode`. A mean does not: decoded it is the median in user units. For a mean, decode
 samples and average them. Inputs are warped inside a kernel: `WarpedKernel`.
 
-Taught in part_4/tutorial_01.
+Taught in part_3/tutorial_05 and part_4/tutorial_01.
 """
 
 from dataclasses import dataclass
