@@ -151,7 +151,7 @@ def _(fn: Fn, q: float, confidence: float, places: int | None = None) -> None:
         require(_misses(q, n - 1, confidence, places, "0.9e-9"), "one fewer would do")
 
 
-@e1.property("when all bad places but none of the good ones are used up, one more drill is enough")
+@e1.property("certainty, confidence = 1, takes one drill more than there are bad places")
 def _(fn: Fn, q: float, confidence: float, places: int | None = None) -> None:
     if places is not None and _good(q, places):
         most = places - _good(q, places) + 1
