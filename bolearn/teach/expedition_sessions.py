@@ -185,5 +185,5 @@ def wrong_sessions(number: int) -> Iterator[tuple[str, str]]:
         yield "from four drills", told(*actions[1:5], {**actions[-1], "drill": 0})
 
 
-def _points(values: Sequence[float]) -> Tensor:
+def _points(values: Sequence[float | int]) -> Tensor:
     return torch.tensor(values, dtype=torch.float64).unsqueeze(-1)

@@ -95,18 +95,19 @@ class _Trip:
         return abs(a - b) / self.width
 
 
-def _column(values: Sequence[float]) -> Float[Tensor, "n 1"]:
+def _column(values: Sequence[float | int]) -> Float[Tensor, "n 1"]:
     return torch.tensor(values, dtype=torch.float64).unsqueeze(-1)
 
 
 # -- is it a session of the page? ----------------------------------------------------------------
 
 
-def read(text: str) -> Finding:
+def read(text: str, number: int | None = None) -> Finding:
     """Which expeditions a session reaches, and what is missing for the others.
 
     Args:
         text: what the page shows under "Python".
+        number: of the only expedition to look for.
 
     Example:
         >>> read(model_session(5)).verdicts[5].reached
@@ -121,7 +122,8 @@ def read(text: str) -> Finding:
     try:
         trip = _Trip(session)
         problem = _edited(trip)
-        verdicts = {} if problem else {number: judge(trip) for number, judge in _JUDGES.items()}
+        wanted = () if problem else _JUDGES if number is None else (number,)
+        verdicts = {one: _JUDGES[one](trip) for one in wanted}
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, BolearnError) as error:
         what = f"{type(error).__name__}: {error}"
         return Finding(problem=f"this session is incomplete ({what}); {_AGAIN}")

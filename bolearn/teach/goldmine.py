@@ -436,7 +436,7 @@ def start_model(
     *,
     noisy: bool = False,
     kernel: str = "rbf",
-    **changes: float,
+    **changes: float | int,
 ) -> ExactGP:
     """The model with which the page starts in a mine, given some drills; one for each replicate.
 
@@ -471,16 +471,17 @@ def start_model(
             f"start_model: expected a kernel among {', '.join(_KERNELS)} and changes among "
             f"{', '.join(values)}; got {', '.join(unknown) or repr(kernel)}"
         )
-    return _model(kernel, values | changes, X, Y, mine.bounds)
+    values |= {name: float(value) for name, value in changes.items()}
+    return _model(kernel, values, X, Y, mine.bounds)
 
 
 def ratings(
     model: ExactGP,
     policy: str,
     *,
-    best_f: float | Float[Tensor, "*r"] | None = None,
-    xi: float = 0.0,
-    beta: float = 4.0,
+    best_f: float | int | Float[Tensor, "*r"] | None = None,
+    xi: float | int = 0.0,
+    beta: float | int = 4.0,
 ) -> Float[Tensor, " places *r"]:
     """How a policy rates the page's places; PI and EI in logarithms, as the page has them.
 
@@ -509,19 +510,20 @@ def ratings(
         belief = model.posterior(points)
         return (belief.mean if policy == "mean" else belief.variance.sqrt())[..., 0, 0]
     if policy == "ucb":
-        return UpperConfidenceBound(model, beta)(points)
+        return UpperConfidenceBound(model, float(beta))(points)
     top = model.posterior(model.X).mean[..., 0].amax(-1) if best_f is None else best_f
+    level = top + float(xi)
     rule = LogExpectedImprovement if policy == "ei" else LogProbabilityOfImprovement
-    return rule(model, top + xi)(points)
+    return rule(model, level)(points)
 
 
 def suggest(
     model: ExactGP,
     policy: str,
     *,
-    best_f: float | Float[Tensor, "*r"] | None = None,
-    xi: float = 0.0,
-    beta: float = 4.0,
+    best_f: float | int | Float[Tensor, "*r"] | None = None,
+    xi: float | int = 0.0,
+    beta: float | int = 4.0,
 ) -> Float[Tensor, "*r 1"]:
     """Where a policy would drill: the page's place that it rates highest, the first of equals.
 
@@ -548,10 +550,10 @@ def play(
     steps: int,
     *,
     errors: Float[Tensor, "*r t 1"] | None = None,
-    xi: float = 0.0,
-    beta: float = 4.0,
+    xi: float | int = 0.0,
+    beta: float | int = 4.0,
     kernel: str = "rbf",
-    **changes: float,
+    **changes: float | int,
 ) -> Float[Tensor, "*r t 1"]:
     """Let a policy drill on from some drills, as the page's race does.
 

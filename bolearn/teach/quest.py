@@ -75,7 +75,7 @@ class Quest:
         todo: what to do, if there is no text yet.
         hints: three, as for an exercise.
         goals: the name of each goal by its number.
-        read: finds out which goals a text reaches.
+        read: finds out which goals a text reaches; of one number, or of all if it is None.
         model: a text that reaches a goal.
         wrongs: texts that look like an attempt at a goal and do not reach it, each with the reason.
     """
@@ -85,7 +85,7 @@ class Quest:
     todo: str
     hints: Sequence[str]
     goals: Mapping[int, str]
-    read: Callable[[str], Finding]
+    read: Callable[[str, int | None], Finding]
     model: Callable[[int], str]
     wrongs: Callable[[int], Iterator[tuple[str, str]]]
 
@@ -109,7 +109,7 @@ class Quest:
             kind = type(text).__name__
             problem = f"expected a text between quotes, got a value of type {kind}; {self.todo}"
             return Result(id, name, "error", [Row("because", problem), self._stuck()], problem)
-        found = self.read(text)
+        found = self.read(text, number)
         if found.problem:
             rows = [Row("because", found.problem), self._stuck()]
             return Result(id, name, "error", rows, found.problem)
