@@ -88,7 +88,11 @@ def test_fused_path_is_the_template(case: dict, q: int, prune: bool) -> None:
     assert_close(acq(X), template(acq)(X), tol, "value")
     assert torch.isfinite(acq(X)).all()
     if case["kind"] == "plain":
-        assert_close(gradient(acq, X), gradient(template(acq), X), max(tol, 1e-6), "gradient")
+        # Beside 200 baseline points little variance is left, and rounding is large beside it: the
+        # values themselves then move by 1e-6 when a point moves by 1e-12.
+        expected = gradient(template(acq), X)
+        scale = expected.abs().max().clamp(min=1)
+        assert_close(gradient(acq, X) / scale, expected / scale, max(tol, 1e-5), "gradient")
 
 
 KERNELS = {

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -644,7 +645,7 @@ def test_json_reads_back_exactly(tmp_path: Path) -> None:
     for key in same:
         assert getattr(result, key) == getattr(back, key), key
     assert torch.equal(result.bounds, back.bounds)
-    assert result.versions["torch"] == torch.__version__
+    assert result.versions["torch"] == metadata.version("torch")
     assert json.loads(path.read_text())["format"] == "bolearn.study/1"
     columns = [c for c in result.table().columns if c != "seconds"]
     assert result.table()[columns].equals(back.table()[columns])
