@@ -211,7 +211,8 @@ def _(mu: Tensor, sigma: Tensor, best: Tensor) -> Tensor:
 
 @e1.wrong("the logarithm of the probability of improvement")
 def _(mu: Tensor, sigma: Tensor, best: Tensor) -> Tensor:
-    return torch.special.log_ndtr((mu - best) / sigma)
+    value: Tensor = torch.special.log_ndtr((mu - best) / sigma)
+    return value
 
 
 @e1.wrong("log h(z) without log sigma")
@@ -455,7 +456,8 @@ def thompson_step(mean: Tensor, cov: Tensor, count: int, seed: int) -> Tensor:
     values, vectors = torch.linalg.eigh(cov)
     L = vectors * values.clamp(min=0).sqrt()
     eps = torch.randn(count, len(mean), generator=g, dtype=mean.dtype)
-    return (mean + eps @ L.T).argmax(-1)
+    highest: Tensor = (mean + eps @ L.T).argmax(-1)
+    return highest
 
 
 @e3.cases
@@ -571,7 +573,8 @@ def _dream(mean: Tensor, L: Tensor, count: int, seed: int) -> Tensor:
 
 def _root(cov: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(cov)
-    return vectors * values.clamp(min=0).sqrt()
+    root: Tensor = vectors * values.clamp(min=0).sqrt()
+    return root
 
 
 @e3.wrong("every place dreams for itself")
@@ -817,7 +820,7 @@ def _(fn: Fn, f: Fn, *rest: object) -> None:
 
 @e4.property("gold in another unit, counted from another zero, leads to the same drills")
 def _(fn: Fn, f: Fn, *rest: object) -> None:
-    size = float(f(rest[0]).abs().max())  # type: ignore[arg-type]
+    size = float(f(rest[0]).abs().max())
     _same(
         fn, (f, *rest), (lambda x: 4 * f(x) + 2 * size, *rest), "with 4 f + c it drills elsewhere"
     )
