@@ -45,15 +45,15 @@ teach.setup("p3.t2")
 # %% [markdown]
 # ## 1. A map with error bars
 #
-# A mapmaker looks at eight drills on our strip, 6 km long: $x$ the place, $y$ the gold in ounces
-# above the district's usual 5.5, ±0.3 (standard deviation). He sells a best guess $\mu(x)$ of the
-# gold $f(x)$ and an error bar $\sigma(x)$: together a **band** $\mu(x) \pm 1.96\,\sigma(x)$, at the
-# **level** 95 %.
+# A mapmaker sees eight drills on our strip of 6 km. The drill at $x$ brought up $y$ ounces of
+# gold, counted from the district's usual 5.5, with an error of standard deviation 0.3. He sells a
+# best guess $\mu(x)$ of the gold $f(x)$ and an error bar $\sigma(x)$: a **band**
+# $\mu(x) \pm 1.96\,\sigma(x)$, at the **level** 95 %.
 #
 # What can that mean? At one place the gold is in the band or not. A level is a *promise about many
-# statements*: of those made at 95 %, 95 % hold. The share that holds is the **coverage**, over a
-# stated population of strips, drills and places. A map is **calibrated** on it if coverage equals
-# level, at every level.
+# statements*: 95 % of them hold. The share that holds is the **coverage**, over a stated population
+# of strips, drills and places. A map is **calibrated** on it if coverage equals level, at every
+# level.
 
 # %%
 NOISE = 0.3  # standard deviation of a drill, in ounces
@@ -68,10 +68,9 @@ def powers(x, degree):
 def fit(Psi, y, ridge=0.0):
     """Tutorial 1's weights, least squares plus ridge |w|²: ... n p and ... n -> ... p."""
     p = Psi.shape[-1]
-    pinch = ridge**0.5 * torch.eye(p, dtype=y.dtype).expand(*Psi.shape[:-2], p, p)
-    Q, R = torch.linalg.qr(torch.cat([Psi, pinch], dim=-2))
-    known = Q[..., : y.shape[-1], :].mT @ y.unsqueeze(-1)
-    return torch.linalg.solve_triangular(R, known, upper=True).squeeze(-1)
+    pull = ridge**0.5 * torch.eye(p, dtype=y.dtype).expand(*Psi.shape[:-2], p, p)
+    targets = torch.nn.functional.pad(y, (0, p)).unsqueeze(-1)  # p more rows, whose targets are 0
+    return torch.linalg.lstsq(torch.cat([Psi, pull], dim=-2), targets).solution.squeeze(-1)
 
 
 def to_nearest(X, x):
@@ -80,8 +79,8 @@ def to_nearest(X, x):
 
 
 # %% [markdown]
-# His recipe is one that many would write. Best guess: least squares with powers up to $x^4$. Let
-# $s$ be the spread of the residuals at the drills, and $d(x)$ the distance to the nearest drill:
+# His best guess is least squares with powers up to $x^4$. Let $s$ be the spread of the residuals at
+# the drills, and $d(x)$ the distance to the nearest drill:
 #
 # $$\sigma(x) = s\,\bigl(1 + 2\,d(x) / \max d\bigr) ,$$
 #
@@ -125,7 +124,7 @@ def draw(panel, mu, sd, truth=mine):
     blue, edges = plotting.OKABE_ITO["blue"], (mu - 1.96 * sd, mu + 1.96 * sd)
     panel.fill_between(grid, *edges, color=blue, alpha=0.25, lw=0, label="95 % band")
     panel.plot(grid, mu, color=blue, ls="-", label="best guess")
-    panel.plot(grid, truth(grid), color="black", ls="--", lw=1.6, label="the truth")
+    panel.plot(grid, truth(grid), color="black", ls="--", lw=1.6, label="the ground")
     panel.set(xlabel="place x (km)", xlim=(0, 6))
 
 
@@ -140,8 +139,8 @@ dots(panel, X, y)
 panel.set_ylabel("gold above the usual (ounces)")
 panel.legend(loc="upper left")
 teach.show(figure, "The map from eight drills: a smooth best guess with a band that is widest far "
-           "from the drills. It holds the truth over about half of the strip, and misses it around "
-           "3 km and east of the last drill, where the best guess shoots up.")
+           "from the drills. It holds the ground over about half of the strip, misses it around "
+           "3 km and again east of the last drill, where the best guess shoots up.")
 
 # %%
 def held(mu, sd, truth, level=0.95):
@@ -373,7 +372,8 @@ teach.reveal("p3.t2.q4", "at 6 km", because="a small doubt of the slope grows wi
 # part, called *aleatoric*, no drill cures.
 #
 # For a fair test we need many strips, and a model that is right about them. In this district the
-# ground is a sum of hills 0.7 km wide, of independent normal heights; only those are unknown.
+# ground is a sum of hills 0.7 km wide (tutorial 1's bumps), of independent normal heights; only
+# these are unknown.
 
 # %%
 def hills(x, width=0.7):
@@ -489,7 +489,7 @@ teach.reveal("p3.t2.q6", "55 %", because="neighbouring places are right or wrong
 # exercise: p3.t2.e2
 
 # %% [markdown]
-# ## 6. Every drill narrows the band
+# ## 6. One more drill
 #
 # One more drill, at $x'$, adds $\psi\psi^\top/\sigma_n^2$ to the precision, with $\psi = \psi(x')$.
 # Inverting (Sherman and Morrison), and asking at any $x$:
@@ -527,7 +527,7 @@ teach.reveal("p3.t2.q7", "shrinks", because="no y stands in the formula")
 # surprise. On average over what may come up, no right model's variance grows: the law of total
 # variance.)
 #
-# ## 7. Confident and wrong
+# ## 7. When the assumptions are wrong
 #
 # Tell it something false, then: powers up to $x^3$, and hills of a third and of three times the
 # true width.
@@ -595,9 +595,10 @@ for panel, name in zip(panels, shown, strict=True):
     panel.set(title=name, ylim=(-7, 7))
 panels[0].set_ylabel("gold above the usual (ounces)")
 panels[1].legend(loc="lower left", fontsize=10)
-teach.show(figure, "One strip drilled only in the west, and three bands. The true hills: narrow at "
-           "the drills, wide beyond them, with the truth inside nearly everywhere. The two others: "
-           "narrow between the drills as well, and beyond; the truth leaves both bands.")
+teach.show(figure, "One strip drilled only in the west, and three bands. That of the true hills is "
+           "narrow near the drills, wide elsewhere, and holds the ground nearly everywhere. The "
+           "two others are narrow between the drills, too; the ground leaves them there and in "
+           "the east.")
 
 # %%
 for name, (inside, outside) in ends.items():
@@ -621,12 +622,12 @@ teach.reveal("p3.t2.q9", "that of the true hills", because="far from drills only
 
 # %% [markdown]
 # Far from the drills a band falls back on what was assumed. "When in doubt, assume rougher ground"
-# breaks the promise, too: 98 % instead of 95 %, with error bars more than twice as long as need be.
-# (Which width is right? The drills can say: tutorial 3.)
+# breaks the promise, too: in the west 98 % instead of 95 %, with error bars more than twice as long
+# as need be. (Which width is right? The drills can say: tutorial 3.)
 #
 # ## 8. Right and sure
 #
-# Coverage alone can be bought. A lazy mapmaker prints "the usual, ± the spread of the district"
+# Two newcomers to the trade. A lazy mapmaker prints "the usual, ± the spread of the district"
 # everywhere. A trickster makes 95 % of his bands a hundred ounces wide and the others almost empty.
 
 # %%
@@ -635,15 +636,17 @@ teach.predict("p3.t2.q10", "Whose 95 % bands for new drills keep the promise?",
               guess=None)
 
 # %% [markdown]
-# So a band should also be **sharp**: short. Two scores reward being right and sure at once. Let the
-# prediction have the distribution function $F$ and the density $p$, and let $y$ come up:
+# Of bands that keep their promise one wants a **sharp** one: short. Two scores reward being right
+# and sure at once. Let the prediction have the distribution function $F$ and the density $p$, and
+# let $y$ come up:
 #
 # $$\text{NLPD} = -\log p(y), \qquad
 # \text{CRPS} = \int \bigl(F(t) - 1\{t \ge y\}\bigr)^2\,\mathrm{d}t .$$
 #
-# The negative log predictive density is in nats. The continuous ranked probability score is in
-# ounces: how much $F$ differs from the step that knew $y$; for a prediction without doubt it is the
-# absolute error. Smaller is better. (Mapmaker and crowd get the true hills, to be fair.)
+# The negative log predictive density is in nats (natural logarithms). The continuous ranked
+# probability score is in ounces: how much $F$ differs from the step that knew $y$; for a prediction
+# without doubt it is the absolute error. Smaller is better. (Mapmaker and crowd get the true hills,
+# to be fair.)
 
 # %%
 X, y, f = district(1000, 8)
@@ -700,8 +703,8 @@ teach.claim("and its negative_log_predictive_density is minus the log density", 
 teach.reveal("p3.t2.q10", "those of all three", because="coverage at one level is not enough")
 
 # %% [markdown]
-# Does it pay to claim more than one knows, or less? Let the model believe in drills that are better
-# or worse than they are.
+# So coverage at one level can be bought; a good score cannot. Does it pay to claim more than one
+# knows, or less? Let the model believe in drills that are better or worse than they are.
 
 # %%
 teach.predict("p3.t2.q11", "True σ_n² = 0.09. Which of 0.0225, 0.045, 0.09, 0.18, 0.36 scores "
@@ -883,8 +886,8 @@ teach.claims_table()
 #
 # **So, what makes an error bar honest?** That it promises something over a stated population, and
 # keeps it: at every level, for any number of drills, near them and far. Bayes' rule makes such bars
-# from assumptions, exact if those are right, and confidently wrong if not. So count coverage, and
-# score, where the truth comes up.
+# from assumptions, exact if those are right, and confidently wrong if not. So wherever the truth
+# comes up later, count coverage and keep the score.
 #
 # **The same in BoTorch** (a linear kernel on our features; `hills`, data and places as above):
 #
