@@ -15,6 +15,7 @@ import played
 import pytest
 import torch
 
+import bolearn as bl
 from bolearn import teach
 from bolearn.errors import BolearnError, DataError
 from bolearn.teach import exercises, explorables, goldmine
@@ -36,6 +37,29 @@ def data_of(number: int) -> dict[str, Any]:
 
 def status(text: object, number: int | None = None) -> str:
     return QUEST.judge(text, number).status
+
+
+def drill(x: float, by: str = "me", mine: str = "gold", seed: int = 1) -> dict[str, Any]:
+    """The action of drilling a place, without noise."""
+    truth = goldmine.mine(mine, seed)
+    y = truth.noiseless(torch.tensor([[x]], dtype=torch.float64)).item()
+    return {"kind": "drill", "by": by, "x": x, "y": y}
+
+
+def told(data: dict[str, Any], actions: list[dict[str, Any]], **changes: Any) -> str:
+    """A session with other actions (drills and models only), as the page would export it."""
+    standing = [{key: action[key] for key in ("x", "y", "by")}
+                for action in actions if action["kind"] == "drill"]  # fmt: skip
+    models = [action["model"] for action in actions if "model" in action]
+    model = models[-1] if models else data["start"]
+    data = data | {"actions": actions, "drills": standing, "model": model} | changes
+    session = goldmine.replay(json.dumps(data))
+    assert session.model is not None
+    grid = torch.tensor(data["page"]["x"], dtype=torch.float64).unsqueeze(-1)
+    page = {name: value.tolist() for name, value in session.values(grid).items()}
+    page["best_f"] = session.best_f
+    page["log_marginal_likelihood"] = bl.log_marginal_likelihood(session.model).item()
+    return json.dumps(data | {"page": data["page"] | page})
 
 
 # ------------------------------------------------------------------ right, wrong, and neither
@@ -200,21 +224,8 @@ def test_the_lottery_needs_a_flip_nearby() -> None:
 
     def session(first: float) -> str:
         X = torch.tensor([[first], [3.0]], dtype=torch.float64)
-        places = goldmine.play(gold, X, "mean", 8)
-        data = data_of(1)
-        by = ["me", "me", *["mean"] * 8]
-        finds = gold.noiseless(places).flatten().tolist()
-        steps = zip(places.flatten().tolist(), finds, by, strict=True)
-        drills = [{"x": x, "y": y, "by": who} for x, y, who in steps]
-        data |= {"drills": drills, "actions": [{"kind": "drill", **drill} for drill in drills]}
-        model = goldmine.replay(json.dumps(data))
-        grid = torch.tensor(data["page"]["x"], dtype=torch.float64).unsqueeze(-1)
-        data["page"] |= {name: value.tolist() for name, value in model.values(grid).items()}
-        data["page"]["best_f"] = model.best_f
-        assert model.model is not None
-        log = teach.goldmine.log_marginal_likelihood(model.model).item()
-        data["page"]["log_marginal_likelihood"] = log
-        return json.dumps(data)
+        x = goldmine.play(gold, X, "mean", 8).flatten().tolist()
+        return told(data_of(1), [*map(drill, x[:2]), *[drill(place, "mean") for place in x[2:]]])
 
     steps = [k / 40 for k in range(-20, 21)]
     wanted = {}
@@ -225,6 +236,40 @@ def test_the_lottery_needs_a_flip_nearby() -> None:
     assert set(wanted.values()) == {"passed", "failed"}
     assert {first: status(session(first), 1) for first in wanted} == wanted
     assert status(session(2.875), 1) == "failed"  # from there it finds the richer hill
+
+
+def by_a_hair() -> Iterator[tuple[int, str, str]]:
+    """Sessions that meet every condition of an expedition but one."""
+    data = data_of(3)
+    longer = {"kind": "set", "model": data["model"] | {"lengthscale": 2.0}}
+    yield 3, told(data, [*data["actions"][:-1], longer]), "The doubt is still 0.1[0-9] oz"
+    places = [5.8, 0.3, 5.3, 0.1, 5.5, 3.1]
+    yield 3, told(data, [*map(drill, places), longer]), "right to less than an ounce"
+    data = data_of(4)
+    fit = {"kind": "fit", "model": data["start"]}
+    same = [drill(0.5, mine="riddle", seed=14)] * 8
+    actions = [*same[:1], fit, *same[:1], fit, *same[:1], fit, *same[:2], fit, *same[:3], fit]
+    yield 4, told(data, actions), "longer than the hidden lengthscale by a factor 2.2"
+    data = data_of(6)
+    lucky = drill(5.05, "ei")
+    lucky["y"] += goldmine.measurement_errors(goldmine.mine("gold"), 1, 12)[11].item()
+    yield 6, told(data, [*data["actions"], lucky]), "The best find is also where the belief"
+    data = data_of(7)
+    late = [*data["actions"][:-1], drill(1.5), data["actions"][-1]]
+    yield 7, told(data, late), "Too late: the last drill promised 0.[12]"
+    data = data_of(10)
+    gold, needle = data["races"]
+    two = {**gold["results"], "ucb": gold["results"]["ei"]}
+    del two["mean"]
+    yield 10, json.dumps(data | {"races": [gold | {"results": two}, needle]}), "no policy of the"
+
+
+@pytest.mark.parametrize(("number", "text", "words"), by_a_hair(), ids=map(str, range(6)))
+def test_one_condition_missed_is_missed(number: int, text: str, words: str) -> None:
+    found = read(text, number)
+    assert found.problem == ""
+    (missing,) = found.verdicts[number].missing
+    assert re.search(words, missing)
 
 
 # ------------------------------------------------------------------ in a notebook and outside
