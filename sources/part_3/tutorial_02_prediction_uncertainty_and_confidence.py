@@ -904,7 +904,7 @@ teach.claims_table()
 # model.posterior(hills(grid), observation_noise=True).variance   # of a new drill
 # ```
 #
-# **Sources**
+# ## Sources
 #
 # - T. Gneiting, F. Balabdaoui, A. E. Raftery, "Probabilistic forecasts, calibration and sharpness",
 #   *Journal of the Royal Statistical Society B* 69 (2007),

@@ -51,11 +51,11 @@ teach.setup("p3.t4")
 # %% [markdown]
 # ## 1. Three drills, and one more
 #
-# A strip of ground, 241 places to drill, and three drills so far. The map is tutorial 3's Gaussian
-# process: an RBF kernel with $\ell = 1$ and $\sigma_f = 2$ ounces around a mean of 4. It says at
-# every place what we hope for, $\mu$, and how much we doubt it, $\sigma$. A rule turns the two into
-# a score, its **acquisition function**, and drills where the score is highest. The package has some
-# of those rules; below you will build each.
+# Six kilometres of ground, 241 places to drill, three drills so far. The map is tutorial 3's
+# Gaussian process: an RBF kernel with $\ell = 1$ and $\sigma_f = 2$ ounces around a mean of 4. It
+# says at every place what we hope for, $\mu$, and how much we doubt it, $\sigma$. A rule turns the
+# two into a score, its **acquisition function**, and drills where the score is highest. The package
+# has such rules; you will build each.
 
 # %%
 mine = GoldMine1d()
@@ -81,7 +81,7 @@ for k, (name, x) in enumerate(choices.items()):
     panel.axvline(x, color="black", ls=plotting.LINE_STYLES[k], lw=1.4)
     panel.annotate(name, (x - 0.06, -2.9 + 0.8 * k), ha="right", va="center", fontsize=11,
                    bbox={"fc": "white", "ec": "none", "pad": 1.5})
-panel.set(xlabel="place", ylabel="gold (ounces)", ylim=(-3.4, 10))
+panel.set(xlabel="place x (km)", ylabel="gold (ounces)", ylim=(-3.4, 10))
 state = {"mine": "gold", "drills": X.flatten().tolist(), "goal": "find", "policy": "me"}
 teach.explorable("goldmine", state, still=figure,
                  alt="A map through drills at 0.8, 3.0 and 4.2, its band wide at both ends and "
@@ -96,12 +96,12 @@ teach.reveal("p3.t4.q1", 5, because="each asks another question about the same h
 # %% [markdown]
 # (On the page, drill for yourself before you read on: five drills, *everyone's suggestion* off.)
 #
-# ## 2. To learn the map is not to find the vein
+# ## 2. To learn the map, or to find the vein?
 #
 # The scientist's rule drills where doubt is largest: **max variance**. The practical one drills
-# where hope is highest: **mean only**. To compare them takes many runs. `bl.study` makes all runs
-# of a rule at once, and a rule of one's own takes five lines: before each drill it fits the map
-# anew (Matérn-5/2, tutorial 3), scores all places, and names the best.
+# where hope is highest: **mean only**, tutorial 1's greedy search. To compare them takes many runs.
+# `bl.study` makes all runs of a rule at once, and a rule of one's own takes five lines: before each
+# drill it fits the map anew (Matérn-5/2, tutorial 3), scores all places, and names the best.
 
 # %%
 def strip(bounds):
@@ -147,9 +147,9 @@ def errors_from_zero(d):
     return (d.mean() / d.std() * math.sqrt(len(d))).item()
 
 
-teach.claim("max variance has the better map", kind="paired",
+teach.claim("after eight drills max variance has a better map than mean only", kind="paired",
             condition=errors_from_zero(off["mean only"] - off["max variance"]) > 4)
-teach.claim("and its median regret is at least three times as large", kind="monte-carlo",
+teach.claim("max variance: at least three times mean only's median regret", kind="monte-carlo",
             condition=bool(early["max variance"].median() > 3 * early["mean only"].median()))
 teach.reveal("p3.t4.q2", "mean only", because="most of a good map is about poor ground")
 
@@ -170,7 +170,7 @@ teach.claim("without refitting, max variance drills the same places whatever the
 # %% [markdown]
 # (Doubt does not depend on what drills find: tutorial 3.) Such a rule need not even look.
 #
-# ## 3. Where hope alone ends
+# ## 3. Hope alone
 #
 # The same 64 runs of each rule, all 15 drills.
 
@@ -180,7 +180,7 @@ teach.predict("p3.t4.q3", "Would every run of mean only come to the richest plac
 
 # %%
 teach.show(plotting.regret_curves(first, quantiles=(0.1, 0.9)),
-           "Simple regret of 64 runs each. Max variance: all come down slowly, to between 0.001 "
+           "Simple regret of 64 runs each. Max variance: most come down slowly, to between 0.001 "
            "and 0.3. Mean only: most drop to 0.0001, some stay at 2 for good, and its 90 % "
            "quantile with them.")
 
@@ -189,20 +189,20 @@ regret, drilled = first.regret("mean only")[:, -1], first.X["mean only"][..., 0]
 stuck = regret > 0.05
 again = (drilled[stuck, -1:] - drilled[stuck, :-1]).abs().amin(-1) < 1e-3
 share = stats.wilson_interval(int(stuck.sum()), 64)
-teach.claim("some runs end more than 0.05 ounces short, not most", kind="monte-carlo",
+teach.claim("mean only: some runs end over 0.05 ounces short, not most", kind="monte-carlo",
             condition=share.low > 0.03 and share.high < 0.5)
-teach.claim("at least nine in ten of those drilled, at the end, where they had drilled before",
+teach.claim("mean only: nine in ten of the runs that fell short drilled an old place at the end",
             bool(again.double().mean() >= 0.9), kind="monte-carlo")
 second = mine.optimal_value - truth[places < 3].max()
-teach.claim("and stand on the poorer vein", (regret[stuck] - second).abs().median() < 0.02,
-            kind="monte-carlo")
+teach.claim("mean only: the runs that fell short stand on the poorer vein", kind="monte-carlo",
+            condition=bool((regret[stuck] - second).abs().median() < 0.02))
 teach.reveal("p3.t4.q3", "no", because="an old place brings up nothing that could change the map")
 
 # %% [markdown]
 # Where a drill has been, the map says what it found and doubts nothing. If it hopes for more
-# nowhere else, the highest hope is an old place; drilled again, it changes nothing. That is a fixed
-# point (Part 2), of a rule that hears no doubt. Mean only is fast or trapped, and its median does
-# not tell which.
+# nowhere else, the highest hope is an old place; drilled again, it changes nothing: tutorial 1's
+# fixed point. This map *has* doubts, but the rule does not hear them. It is fast or trapped, and
+# its median does not tell which.
 #
 # **Expedition 1** (on the page of section 1, as all seven): get mean only stuck, as near as you can
 # to where it would not be.
@@ -220,8 +220,8 @@ holes = torch.cat([one, torch.full_like(one, 3.0)], dim=-2)
 ends = gold.noiseless(page.play(gold, holes, "mean", 10)).amax((1, 2))
 rich, poor = int((ends > 8.1).sum()), int(((ends - 6.149).abs() < 0.05).sum())
 print(f"mean only ends on the rich vein from {rich} places, on the poor one from {poor}")
-teach.claim("each vein gets more than a third of the places", min(rich, poor) > 241 / 3,
-            kind="theorem")
+teach.claim("mean only: each vein is reached from more than a third of the 241 places",
+            min(rich, poor) > 241 / 3, kind="theorem")
 teach.reveal("p3.t4.x1", "about half", because="it climbs where it has found something, and never "
              "looks elsewhere")
 
@@ -255,7 +255,8 @@ def pi(mu, sigma, best, xi=0.0):
 belief = model.posterior(places.unsqueeze(-1))
 mu, sigma = belief.mean[:, 0], belief.variance[:, 0].sqrt()
 lines = {f"ξ = {xi}": pi(mu, sigma, b, xi) for xi in (0, 0.3, 1.5)}
-figure = plotting.curves(places, lines, xlabel="place", ylabel="PI", marks={"best drill": 4.2})
+figure = plotting.curves(places, lines, xlabel="place x (km)", ylabel="PI",
+                         marks={"best drill": 4.2})
 teach.show(figure, "Probability of improvement over the strip. For ξ = 0 it jumps to 0.81 right "
            "beside the best drill and falls from there; for larger ξ it is lower, and highest "
            "farther away: at 4.6 and 5.0.")
@@ -286,6 +287,8 @@ teach.reveal("p3.t4.q4", "beside the best drill", because="a speck more is there
 #
 # $$\mathrm{EI} = \mathbb{E} \max(0, f - b) = \int_0^\infty \mathrm{PI}_\xi\,d\xi
 # = \sigma\,(z\,\Phi(z) + \varphi(z)) .$$
+#
+# (The bracket has the derivative $\Phi(z)$, as $\varphi' = -z\,\varphi$, and is 0 at $-\infty$.)
 
 # %%
 teach.predict("p3.t4.q5", "PI chose 4.225, where an improvement is likeliest. How many times "
@@ -309,7 +312,7 @@ shown = xi <= 3
 figure = plotting.curves(
     xi[shown], {f"{places[k].item():g}": row[shown] for k, row in zip(spots, chances, strict=True)},
     xlabel="ξ (ounces)", ylabel="chance to improve by more than ξ")
-figure.axes[0].get_legend().set_title("drill at")
+figure.axes[0].get_legend().set_title("drill at (km)")
 teach.show(figure, "Chance to improve by more than ξ, at three places: at 4.225 it starts at 0.81 "
            "and is gone at 0.1 ounces; at 4.9 it starts at 0.5 and fades until 2.5 ounces; at "
            "5.325 it starts at 0.35 and fades until 3.")
@@ -331,7 +334,7 @@ teach.claim("EI rises with hope by Φ(z), with doubt by φ(z)", tolerance=1e-12,
 sure = (m - best).detach().clamp(min=0)
 teach.claim("EI is more than the gain at the mean, max(0, μ - b)", kind="theorem",
             condition=bool((ei(m, s, best) > sure).all()))
-teach.claim("and becomes it where doubt vanishes", tolerance=1e-8,
+teach.claim("EI becomes max(0, μ - b) where doubt vanishes", tolerance=1e-8,
             error=(ei(m.detach(), torch.tensor(1e-9).double(), best) - sure).abs())
 teach.reveal("p3.t4.q5", round((value.max() / value[169]).item()), tolerance=0.3,
              because="the sure speck is worth little, the even bet for half an ounce much")
@@ -355,10 +358,10 @@ ounces = page.start_model(gold, holes, finds)
 grams = page.start_model(gold, holes, ounce * finds, **units)
 teach.claim("UCB wants the same places in grams", tolerance=1e-9,
             error=(page.suggest(ounces, "ucb") - page.suggest(grams, "ucb")).abs())
-teach.claim("EI, too, if ξ is weighed with the gold", tolerance=1e-9, error=(
+teach.claim("EI does so if ξ is weighed with the gold", tolerance=1e-9, error=(
     page.suggest(ounces, "ei", xi=1.0) - page.suggest(grams, "ei", xi=ounce)).abs())
 other = (page.suggest(ounces, "ei", xi=1.0) - page.suggest(grams, "ei", xi=1.0)).abs() > 0.151
-teach.claim("with the bare number 1, EI wants another place in most mines", kind="monte-carlo",
+teach.claim("with ξ = 1 in both units EI wants other places in most mines", kind="monte-carlo",
             condition=stats.wilson_interval(int(other.sum()), 200, confidence=0.999999).low > 0.5)
 teach.reveal("p3.t4.x5", "EI's", because="ξ = 1 was an ounce and is a gram now; β multiplies σ")
 
@@ -393,10 +396,10 @@ for k, top in enumerate(tops[16:24]):
     left.plot(places, dreams[16 + k], lw=1.5, **style)
     left.plot(places[top], dreams[16 + k, top], marker="*", ms=15, mec="black", **style)
 left.plot(X[:, 0], Y[:, 0], "o", color="black", zorder=3)
-left.set(xlabel="place", ylabel="gold (ounces)", title="eight maps, their highest places")
+left.set(xlabel="place x (km)", ylabel="gold (ounces)", title="eight maps, their highest places")
 right.hist(places[tops].numpy(), bins=[k / 2 for k in range(13)], ec="black",
            color=plotting.OKABE_ITO["sky"], weights=[1 / 4000] * 4000)
-right.set(xlabel="place", ylabel="share", title="where 4000 maps are highest")
+right.set(xlabel="place x (km)", ylabel="share", title="where 4000 maps are highest")
 teach.show(figure, "Left: eight maps through three drills, with stars at their highest places. "
            "Right: where 4000 maps are highest: a fifth at the left end, some between 1 and 2, "
            "most between 4 and 6, with a peak between 4.5 and 5.")
@@ -458,7 +461,7 @@ def beaten(at):
 
 index = {name: int((places - x).abs().argmin()) for name, x in choices.items()}
 teach.claim("PI's choice is beaten in both hope and doubt", beaten(index["PI"]))
-teach.claim("those of mean only, EI, UCB and max variance are not", kind="theorem",
+teach.claim("no other rule's choice is beaten in both hope and doubt", kind="theorem",
             condition=not any(beaten(index[name]) for name in index if name != "PI"))
 teach.reveal("p3.t4.q7", "yes", because="the highest hope, for one: it is better and less known")
 
@@ -483,8 +486,8 @@ different = 1 + (in_order.diff(dim=0) > 0.151).sum(0)  # counted as the page cou
 teach.claim("UCB wants EI's place in fewer than half of the mines", kind="monte-carlo",
             condition=stats.wilson_interval(near["ucb"], 200, confidence=0.999999).high < 0.5)
 several = stats.wilson_interval(int((different > 2).sum()), 200, confidence=0.999999)
-teach.claim("in most, the five rules want three different places or more", several.low > 0.5,
-            kind="monte-carlo")
+teach.claim("in most mines the five rules want three different places or more",
+            several.low > 0.5, kind="monte-carlo")
 teach.reveal("p3.t4.x2", "a quarter", because="the same map, another bet")
 
 # %% tags=["fresh-only"]
@@ -525,15 +528,15 @@ teach.claim("the package's log EI is right to 14 digits down to z = -1e8 (mpmath
 teach.claim("by 1 + erf, EI at z = -10 is off by more than it is worth",
             bool(wrong["1 + erf"][200] > 1))
 near = torch.linspace(-8.5, -7.5, 2001, dtype=torch.float64)
-teach.claim("near z = -8 it is negative here and there",
+teach.claim("by 1 + erf, EI is negative here and there near z = -8",
             bool((density(near) + near * 0.5 * (1 + torch.erf(near * root)) < 0).any()))
 far = torch.tensor(-39.0, dtype=torch.float64, requires_grad=True)
 by_erfc = far * 0.5 * torch.erfc(-far * root) + density(far)
 teach.claim("at z = -39 EI itself is too small for float64, and so is its slope",
             by_erfc.item() == 0 and torch.autograd.grad(by_erfc, far)[0].item() == 0)
 (slope,) = torch.autograd.grad(numerics.log_h(far), far)
-teach.claim("its logarithm still climbs, as steeply as -z", error=abs(slope.item() / 39 - 1),
-            tolerance=0.002)
+teach.claim("at z = -39 the logarithm of EI still climbs, as steeply as -z", tolerance=0.002,
+            error=abs(slope.item() / 39 - 1))
 teach.reveal("p3.t4.q8", "100 times too large", because="1 + erf is 0 there, and φ is left over")
 
 # %% [markdown]
@@ -585,22 +588,25 @@ print(f"{better:.0%} of the drills found more; {solved:.0%} of the strips were s
 kept = errors_from_zero((found - promised).sum(1))
 teach.claim("the gains add up to what EI promised, within 5 standard errors", error=abs(kept),
             tolerance=5, kind="monte-carlo")
-teach.claim("fewer than four drills in ten found more", bool(better < 0.4), kind="monte-carlo")
-teach.claim("yet nineteen in twenty strips were solved to 0.05", bool(solved > 0.95),
+teach.claim("EI on a true prior: fewer than four drills in ten find more", bool(better < 0.4),
+            kind="monte-carlo")
+teach.claim("EI on a true prior: nineteen in twenty strips are solved", bool(solved > 0.95),
             kind="monte-carlo")
 teach.reveal("p3.t4.q9", "30 %", because="the average gain is made of few large ones")
 
 # %% [markdown]
-# So a drill that finds nothing is not a failed drill. And EI is the best rule for *one* last drill
-# when the gain is what counts, and the map is right, and drills do not lie. 
+# So a drill that finds nothing is not a failed drill. And EI is the best rule for *one* last drill,
+# if the gain is what counts, the map is right, and drills do not lie. For two drills it need not
+# be. Let the best so far be 0, the gold at A 0 ± 1, at B exactly minus that of A, at C 0 ± 1.1.
 
 # %%
 A, C = torch.randn(2, 100_000, generator=g, dtype=torch.float64) * torch.tensor([[1.0], [1.1]])
 eager = torch.stack([A, C]).amax(0).clamp(min=0)  # C first, by EI; then A
 patient = torch.where(A < 0, -A, torch.maximum(A, C))  # A first; then B if A is poor, else C
 print(f"two drills gain {eager.mean():.2f} by EI, {patient.mean():.2f} by looking ahead")
-teach.claim("EI goes to C first", bool(ei(0, torch.tensor(1.1), 0) > ei(0, torch.tensor(1.0), 0)))
-teach.claim("A first gains more", errors_from_zero(patient - eager) > 5, kind="paired")
+at_c, at_a = (ei(0, torch.tensor(sd), 0) for sd in (1.1, 1.0))
+teach.claim("two drills: EI goes to C first", bool(at_c > at_a))
+teach.claim("two drills: A first gains more", errors_from_zero(patient - eager) > 5, kind="paired")
 
 # %% [markdown]
 # A drill also pays by what it tells: the highest *hope* may rise elsewhere.
@@ -627,7 +633,7 @@ teach.claim("A first gains more", errors_from_zero(patient - eager) > 5, kind="p
 #
 # Seven rules, three strips, 40 runs each: three drills spread by Sobol points, the same for all
 # rules, then twelve, with a new fit before each. *two scales* has three hills; *hard* a broad hill
-# and a narrow one that is nearly as high. A run is solved if its regret ends below 0.05 ounces in
+# with three tops, and a narrow one. A run is solved if its regret ends below 0.05 ounces in
 # the mine, below 0.01 on the others.
 
 # %%
@@ -674,12 +680,12 @@ teach.claim("mean only and EI end with the same median regret: the best of the 2
             error=abs(middle["mean only"] - middle["EI"]), tolerance=1e-9, kind="monte-carlo")
 teach.claim("the 90 % quantile of mean only is more than a thousand times that of EI",
             tail["mean only"] > 1000 * tail["EI"], kind="monte-carlo")
-teach.claim("and larger than that of random drilling", tail["mean only"] > tail["random"],
-            kind="monte-carlo")
+teach.claim("the 90 % quantile of mean only is larger than that of random drilling",
+            tail["mean only"] > tail["random"], kind="monte-carlo")
 teach.reveal("p3.t4.q10", "equal to", because="more than half of its runs are not trapped")
 
 # %% [markdown]
-# Medians lie, politely: they forget the runs below them. So count runs, with intervals. (Regrets
+# Medians lie, politely: they forget the worse half. So count runs, with intervals. (Regrets
 # below the grid's own, 0.0001, cannot be had here.)
 
 # %%
@@ -836,7 +842,7 @@ lost = {name: noisy.regret(name)[:, -1] > 1 for name in noisy.names}
 wins, losses = split({name: ~missed for name, missed in lost.items()}, "seen", "believed")
 teach.claim("believed: more than 15 % go to an old place; seen: less than 10 %", kind="monte-carlo",
             condition=bool(twice["believed"] > 0.15) and bool(twice["seen"] < 0.1))
-teach.claim("and more runs never drill the richer vein", kind="paired",
+teach.claim("believed: more runs never drill the richer vein than by seen", kind="paired",
             condition=wins > losses and stats.sign_test(wins, losses) < 1e-3)
 teach.reveal("p3.t4.q12", "the highest believed", because="EI promises a gain where there is none")
 
@@ -971,8 +977,12 @@ for name in ("gold", "needle"):
         print(f"{name:>6}, {each:>6}: median regret {median:.2f}, 90 % quantile {tail_r:.2f}")
 wins, losses = split({each: short["gold", each] > 1 for each in ("mean", "random")},
                      "mean", "random")
-teach.claim("mean only is an ounce short more often than chance", kind="paired",
+teach.claim("mean only is an ounce short more often than random drilling", kind="paired",
             condition=wins > losses and stats.sign_test(wins, losses) < 6e-5)
+share = stats.wilson_interval(int((short["gold", "mean"] > 1).sum()), 200)
+print(f"mean only is an ounce short in {share.low:.0%} to {share.high:.0%} of its runs")
+teach.claim("mean only is so in more than a fifth of its runs, in fewer than half",
+            kind="monte-carlo", condition=share.low > 0.2 and share.high < 0.5)
 teach.undecided("on the needle, whether any of the three beats another", "200 runs")
 teach.reveal("p3.t4.x10", "mean only", because="a third of its runs stay on the wrong vein")
 
@@ -1014,8 +1024,9 @@ teach.claims_table()
 # **So, where do you drill?** Where the map leaves room for more gold than you have, weighed by how
 # likely it is: that is expected improvement, the best bet for one more drill if the map is right.
 # Every rule trades hope for doubt; one that hears only one of them gets trapped, or does not look.
+# And is the map right? Tutorial 5.
 #
-# ## The same in BoTorch
+# **The same in BoTorch**
 #
 # ```python
 # from botorch.acquisition import LogExpectedImprovement, ProbabilityOfImprovement
