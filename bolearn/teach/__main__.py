@@ -25,6 +25,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from bolearn.errors import BolearnError
 from bolearn.teach import exercises
 from bolearn.teach.display import card_text, table_text
@@ -228,4 +230,5 @@ def _json(results: Sequence[CheckResult], unmatched: Sequence[str], seed: int) -
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # cases are small: two threads on them wait for each other
     sys.exit(main())
