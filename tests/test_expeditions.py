@@ -264,7 +264,7 @@ def by_a_hair() -> Iterator[tuple[int, str, str]]:
     yield 10, json.dumps(data | {"races": [gold | {"results": two}, needle]}), "no policy of the"
 
 
-@pytest.mark.parametrize(("number", "text", "words"), by_a_hair(), ids=map(str, range(6)))
+@pytest.mark.parametrize(("number", "text", "words"), list(by_a_hair()), ids=range(6))
 def test_one_condition_missed_is_missed(number: int, text: str, words: str) -> None:
     found = read(text, number)
     assert found.problem == ""
