@@ -797,8 +797,8 @@ for name, other in (("gold mine", "Thompson"), ("hard", "Thompson"), ("gold mine
 # %% [markdown]
 # Planned, then run on *fresh* seeds: those that raised a question must not also answer it. And see
 # the last print: in the mine 12:0 was a lucky draw. Forty runs take ten lost ones, 25 %, for a
-# verdict; a small experiment that reaches one exaggerates. EI against UCB stays open: a difference
-# that takes thousands of runs to see is one that you need not care about.
+# verdict; a small experiment that reaches one exaggerates. EI against UCB stays open: if it takes
+# thousands of runs to see a difference, you need not care about it.
 #
 # **Exercise 5.** PI has lost its races because of $\xi = 0$. Can you save it?
 

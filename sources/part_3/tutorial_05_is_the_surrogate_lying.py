@@ -280,11 +280,11 @@ teach.claim("Ben's prior finds more than half of them so steep", rare["Ben"] > 0
             kind="monte-carlo")
 
 # %% [markdown]
-# ## 4. When a wrong map is good enough
+# ## 4. Does a wrong map matter?
 #
 # So nearly all of Ben's maps are wrong. Yet he stalled far from the top on one strip in four only!
-# A search does not need the map; it needs the top of it. We search with all seven lengthscales, and
-# measure the map by its error over the strip (root of the mean square), the search by its regret.
+# We search with all seven lengthscales, and measure the map by its error over the strip (root of
+# the mean square), the search by its regret.
 
 # %%
 teach.predict("p3.t5.q3", "With a lengthscale twice too long, the map's error about doubles. The "
@@ -341,11 +341,11 @@ teach.claim("at four times fewer find the top than with the true lengthscale, pa
 teach.reveal("p3.t5.q3", "falls a little", because="the top needs a good map only near the top")
 
 # %% [markdown]
-# Globally wrong, locally sufficient. (Too short a lengthscale has its price as well: every drill
-# goes to a new place, as if its neighbours told nothing.) But from about three times on searches
-# stall: the bands are so narrow that no place looks worth a drill, so Ben drills where he has
-# drilled. The alarm rings well before. Suppose he listened, and took the lengthscale that fits the
-# drills best while it rings.
+# Globally wrong, locally sufficient: a search needs the top of the map, not the map. (Too short a
+# lengthscale has its price as well: every drill goes to a new place, as if its neighbours told
+# nothing.) But from about three times on searches stall: the bands are so narrow that no place
+# looks worth a drill, so Ben drills where he has drilled. The alarm rings well before. Suppose he
+# listened, and took the lengthscale that fits the drills best while it rings.
 
 # %%
 def fitted(prior=None):

@@ -39,7 +39,7 @@ e1 = Exercise(
     pure=True,
     hints=(
         "Print, for a few sites of each kind (the notebook's `plant` makes them), the largest, the "
-        "second largest and the median of |z|. Three of the six faults show in these alone.",
+        "second largest and the median of |z|. Three of the six answers show in these alone.",
         "An outlier spoils every mean, and a fit then makes all the others look calm: compare with "
         "the median of |z|, which is about 0.7 for a sound map. Heavy tails without one lone drill "
         "are noise that is not the same everywhere: with what does |z| grow?",
