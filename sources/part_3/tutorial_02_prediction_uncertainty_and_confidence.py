@@ -272,7 +272,7 @@ for name in grounds:
 teach.claim("(c) from 8 drills to 64 the mapmaker's coverage rises by more than 0.2 on both strips",
             all(bool((share[f"mapmaker, {name}"][1][0, -1] - share[f"mapmaker, {name}"][1][2, 0])
                      > 0.2) for name in grounds), kind="monte-carlo")
-teach.claim("(c) the crowd's falls below 0.8 on both",
+teach.claim("(c) with 64 drills the crowd's coverage is below 0.8 on both strips",
             all(bool(share[f"crowd, {name}"][1][2, -1] < 0.8) for name in grounds),
             kind="monte-carlo")
 teach.reveal("p3.t2.q3", "falls below 80 %", because="all fifty come to agree on one mistake")
@@ -340,14 +340,14 @@ def bowl(w):
 
 
 mean, S = blr(Psi, y3, prior_var=4.0)
-teach.claim("the bowl has no slope at the mean", tolerance=1e-9,
+teach.claim("the bowl has no slope at blr's mean", tolerance=1e-9,
             error=torch.func.grad(bowl)(mean).abs())
-teach.claim("its Hessian, by autograd, is the inverse of the covariance", tolerance=1e-9,
+teach.claim("the bowl's Hessian, by autograd, is the inverse of blr's covariance", tolerance=1e-9,
             error=(torch.func.hessian(bowl)(mean) @ S - torch.eye(2, dtype=S.dtype)).abs())
 off = survivors - mean
 products = off.unsqueeze(-1) * off.unsqueeze(-2)
 print(f"{len(survivors) / len(lines):.1%} of the lines survive")
-teach.claim("the survivors have this mean and this covariance, within 5 standard errors",
+teach.claim("the surviving lines have blr's mean and covariance, within 5 standard errors",
             error=torch.cat([(off.mean(0) / (off.std(0) / len(off) ** 0.5)).abs(),
                              ((products.mean(0) - S) / (products.std(0) / len(off) ** 0.5)).abs()
                              .flatten()]), tolerance=5, kind="monte-carlo")
@@ -566,7 +566,7 @@ first, last = (coverage_at["powers up to 3", n] for n in (8, 256))
 print(f"coverage with powers up to 3: {first.mean():.2f} with 8 drills, {last.mean():.2f} with 256")
 teach.claim("powers up to 3: with 256 drills the 95 % band holds less than 20 %, with 8 more than "
             "40 %", bool((last.mean() < 0.2) & (first.mean() > 0.4)), kind="monte-carlo")
-teach.claim("and its latent variance still passes (b)", tolerance=1e-12, kind="theorem",
+teach.claim("powers up to 3: the latent variance still passes (b)", tolerance=1e-12, kind="theorem",
             error=(bayes(X, y, *wrong["powers up to 3"])[1]
                    - bayes(X[:, :128], y[:, :128], *wrong["powers up to 3"])[1]).clamp(min=0))
 teach.reveal("p3.t2.q8", "falls below 20 %", because="the band shrinks onto the wrong curve")
@@ -697,9 +697,9 @@ teach.claim("the package's crps is that integral", tolerance=1e-8,
             error=(torch.trapezoid(below + above, t)
                    - diagnostics.crps(seen, m, deviation**2).squeeze(-1)).abs())
 density = torch.distributions.Normal(m, deviation).log_prob(seen)
-teach.claim("and its negative_log_predictive_density is minus the log density", tolerance=1e-12,
-            error=(density + diagnostics.negative_log_predictive_density(
-                seen, m, deviation**2)).abs())
+nlpd = diagnostics.negative_log_predictive_density(seen, m, deviation**2)
+teach.claim("the package's negative_log_predictive_density is minus the log density",
+            tolerance=1e-12, error=(density + nlpd).abs())
 teach.reveal("p3.t2.q10", "those of all three", because="coverage at one level is not enough")
 
 # %% [markdown]
@@ -798,9 +798,9 @@ teach.claim("the Bayesian: at each of 19 levels coverage is the level, within 5 
             tolerance=5, kind="monte-carlo")
 teach.claim("on new strips the recalibrated 95 % band holds 95 %, within 3 %", kind="monte-carlo",
             error=abs(everywhere - 0.95), tolerance=0.03)
-teach.claim("near a drill above 98 %, far from all below 80 %", bool((near > 0.98) & (far < 0.8)),
-            kind="monte-carlo")
-teach.claim("its 50 % band holds more than 75 %, and its 95 % band with 32 drills more than 99 %",
+teach.claim("recalibrated: over 98 % near a drill, below 80 % far from all", kind="monte-carlo",
+            condition=bool((near > 0.98) & (far < 0.8)))
+teach.claim("recalibrated: the 50 % band holds over 75 %, with 32 drills the 95 % band over 99 %",
             bool((half > 0.75) & (more > 0.99)), kind="monte-carlo")
 teach.reveal("p3.t2.q12", "on average, but less far from the drills",
              because="one factor mends one average")
@@ -849,10 +849,10 @@ def covariance(spacing):
 
 for spacing in (2.0, 1.5, 1.0, 0.5):
     print(f"hills {spacing:3} widths apart: off by {(covariance(spacing) - limit).abs().max():.0e}")
-teach.claim("one width apart is enough for three digits, two widths are not",
+teach.claim("hills one width apart are enough for three digits, two widths are not",
             bool((covariance(2.0) - limit).abs().max() > 1e-3),
             error=(covariance(1.0) - limit).abs(), tolerance=5e-4)
-teach.claim("half a width apart is infinitely many, as far as float64 can tell", tolerance=1e-12,
+teach.claim("hills half a width apart are infinitely many, in float64's eyes", tolerance=1e-12,
             error=(covariance(0.5) - limit).abs())
 _, _, f = district(5000, 1)
 at = hills(grid[[20, 25, 40]])

@@ -278,9 +278,9 @@ m, C = torch.zeros(11, dtype=torch.float64), rbf(everywhere, everywhere)
 for i in range(6):
     gain = C[:, 5 + i] / (C[5 + i, 5 + i] + noise)
     m, C = m + gain * (y[i] - m[5 + i]), C - torch.outer(gain, C[5 + i])
-teach.claim("the posterior of the hills' weights gives the same means and covariances",
+teach.claim("the posterior of the hills' weights gives the formula's means and covariances",
             error=torch.stack([by_weights - mean, *(spread - covariance)]).abs(), tolerance=1e-8)
-teach.claim("conditioning on one drill at a time gives them, too", tolerance=1e-8,
+teach.claim("conditioning on one drill at a time gives the formula's, too", tolerance=1e-8,
             error=torch.stack([m[:5] - mean, *(C[:5, :5] - covariance)]).abs())
 
 # %%
@@ -304,7 +304,7 @@ def ask(model, places):
 
 belief = package(X, y, noise).posterior(places.unsqueeze(-1))
 apart = torch.stack([belief.mean.mT[0] - mean, *(belief.covariance - covariance)])
-teach.claim("bolearn's ExactGP has the same means and covariances", error=apart.abs(),
+teach.claim("bolearn's ExactGP has the formula's means and covariances", error=apart.abs(),
             tolerance=1e-8)
 
 # %%
@@ -404,8 +404,8 @@ for dtype in (torch.float64, torch.float32):
         smallest[dtype, name], off[dtype, name] = variance.min().item(), variance.double()
         print(f"{dtype!s:13} {name:8}  smallest variance {smallest[dtype, name]:8.0e}")
 right = off[torch.float64, "Cholesky"]
-teach.claim("in float64 both ways agree", error=(off[torch.float64, "inverse"] - right).abs(),
-            tolerance=1e-10)
+teach.claim("variances by inverse and by Cholesky: equal in float64", tolerance=1e-10,
+            error=(off[torch.float64, "inverse"] - right).abs())
 teach.claim("in float32 the inverse makes some variances negative, Cholesky none", kind="theorem",
             condition=smallest[torch.float32, "inverse"] < 0 < smallest[torch.float32, "Cholesky"])
 teach.reveal("p3.t3.q5", "negative", because="the inverse's errors grow with the condition number")
@@ -679,10 +679,11 @@ best = [-ends.value[short].min().item(), -ends.value[~short].min().item()]
 for name, (ell, sd), value in zip(("lively ground, fair scale", "flat ground, poor scale"), summits,
                                   best, strict=True):
     print(f"{name}: ℓ = {ell:.2f}, σₙ = {sd:.2f}, log p = {value:.2f}")
-teach.claim("all climbs end on one of two summits, and both are found", tolerance=1e-4,
+teach.claim("all climbs of log p(y) end on one of two summits, both are found", tolerance=1e-4,
             condition=bool(short.any() and (~short).any()),
             error=torch.cat([(ends.x[side] - ends.x[side][0]).abs() for side in (short, ~short)]))
-teach.claim("their evidence differs by less than 0.5", abs(best[0] - best[1]) < 0.5, kind="theorem")
+teach.claim("the two summits differ by less than 0.5 in log p(y)", abs(best[0] - best[1]) < 0.5,
+            kind="theorem")
 
 # %%
 model = bl.fit_mll(package(X7, y7, noise, mean=ZeroMean()))
@@ -758,10 +759,10 @@ for n in (4, 8, 16):
                 error=standard_errors(shares[n, "true"], promise), tolerance=5, kind="monte-carlo")
 for n in (4, 8):
     loss = shares[n, "true"] - shares[n, "chosen"]
-    teach.claim(f"{n} drills: that of the chosen ℓ holds less (mean over 400 paired strips)",
+    teach.claim(f"{n} drills: the band of the chosen ℓ holds less (mean of 400 paired strips)",
                 bool(loss.mean() > 4 * loss.std() / 20), kind="paired")
 gaps = {n: (shares[n, "true"] - shares[n, "chosen"]).mean() for n in (4, 16)}
-teach.claim("with 16 drills less than a third of the loss with four is left",
+teach.claim("with 16 drills the chosen ℓ loses less than a third of what it loses with four",
             bool(gaps[16] < gaps[4] / 3), kind="monte-carlo")
 teach.reveal("p3.t3.q10", "75 %", because="four drills hardly know ℓ, and the band thinks they do")
 
@@ -848,7 +849,7 @@ drawn = paths(places.unsqueeze(-1)).squeeze(-1)  # each path can be asked anywhe
 teach.claim("the package's draw_paths, whose f₀ is a sum of waves, have the posterior's means, "
             "within 5 standard errors", error=standard_errors(drawn, m), tolerance=5,
             kind="monte-carlo")
-teach.claim("their covariances are right to 5 % of the ground's variance", tolerance=0.05 * 0.25,
+teach.claim("draw_paths' covariances are right to 5 % of σ_f²", tolerance=0.05 * 0.25,
             error=(drawn.T.cov() - C).abs(), kind="monte-carlo")
 
 # %%
@@ -869,7 +870,7 @@ per_drill = mll(theirs(X7.unsqueeze(-1)), y7).item()
 theirs.eval()
 with torch.no_grad():
     belief = theirs(places.unsqueeze(-1))
-teach.claim("gpytorch finds the same means, covariances and evidence", tolerance=1e-8, error=max(
+teach.claim("gpytorch finds our means, covariances and evidence", tolerance=1e-8, error=max(
     (belief.mean - m).abs().max(), (belief.covariance_matrix - C).abs().max(),
     abs(7 * per_drill - seven[0.5])))
 
