@@ -226,12 +226,12 @@ teach.reveal("p3.t4.x1", "about half", because="it climbs where it has found som
              "looks elsewhere")
 
 # %% tags=["fresh-only"]
-session = r''''''  # paste what the page shows under Python between the quotes
-teach.check("p3.t4.expedition", session, number=1)
+expedition_1 = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", expedition_1, number=1)
 
 # %% tags=["worked-only"]
-session = teach.goldmine.model_session(1)  # played in the page beforehand
-teach.check("p3.t4.expedition", session, number=1)
+expedition_1 = teach.goldmine.model_session(1)  # played in the page beforehand
+teach.check("p3.t4.expedition", expedition_1, number=1)
 
 # %% [markdown]
 # ## 4. The chance of more
@@ -366,12 +366,12 @@ teach.claim("with ξ = 1 in both units EI wants other places in most mines", kin
 teach.reveal("p3.t4.x5", "EI's", because="ξ = 1 was an ounce and is a gram now; β multiplies σ")
 
 # %% tags=["fresh-only"]
-session = r''''''  # paste what the page shows under Python between the quotes
-teach.check("p3.t4.expedition", session, number=5)
+expedition_5 = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", expedition_5, number=5)
 
 # %% tags=["worked-only"]
-session = teach.goldmine.model_session(5)  # played in the page beforehand
-teach.check("p3.t4.expedition", session, number=5)
+expedition_5 = teach.goldmine.model_session(5)  # played in the page beforehand
+teach.check("p3.t4.expedition", expedition_5, number=5)
 
 # %% [markdown]
 # ## 6. Optimists, and one who follows a dream
@@ -491,12 +491,12 @@ teach.claim("in most mines the five rules want three different places or more",
 teach.reveal("p3.t4.x2", "a quarter", because="the same map, another bet")
 
 # %% tags=["fresh-only"]
-session = r''''''  # paste what the page shows under Python between the quotes
-teach.check("p3.t4.expedition", session, number=2)
+expedition_2 = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", expedition_2, number=2)
 
 # %% tags=["worked-only"]
-session = teach.goldmine.model_session(2)  # played in the page beforehand
-teach.check("p3.t4.expedition", session, number=2)
+expedition_2 = teach.goldmine.model_session(2)  # played in the page beforehand
+teach.check("p3.t4.expedition", expedition_2, number=2)
 
 # %% [markdown]
 # ## 8. Where the formula runs dry
@@ -880,12 +880,12 @@ teach.reveal("p3.t4.x6", "about a third of an ounce", because="the best find is 
              "the map knows")
 
 # %% tags=["fresh-only"]
-session = r''''''  # paste what the page shows under Python between the quotes
-teach.check("p3.t4.expedition", session, number=6)
+expedition_6 = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", expedition_6, number=6)
 
 # %% tags=["worked-only"]
-session = teach.goldmine.model_session(6)  # played in the page beforehand
-teach.check("p3.t4.expedition", session, number=6)
+expedition_6 = teach.goldmine.model_session(6)  # played in the page beforehand
+teach.check("p3.t4.expedition", expedition_6, number=6)
 
 # %% [markdown]
 # ## 13. Three more expeditions
@@ -915,12 +915,12 @@ teach.claim("with ℓ three times too long, less than a fifth of the ground is i
 teach.reveal("p3.t4.x3", "ℓ", because="ξ shifts the bar; ℓ redraws the map")
 
 # %% tags=["fresh-only"]
-session = r''''''  # paste what the page shows under Python between the quotes
-teach.check("p3.t4.expedition", session, number=3)
+expedition_3 = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", expedition_3, number=3)
 
 # %% tags=["worked-only"]
-session = teach.goldmine.model_session(3)  # played in the page beforehand
-teach.check("p3.t4.expedition", session, number=3)
+expedition_3 = teach.goldmine.model_session(3)  # played in the page beforehand
+teach.check("p3.t4.expedition", expedition_3, number=3)
 
 # %% [markdown]
 # **Expedition 7**: drill for profit, and stop in time.
@@ -949,12 +949,12 @@ teach.undecided("at 0.3 ounces a drill: stopping so, against always five drills"
 teach.reveal("p3.t4.x7", "in nine tenths", because="doubt alone is not promise")
 
 # %% tags=["fresh-only"]
-session = r''''''  # paste what the page shows under Python between the quotes
-teach.check("p3.t4.expedition", session, number=7)
+expedition_7 = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", expedition_7, number=7)
 
 # %% tags=["worked-only"]
-session = teach.goldmine.model_session(7)  # played in the page beforehand
-teach.check("p3.t4.expedition", session, number=7)
+expedition_7 = teach.goldmine.model_session(7)  # played in the page beforehand
+teach.check("p3.t4.expedition", expedition_7, number=7)
 
 # %% [markdown]
 # **Expedition 10**: race on the gold mine, then on the needle, where nothing can know.
@@ -987,12 +987,12 @@ teach.undecided("on the needle, whether any of the three beats another", "200 ru
 teach.reveal("p3.t4.x10", "mean only", because="a third of its runs stay on the wrong vein")
 
 # %% tags=["fresh-only"]
-session = r''''''  # paste what the page shows under Python between the quotes
-teach.check("p3.t4.expedition", session, number=10)
+expedition_10 = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", expedition_10, number=10)
 
 # %% tags=["worked-only"]
-session = teach.goldmine.model_session(10)  # played in the page beforehand
-teach.check("p3.t4.expedition", session, number=10)
+expedition_10 = teach.goldmine.model_session(10)  # played in the page beforehand
+teach.check("p3.t4.expedition", expedition_10, number=10)
 
 # %% [markdown]
 # ## 14. What a strip cannot teach

@@ -502,12 +502,12 @@ teach.explorable(
 )
 
 # %% tags=["fresh-only"]
-session = r''''''  # paste what the page shows under Python between the quotes
-teach.check("p3.t4.expedition", session, number=4)
+expedition_4 = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", expedition_4, number=4)
 
 # %% tags=["worked-only"]
-session = goldmine.model_session(4)  # played in the page beforehand
-teach.check("p3.t4.expedition", session, number=4)
+expedition_4 = goldmine.model_session(4)  # played in the page beforehand
+teach.check("p3.t4.expedition", expedition_4, number=4)
 
 # %%
 drilled = [goldmine.random_drills(goldmine.mine("riddle", s), 8, seeds=[s]) for s in range(1, 121)]
@@ -778,12 +778,12 @@ teach.reveal("p3.t5.q9", "three times in four", because="doubt asks where one dr
              "was found")
 
 # %% tags=["fresh-only"]
-session = r''''''  # paste what the page shows under Python between the quotes
-teach.check("p3.t4.expedition", session, number=8)
+expedition_8 = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", expedition_8, number=8)
 
 # %% tags=["worked-only"]
-session = goldmine.model_session(8)  # played in the page beforehand
-teach.check("p3.t4.expedition", session, number=8)
+expedition_8 = goldmine.model_session(8)  # played in the page beforehand
+teach.check("p3.t4.expedition", expedition_8, number=8)
 
 # %% [markdown]
 # **Expedition 9.** With six drills, delete one, look where EI's suggestion goes, undo; try the
@@ -813,12 +813,12 @@ teach.claim("the drill that carries it usually does not have the largest z", kin
 teach.reveal("p3.t5.q10", "usually five or six", because="most drills confirm what others say")
 
 # %% tags=["fresh-only"]
-session = r''''''  # paste what the page shows under Python between the quotes
-teach.check("p3.t4.expedition", session, number=9)
+expedition_9 = r''''''  # paste what the page shows under Python between the quotes
+teach.check("p3.t4.expedition", expedition_9, number=9)
 
 # %% tags=["worked-only"]
-session = goldmine.model_session(9)  # played in the page beforehand
-teach.check("p3.t4.expedition", session, number=9)
+expedition_9 = goldmine.model_session(9)  # played in the page beforehand
+teach.check("p3.t4.expedition", expedition_9, number=9)
 
 # %% [markdown]
 # A large $z$ says that a drill surprises the map, not that the decision hangs on it. Check the
