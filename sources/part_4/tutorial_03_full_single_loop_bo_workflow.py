@@ -670,13 +670,15 @@ teach.reveal(
 # same* is pointless; it does not say that you are done. On real problems, add what does not depend
 # on the model: a few points placed without asking it, a restart from another design, a budget.
 #
-# ## 8. What this notebook proved
+# ## What this notebook proved
 
 # %%
 teach.claims_table()
 
 # %% [markdown]
-# **Three questions to answer without scrolling up**
+# ## Come back tomorrow
+#
+# Without scrolling up:
 #
 # 1. Your colleague shows one best-so-far curve that rises. Name two things it does not show, and
 #    the experiment that would.
@@ -684,6 +686,10 @@ teach.claims_table()
 #    compute?
 # 3. What exactly must be in the state so that a resumed run continues bit for bit, and what breaks
 #    it?
+#
+# **So, is the loop better than asking at random?** One run cannot say. Many runs from common starts
+# can: *better*, *worse* or *undecided*, for this problem and this budget. And ask the tail as well
+# as the median; they may disagree.
 #
 # **The same in BoTorch** (one run; seeds are a Python loop there):
 #
@@ -704,17 +710,20 @@ teach.claims_table()
 #     X, Y = torch.cat([X, x]), torch.cat([Y, problem(x)])
 # ```
 #
-# **Sources**
+# ## Sources
 #
 # - D. R. Jones, M. Schonlau, W. J. Welch, "Efficient global optimization of expensive black-box
-#   functions", *Journal of Global Optimization* 13 (1998): the loop.
+#   functions", *Journal of Global Optimization* 13 (1998),
+#   [doi:10.1023/A:1008306431147](https://doi.org/10.1023/A:1008306431147): the loop.
 # - S. Ament, S. Daulton, D. Eriksson, M. Balandat, E. Bakshy, "Unexpected improvements to expected
-#   improvement for Bayesian optimization", *NeurIPS* (2023): its logarithm.
+#   improvement for Bayesian optimization", *NeurIPS* (2023),
+#   [arXiv:2310.20708](https://arxiv.org/abs/2310.20708): its logarithm.
 # - J. A. Nelder, R. Mead, "A simplex method for function minimization", *The Computer Journal* 7
-#   (1965).
-# - J. Bergstra, Y. Bengio, "Random search for hyper-parameter optimization", *Journal of Machine
-#   Learning Research* 13 (2012): random search against grids.
-# - A. Makarova et al., "Automatic termination for hyperparameter optimization", *AutoML* (2022):
-#   the bound of section 7.
+#   (1965), [doi:10.1093/comjnl/7.4.308](https://doi.org/10.1093/comjnl/7.4.308).
+# - J. Bergstra, Y. Bengio, "Random search for hyper-parameter optimization", *JMLR* 13 (2012),
+#   [jmlr.org/papers/v13/bergstra12a](https://jmlr.org/papers/v13/bergstra12a.html): random search
+#   against grids.
+# - A. Makarova et al., "Automatic termination for hyperparameter optimization", *AutoML* (2022),
+#   [arXiv:2104.08166](https://arxiv.org/abs/2104.08166): the bound of section 7.
 # - M. Balandat et al., "BoTorch: a framework for efficient Monte-Carlo Bayesian optimization",
-#   *NeurIPS* (2020).
+#   *NeurIPS* (2020), [arXiv:1910.06403](https://arxiv.org/abs/1910.06403).
