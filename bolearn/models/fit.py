@@ -169,6 +169,7 @@ def _fit(model: ExactGP, start: _Start, seed: seeds.Seed) -> None:
             gtol=_GTOL,
             first_step=0.5,
             max_step=2.0,
+            rivals=torch.arange(rows.count, device=theta.device).repeat(S),
         )
         ended.append(end)
         # Data sets that have a fit keep it: what another one needs must not change them.
@@ -430,7 +431,8 @@ class _PlainRows:
         """The data of some rows."""
         noise = None if self.fixed_noise is None else self.fixed_noise[b]
         weight = None if self.all_observed else self.mask[b].to(self.y)
-        return _Rows(self.X[b], self.y[b], self.n[b], self.shift[b], self.unit[b], noise, weight)
+        n, shift, unit = (part[b].unsqueeze(-1) for part in (self.n, self.shift, self.unit))
+        return _Rows(self.X[b], self.y[b] - shift, n, unit, noise, weight)
 
     def _workspace(self, k: int) -> tuple[Tensor, ...]:
         """Four n x n matrices for each of k rows, and k integers: written anew by every evaluation.
@@ -464,7 +466,7 @@ class _PlainRows:
                 part.mul_(log_scale.exp()[:, None, None])
         noise = data.noise if log_noise is None else log_noise.exp().unsqueeze(-1)
         assert noise is not None
-        residual = data.y - torch.addcmul(data.shift, data.unit, mean).unsqueeze(-1)
+        residual = torch.addcmul(data.y, data.unit, mean.unsqueeze(-1), value=-1)
         if data.weight is not None:  # a masked row becomes a row of the identity
             k.mul_(data.weight.unsqueeze(-1)).mul_(data.weight.unsqueeze(-2))
             residual = residual * data.weight
@@ -472,13 +474,13 @@ class _PlainRows:
         # From here on k is A. H may be the same tensor: nothing below reads its diagonal.
         k.diagonal(dim1=-2, dim2=-1).add_(noise)
         torch.linalg.cholesky_ex(k, out=(L, info))
-        if info.any():
-            L = torch.where((info > 0)[:, None, None], torch.nan, L)
+        L.masked_fill_(info.bool()[:, None, None], torch.nan)
         torch.cholesky_inverse(L, out=K_inv)
         a = torch.mul(K_inv, residual.unsqueeze(-2), out=other).sum(-1)
         log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         fit = torch.linalg.vecdot(residual, a)
-        value = -0.5 * (fit + log_det + data.n * _LOG_2PI)
+        n = data.n.squeeze(-1)
+        value = -0.5 * (fit + log_det + n * _LOG_2PI)
         W_diagonal = a.square() - K_inv.diagonal(dim1=-2, dim2=-1)
         if data.weight is not None:
             W_diagonal = W_diagonal * data.weight
@@ -487,7 +489,7 @@ class _PlainRows:
         if log_noise is not None:
             g_noise = 0.5 * W_noise
         if log_scale is not None:  # <W, K> = <W, A> - <W, noise>, and <W, A> = a.A a - n
-            g_scale = 0.5 * (fit - data.n - W_noise)
+            g_scale = 0.5 * (fit - n - W_noise)
         # M = (a a^T - K^-1) o H
         M = torch.mul(a.unsqueeze(-1), a.unsqueeze(-2), out=other).sub_(K_inv.mT).mul_(h)
         # x_k^T diag(M 1) x_k - x_k^T M x_k, for every input k at once
@@ -495,9 +497,10 @@ class _PlainRows:
         g_l = (data.X * g_l).sum(-2) / ell.square()
         if self.num_scales == 1:
             g_l = g_l.sum(-1, keepdim=True)
-        gradient = self._join(g_l, a.sum(-1) * data.unit, g_noise, g_scale)
+        g_mean = torch.linalg.vecdot(a, data.unit)
+        gradient = self._join(g_l, g_mean, g_noise, g_scale)
         density, slope = self.priors(theta)
-        return -(value + density) / data.n, -(gradient + slope) / data.n.unsqueeze(-1)
+        return (value + density) / -n, (gradient + slope) / -data.n
 
 
 @dataclass(frozen=True, eq=False)
@@ -505,10 +508,9 @@ class _Rows:
     """The data of k rows, outputs standardised, inputs centred in the unit cube."""
 
     X: Tensor  # k n d
-    y: Tensor  # k n
-    n: Tensor  # k: number of observations
-    shift: Tensor  # k: mean of y
-    unit: Tensor  # k: spread of y, the unit of the mean parameter
+    y: Tensor  # k n: minus its mean
+    n: Tensor  # k 1: number of observations
+    unit: Tensor  # k 1: spread of y, the unit of the mean parameter
     noise: Tensor | None  # k n: known noise variances
     weight: Tensor | None  # k n: 1 where observed, 0 elsewhere; None if all are
 
@@ -535,13 +537,12 @@ class _LogPriors:
         self.curvature = -weight / scale.square()
         self.slope = -weight - self.curvature * location
         constant = 0.5 * self.curvature * location.square() - weight * scale.log()
-        self.constant = (constant - 0.5 * _LOG_2PI * weight).sum()
+        self.constant = constant - 0.5 * _LOG_2PI * weight
 
     def __call__(self, theta: Float[Tensor, "k p"]) -> tuple[Float[Tensor, "k"], Tensor]:
         """Sum of the log densities ``k``, and its gradient ``k p``."""
         slope = torch.addcmul(self.slope, self.curvature, theta)
-        value = torch.addmv(self.constant, theta, self.slope)
-        value = torch.add(value, torch.mv(theta.square(), self.curvature), alpha=0.5)
+        value = torch.addcmul(self.constant, theta, slope + self.slope, value=0.5).sum(-1)
         for where, prior in self.others:
             x = theta[:, where].exp()
             density, derivative = priors.log_density_and_slope(prior, x)

@@ -168,12 +168,8 @@ class _Rows:
             while True:
                 asking = [i for i in live if self.advance(i, gtol, ftol, max_iter)]
                 if race is not None and asking and evaluations % _LOOK_EVERY == 0:
-                    now = torch.tensor(asking)
-                    behind = race.behind(now, torch.from_numpy(self.best_f[asking])).tolist()
-                    self.status[[i for i, b in zip(asking, behind, strict=True) if b]] = (
-                        lbfgs.BEHIND
-                    )
-                    asking = [i for i, b in zip(asking, behind, strict=True) if not b]
+                    self._look(race, live)
+                    asking = [i for i in asking if self.status[i] == lbfgs.RUNNING]
                 if not asking:
                     break
                 if asking != asked:
@@ -183,7 +179,7 @@ class _Rows:
                 evaluations, points = evaluations + 1, points + len(live)
                 self.f[live], self.g[live] = f.detach().numpy(), g.detach().numpy()
                 if race is None and rivals is not None:
-                    race = lbfgs.Race(rivals, torch.from_numpy(self.f))
+                    race = lbfgs.Race(rivals, torch.from_numpy(self.f), torch.from_numpy(self.x))
                 live = self._note(live)
         x, g = torch.from_numpy(self.best_x), torch.from_numpy(self.best_g)
         low, high = torch.from_numpy(self.low), torch.from_numpy(self.high)
@@ -201,6 +197,12 @@ class _Rows:
             evaluations=evaluations,
             points=points,
         )
+
+    def _look(self, race: lbfgs.Race, live: list[int]) -> None:
+        """Give up rows that need not go on."""
+        now = (torch.from_numpy(part[live]) for part in (self.best_x, self.best_f, self.best_g))
+        status = race.judge(torch.tensor(live), *now, torch.from_numpy(self.status[live]))
+        self.status[live] = status.numpy()
 
     def _note(self, asked: list[int]) -> list[int]:
         """Remember the best of each row; rows with a value that is no number are set aside."""

@@ -38,7 +38,7 @@ Array = Any
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """``f(x: k D, rows: k) -> (values k, gradients k D)``; rows says which problems are asked."""
 
-RUNNING, GRADIENT, DECREASE, STUCK, LIMIT, BAD_START, BEHIND = range(7)
+RUNNING, GRADIENT, DECREASE, STUCK, LIMIT, BAD_START, BEHIND, SAME_END = range(8)
 MESSAGES = (
     "still running",
     "converged: projected gradient below gtol",
@@ -47,6 +47,7 @@ MESSAGES = (
     "stopped: iteration limit reached; raise max_iter",
     "failed: value or gradient is not finite at the start",
     "given up: at its pace it would not have reached the best of its rivals",
+    "given up: on its way to the very end that a rival has reached",
 )
 
 _ARMIJO = 1e-4
@@ -57,6 +58,8 @@ _WIDE = 1000  # entries from which a product is not worth storing before it is s
 _MEMORY = 10
 _FIRST_LOOKS = 4  # before these nobody is behind: the memory is not filled yet
 _PATIENCE = 50  # further looks' worth of progress that a row behind its rivals is credited with
+_NEAR = 0.25  # of max_step: the distance from which a row can be seen to share a rival's end
+_PARABOLA = 0.1  # relative error allowed to the parabola that says so
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +152,8 @@ def minimize(
         first_step: length (largest entry) of the very first step.
         max_step: largest move of one variable in one step.
         rivals: a number for each row; of rows with equal numbers only the best end matters, so one
-            that falls hopelessly behind is given up. Default: every row is finished.
+            that falls hopelessly behind, or is close to the best end that a rival has reached and
+            on its way there, is given up. Default: every row is finished.
         arrays: what the method itself computes with; "auto" is NumPy for tensors on the CPU.
 
     Returns:
@@ -208,17 +212,18 @@ def minimize(
         status=xp.where(bad, BAD_START, xp.where(flat, GRADIENT, RUNNING)),
     )
     ended: list[_State] = []
-    race = None if rivals is None else Race(rivals, ask.to_tensor(f))
+    race = None if rivals is None else Race(rivals, ask.to_tensor(f), x0, max_step)
     since_look = _LOOK_EVERY
     while True:
         # NumPy never waits for a device: there, the last row's end is seen at once.
         if since_look == _LOOK_EVERY or (numpy and (state.status != RUNNING).all()):
             since_look = 0
-            if race is not None:
-                behind = ask.to_arrays(race.behind(rows, ask.to_tensor(state.f)))
-                behind = behind & (state.status == RUNNING)
-                state = replace(state, status=xp.where(behind, BEHIND, state.status))
             running = state.status == RUNNING
+            if race is not None and not (numpy and not running.any()):
+                now = (state.x.T, state.f, state.g.T, state.status)
+                status = race.judge(rows, *(ask.to_tensor(part) for part in now))
+                state = replace(state, status=ask.to_arrays(status))
+                running = state.status == RUNNING
             if not running.all():
                 ended.append(state.take(~running))
                 state = state.take(running)
@@ -274,23 +279,65 @@ class _Asked:
 
 
 class Race:
-    """Which rows cannot catch up with the best of their rivals any more."""
+    """Which rows need not go on: out of reach of the best of their rivals, or on its heels."""
 
-    def __init__(self, rivals: Int[Tensor, "N"], f: Float[Tensor, "N"]) -> None:
+    def __init__(
+        self,
+        rivals: Int[Tensor, "N"],
+        f: Float[Tensor, "N"],
+        x: Float[Tensor, "N D"],
+        max_step: float = 1.0,
+    ) -> None:
         _, self.group = rivals.unique(return_inverse=True)
-        self.best = torch.full_like(f, torch.inf)  # of each group
+        self.best = torch.full_like(f, torch.inf)  # value of each group
         self.f = f.clone()  # of all rows, at the last look
         self.gain = torch.zeros_like(f)  # progress between looks, forgotten by halves
         self.looks = 0
+        self.ended = False  # whether any row has converged
+        self.end_x = torch.zeros_like(x)  # of each group: its best end so far ...
+        self.end_f = torch.full_like(f, torch.inf)  # ... and the value there
+        self.near = _NEAR * max_step
 
-    def behind(self, rows: Int[Tensor, "k"], f: Float[Tensor, "k"]) -> Tensor:
-        """Note the values that the running rows have reached, and judge them, ``k``."""
+    def judge(
+        self,
+        rows: Int[Tensor, "k"],
+        x: Float[Tensor, "k D"],
+        f: Float[Tensor, "k"],
+        g: Float[Tensor, "k D"],
+        status: Int[Tensor, "k"],
+    ) -> Int[Tensor, "k"]:
+        """The status of each row after a look at where all of them are."""
+        group, running = self.group[rows], status == RUNNING
+        after = torch.where(running & self._behind(rows, group, f), BEHIND, status)
+        ended = (status == GRADIENT) | (status == DECREASE)
+        self.ended = self.ended or bool(ended.any())
+        if not self.ended:
+            return after
+        return torch.where(running & self._same_end(group, x, f, g, ended), SAME_END, after)
+
+    def _behind(self, rows: Tensor, group: Tensor, f: Tensor) -> Tensor:
+        """Which rows cannot catch up with the best of their group any more, at their pace."""
         gain = torch.maximum(self.f[rows] - f, self.gain[rows] / 2)
         self.f[rows], self.gain[rows] = f, gain
-        self.best.scatter_reduce_(0, self.group[rows], f.nan_to_num(torch.inf), "amin")
+        self.best.scatter_reduce_(0, group, f.nan_to_num(torch.inf), "amin")
         self.looks += 1
-        far = f - _PATIENCE * gain > self.best[self.group[rows]]
+        far = f - _PATIENCE * gain > self.best[group]
         return far & (self.looks > _FIRST_LOOKS)
+
+    def _same_end(self, group: Tensor, x: Tensor, f: Tensor, g: Tensor, ended: Tensor) -> Tensor:
+        """Which rows are in the valley of the best end of their group.
+
+        On the line from a row to that end, value and slope at the row and the value at the end
+        define a parabola. In a valley its lowest point is the end: slope = -2 drop.
+        """
+        at_end = torch.where(ended, f, torch.inf)
+        self.end_f.scatter_reduce_(0, group, at_end, "amin")
+        new = ended & (f == self.end_f[group])
+        self.end_x[group[new]] = x[new]
+        line, drop = self.end_x[group] - x, f - self.end_f[group]
+        slope = (g * line).sum(-1)
+        parabola = (slope + 2 * drop).abs() <= _PARABOLA * 2 * drop
+        return parabola & (drop >= 0) & (line.abs().amax(-1) <= self.near)
 
 
 def _bound(bound: Tensor | None, default: float, x0: Tensor) -> Tensor:
