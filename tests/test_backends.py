@@ -85,7 +85,7 @@ def test_a_row_that_is_not_a_number_poisons_no_other() -> None:
     assert end.value[4] < start[4] and end.x[4, 0] <= 0.5
 
 
-def test_only_hopeless_rivals_are_given_up() -> None:
+def test_only_rivals_that_do_not_matter_are_given_up() -> None:
     x0 = 3 * draw((30, 6), "race") - 1.5
     low, high = limits(x0, -3.0, 3.0)
     rivals = torch.arange(30) // 10
@@ -101,10 +101,17 @@ def test_only_hopeless_rivals_are_given_up() -> None:
     alone = backends.minimize(uneven, x0, low, high)
     least.fill_(torch.inf)
     raced = backends.minimize(uneven, x0, low, high, rivals=rivals)
-    behind = raced.status == lbfgs.BEHIND
-    assert behind.any() and raced.points < alone.points
+    behind, same = raced.status == lbfgs.BEHIND, raced.status == lbfgs.SAME_END
+    assert behind.any() and same.any() and raced.points < alone.points
     assert bool((torch.arange(30)[behind] % 2 == 1).all())
-    assert_close(raced.x[~behind], alone.x[~behind], 1e-10)
+    finished = ~behind & ~same
+    assert_close(raced.x[finished], alone.x[finished], 1e-10)
+    for group in range(3):
+        mine = rivals == group
+        best = raced.value[mine].argmin()
+        assert_close(raced.value[mine].min(), alone.value[mine].min(), 1e-8)
+        arrived = alone.x[mine][same[mine]]
+        assert_close(arrived, raced.x[mine][best].expand_as(arrived), 1e-3)
     assert torch.equal(raced.value, least)  # the best seen, also of rows left in mid-step
     assert_close(uneven(raced.x, torch.arange(30))[0], least, 1e-12)
 

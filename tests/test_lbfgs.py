@@ -10,7 +10,7 @@ from oracles import F64, T, assert_close, draw, few
 from scipy.optimize import minimize as scipy_minimize
 
 import bolearn as bl
-from bolearn.optim.lbfgs import BEHIND, minimize
+from bolearn.optim.lbfgs import BEHIND, SAME_END, minimize
 
 
 def quadratics(N: int, D: int, spread: float):  # type: ignore[no-untyped-def]
@@ -181,25 +181,70 @@ def test_a_wrong_gradient_is_not_called_converged() -> None:
     assert torch.equal(end.x, start)
 
 
-def test_only_hopeless_rivals_are_given_up() -> None:
+def test_only_rivals_that_do_not_matter_are_given_up() -> None:
     x0 = 3 * draw((40, 6), "race") - 1.5
     rivals = torch.arange(40) % 4
     alone = minimize(rosenbrock, x0)
     raced = minimize(rosenbrock, x0, rivals=rivals)
-    behind = raced.status == BEHIND
-    assert behind.any() and raced.points < alone.points
-    assert (
-        "given up" in raced.message(int(behind.nonzero()[0])) and not raced.converged[behind].any()
-    )
+    behind, same = raced.status == BEHIND, raced.status == SAME_END
+    assert behind.any() and same.any() and raced.points < alone.points
+    for which, words in ((behind, "would not have reached"), (same, "on its way to the very end")):
+        assert words in raced.message(int(which.nonzero()[0])) and not raced.converged[which].any()
     for group in range(4):
         mine = rivals == group
+        best = raced.value[mine].argmin()
         assert_close(raced.value[mine].min(), alone.value[mine].min(), 1e-8)
-        assert not behind[mine][raced.value[mine].argmin()]
+        assert not behind[mine][best] and not same[mine][best]
+        # what a row on its way to the same end would have found is what the best one found
+        arrived = alone.x[mine][same[mine]]
+        assert_close(arrived, raced.x[mine][best].expand_as(arrived), 1e-3)
         # the other groups do not matter
         own = minimize(rosenbrock, x0[mine], rivals=torch.zeros(10, dtype=torch.long))
         assert_close(own.x, raced.x[mine], 1e-10)
         assert torch.equal(own.status, raced.status[mine])
-    assert_close(raced.x[~behind], alone.x[~behind], 1e-10)
+    finished = ~behind & ~same
+    assert_close(raced.x[finished], alone.x[finished], 1e-10)
+
+
+def test_a_neighbour_in_another_valley_is_not_taken_for_the_same() -> None:
+    """Two valleys, 0.06 apart; the deeper one's row arrives last."""
+
+    def fun(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.enable_grad():
+            leaf = x.detach().clone().requires_grad_(True)
+            t = leaf[:, 0]
+            value = torch.cos(t / 0.03 * 3.141592653589793 + 3.141592653589793) - 2 * t
+            (slope,) = torch.autograd.grad(value.sum(), leaf)
+        return value.detach(), slope
+
+    x0 = T([[0.002], [0.031], [0.052]])
+    alone = minimize(fun, x0, T(-0.02), T(0.07), first_step=0.005, max_step=0.01)
+    end = minimize(fun, x0, T(-0.02), T(0.07), first_step=0.005, rivals=torch.zeros(3).long())
+    assert len(alone.value.round(decimals=4).unique()) > 1  # there are several valleys
+    assert_close(end.value.min(), alone.value.min(), 1e-7)
+
+
+def test_the_matrices_of_few_variables_are_the_recursion_of_many() -> None:
+    """Five more variables, held in place, make the memory one of pairs: while no pair is forgotten
+    every step is the same, at bounds and away from them."""
+    N, D = 12, 8
+    fun, _ = quadratics(N, D, 1.5)
+    x0 = 3 * draw((N, D), "pairs") - 1.5
+    low, high = torch.full((N, D), -0.4, dtype=F64), torch.full((N, D), 0.7, dtype=F64)
+
+    def padded(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        f, g = fun(x[:, :D], rows)
+        return f, torch.cat([g, torch.zeros(len(g), 5, dtype=F64)], dim=-1)
+
+    def pad(v: torch.Tensor) -> torch.Tensor:
+        return torch.cat([v, torch.zeros(N, 5, dtype=F64)], dim=-1)
+
+    for box in ((low, high), (-INF.expand(N, D), INF.expand(N, D))):
+        for steps in (1, 2, 5, 9):
+            few_ = minimize(fun, x0, *box, max_iter=steps, gtol=0.0, ftol=0.0)
+            many = minimize(padded, pad(x0), *map(pad, box), max_iter=steps, gtol=0.0, ftol=0.0)
+            assert_close(few_.x, many.x[:, :D], 1e-7)
+            assert (many.iterations == steps).any()
 
 
 def test_a_rival_on_a_long_steady_slope_is_waited_for() -> None:
@@ -227,6 +272,7 @@ def test_both_kinds_of_arrays_do_the_same(arrays: str) -> None:
         arrays=arrays,  # type: ignore[arg-type]
     )
     assert_close(chosen.value, default.value, 1e-8)
+    # NumPy looks more often: a row may be given up a little earlier, never for another reason
     assert torch.equal(chosen.status == BEHIND, default.status == BEHIND)
 
 

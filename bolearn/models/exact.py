@@ -16,7 +16,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from gpytorch.kernels import Kernel
@@ -155,19 +155,19 @@ class ExactGP(nn.Module):
         self.outcome = Standardize.fit(Y, mask) if standardize else Standardize.identity(Y)
         batch = (*r, m)
         self.kernel = (
-            priors.default_kernel(d, batch)
+            _like(X, priors.default_kernel(d, batch))
             if kernel is None
-            else replicate_kernel(kernel, batch, d)
-        ).to(X)
+            else replicate_kernel(kernel, batch, d).to(X)
+        )
         self.mean = (
-            ConstantMean(batch_shape=torch.Size(batch)).double()
+            _like(X, ConstantMean(batch_shape=torch.Size(batch)))
             if mean is None
-            else replicate_mean(mean, batch)
-        ).to(X)
+            else replicate_mean(mean, batch).to(X)
+        )
         self.register_buffer("noise", self._fixed_noise(noise_var, batch, n))
         self.likelihood: GaussianLikelihood | None = None
         if noise_var is None:
-            self.likelihood = priors.default_likelihood(batch).to(X)
+            self.likelihood = _like(X, priors.default_likelihood(batch))
         self.fit_report: Any = None
         self._cached: tuple[list[Tensor], _Cache] | None = None
         self._tracked = list(self.parameters())
@@ -276,14 +276,13 @@ class ExactGP(nn.Module):
 
     def set_hyperparameters(self, values: dict[str, Tensor | float]) -> None:
         """Replace hyperparameters in place (see `with_hyperparameters`)."""
-        self.renew()
-        slots = self._slots()
+        slots, checked = self._slots(), {}
         for name, value in values.items():
             if name not in slots:
                 raise DataError(
                     f"hyperparameters: expected names among {sorted(slots)}, got {name!r}"
                 )
-            get, put, limits = slots[name]
+            get, _, limits = slots[name]
             have = get()
             if not isinstance(value, Tensor | int | float):
                 raise DataError(f"{name}: expected a number or a tensor, got {value!r}")
@@ -297,7 +296,16 @@ class ExactGP(nn.Module):
                     f"{name}: expected shape {tuple(have.shape)}, got {tuple(given.shape)}"
                 ) from None
             _check_constraint(name, given, limits())
-            put(given.clone())
+            checked[name] = given.clone()
+        self._put(checked)
+
+    def _put(self, values: dict[str, Tensor]) -> None:
+        """Replace hyperparameters in place by values of the right shape, within their limits."""
+        self.renew()
+        slots = self._slots()
+        for name, value in values.items():
+            _, put, _ = slots[name]
+            put(value)
 
     def _slots(self) -> dict[str, _Slot]:
         """Name -> (read, write, constraint) of each hyperparameter."""
@@ -697,6 +705,15 @@ class ExactGP(nn.Module):
         """The data's shape."""
         n, d = self.X.shape[-2:]
         return f"replicates={tuple(self.batch_shape)}, n={n}, d={d}, m={self.num_outputs}"
+
+
+_Part = TypeVar("_Part", bound=nn.Module)
+
+
+def _like(X: Tensor, part: _Part) -> _Part:
+    """A part with the type and on the device of X; nothing is walked through if it is there."""
+    first = next(part.parameters())
+    return part if first.dtype == X.dtype and first.device == X.device else part.to(X)
 
 
 def _is_constant(x: Tensor, axes: int) -> bool:

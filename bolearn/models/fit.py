@@ -30,6 +30,7 @@ from .. import seeds
 from ..errors import DataError, FitError
 from ..linalg import correlation
 from ..optim import lbfgs
+from ..optim.lbfgs import Array, array, namespace, tensor
 from . import priors
 from .exact import ExactGP, log_likelihood_by_output, named_parameters
 from .model_list import ModelList
@@ -330,7 +331,7 @@ class _PlainRows:
     def num_parameters(self) -> int:
         return self.num_scales + 1 + (self.fixed_noise is None) + self.scaled
 
-    def _split(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def _split(self, theta: Array) -> tuple[Array, Array, Array | None, Array | None]:
         k = self.num_scales
         noise = theta[..., k + 1] if self.fixed_noise is None else None
         scale = theta[..., -1] if self.scaled else None
@@ -377,7 +378,7 @@ class _PlainRows:
         """Give the model the hyperparameters of some rows."""
         shape = (*self.model.batch_shape, self.model.num_outputs)
         log_l, mean, noise, scale = self._split(theta)
-        values: dict[str, Tensor | float] = {
+        values = {
             "lengthscale": log_l.exp().view(*shape, self.num_scales),
             "mean": (self.shift + self.unit * mean).view(shape),
         }
@@ -385,7 +386,7 @@ class _PlainRows:
             values["noise_var"] = noise.exp().view(shape)
         if scale is not None:
             values["outputscale"] = scale.exp().view(shape)
-        self.model.set_hyperparameters(values)
+        self.model._put(values)
 
     def _prior_modes(self) -> tuple[float, float]:
         """Typical lengthscale and noise variance to start from."""
@@ -429,10 +430,15 @@ class _PlainRows:
 
     def take(self, b: Int[Tensor, "k"]) -> "_Rows":
         """The data of some rows."""
-        noise = None if self.fixed_noise is None else self.fixed_noise[b]
-        weight = None if self.all_observed else self.mask[b].to(self.y)
-        n, shift, unit = (part[b].unsqueeze(-1) for part in (self.n, self.shift, self.unit))
-        return _Rows(self.X[b], self.y[b] - shift, n, unit, noise, weight)
+        shift = self.shift[b].unsqueeze(-1)
+        return _Rows(
+            X=array(self.X[b]),
+            y=array(self.y[b] - shift),
+            n=array(self.n[b].unsqueeze(-1)),
+            unit=array(self.unit[b].unsqueeze(-1)),
+            noise=None if self.fixed_noise is None else array(self.fixed_noise[b]),
+            weight=None if self.all_observed else array(self.mask[b].to(self.y)),
+        )
 
     def _workspace(self, k: int) -> tuple[Tensor, ...]:
         """Four n x n matrices for each of k rows, and k integers: written anew by every evaluation.
@@ -442,77 +448,90 @@ class _PlainRows:
         """
         if self._space is None or len(self._space[-1]) < k:
             n = self.X.shape[-2]
-            parts = [self.X.new_empty(k, n, n) for _ in range(4)]
-            # LAPACK writes columns: L and K^-1 are transposed views
             info = torch.empty(k, dtype=torch.int32, device=self.X.device)
-            self._space = (parts[0], parts[1], parts[2].mT, parts[3].mT, info)
+            self._space = (*(self.X.new_empty(k, n, n) for _ in range(4)), info)
         return tuple(part[:k] for part in self._space)
 
     def value_and_gradient(
         self, theta: Float[Tensor, "k p"], data: "_Rows"
     ) -> tuple[Float[Tensor, "k"], Float[Tensor, "k p"]]:
-        """The objective at parameters theta for k data sets; NaN where K is not definite."""
-        log_l, mean, log_noise, log_scale = self._split(theta)
-        square, other, L, K_inv, info = self._workspace(len(theta))
-        ell = log_l.exp()
-        Z = data.X / ell.unsqueeze(-2)
-        z2 = Z.square().sum(-1)
-        r2 = torch.add(z2.unsqueeze(-1), z2.unsqueeze(-2), out=square)
-        r2.baddbmm_(Z, Z.mT, alpha=-2).clamp_(min=0)
-        r2.diagonal(dim1=-2, dim2=-1).zero_()
-        k, h = correlation(self.kind, r2)
+        """The objective at parameters theta for k data sets; NaN where K is not definite.
+
+        Like `optim.lbfgs` it computes on torch tensors, and for tensors on the CPU on NumPy views
+        of them: for ten observations the starting of operations is all that it costs.
+        """
+        workspace = self._workspace(len(theta))
+        A, other, L, K_inv, info = map(array, workspace)
+        xp, at = namespace(A), array(theta)
+        log_l, mean, log_noise, log_scale = self._split(at)
+        ell = xp.exp(log_l)
+        Z = data.X / ell[:, None]
+        z2 = (Z * Z).sum(-1)
+        r2 = xp.matmul(Z, Z.swapaxes(-1, -2), out=A)
+        r2 *= -2
+        r2 += z2[:, :, None]
+        r2 += z2[:, None]
+        r2 *= r2 > 0  # rounding
+        _diagonal(r2)[:] = 0
+        K, H = correlation(self.kind, workspace[0])
+        k, h = array(K), array(H)
         for part in (k,) if h is k else (k, h):
             if log_scale is not None:
-                part.mul_(log_scale.exp()[:, None, None])
-        noise = data.noise if log_noise is None else log_noise.exp().unsqueeze(-1)
+                part *= xp.exp(log_scale)[:, None, None]
+        noise = data.noise if log_noise is None else xp.exp(log_noise)[:, None]
         assert noise is not None
-        residual = torch.addcmul(data.y, data.unit, mean.unsqueeze(-1), value=-1)
+        residual = data.y - data.unit * mean[:, None]
         if data.weight is not None:  # a masked row becomes a row of the identity
-            k.mul_(data.weight.unsqueeze(-1)).mul_(data.weight.unsqueeze(-2))
+            k *= data.weight[:, :, None]
+            k *= data.weight[:, None]
             residual = residual * data.weight
-            noise = torch.where(data.weight > 0, noise, 1.0)
+            noise = xp.where(data.weight > 0, noise, 1.0)
         # From here on k is A. H may be the same tensor: nothing below reads its diagonal.
-        k.diagonal(dim1=-2, dim2=-1).add_(noise)
-        torch.linalg.cholesky_ex(k, out=(L, info))
-        L.masked_fill_(info.bool()[:, None, None], torch.nan)
-        torch.cholesky_inverse(L, out=K_inv)
-        a = torch.mul(K_inv, residual.unsqueeze(-2), out=other).sum(-1)
-        log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        fit = torch.linalg.vecdot(residual, a)
-        n = data.n.squeeze(-1)
+        _diagonal(k)[:] += noise
+        torch.linalg.cholesky_ex(K, out=(workspace[2].mT, workspace[4]))  # LAPACK writes columns
+        _diagonal(L)[:] += xp.where(info > 0, xp.nan, 0.0)[:, None]
+        torch.cholesky_inverse(workspace[2].mT, out=workspace[3].mT)
+        a = xp.multiply(K_inv, residual[:, None], out=other).sum(-1)
+        log_det = 2 * xp.log(_diagonal(L)).sum(-1)
+        fit, n = (residual * a).sum(-1), data.n[:, 0]
         value = -0.5 * (fit + log_det + n * _LOG_2PI)
-        W_diagonal = a.square() - K_inv.diagonal(dim1=-2, dim2=-1)
+        W_diagonal = a * a - _diagonal(K_inv)
         if data.weight is not None:
             W_diagonal = W_diagonal * data.weight
         W_noise = (W_diagonal * noise).sum(-1)
-        g_noise = g_scale = None
-        if log_noise is not None:
-            g_noise = 0.5 * W_noise
-        if log_scale is not None:  # <W, K> = <W, A> - <W, noise>, and <W, A> = a.A a - n
-            g_scale = 0.5 * (fit - n - W_noise)
         # M = (a a^T - K^-1) o H
-        M = torch.mul(a.unsqueeze(-1), a.unsqueeze(-2), out=other).sub_(K_inv.mT).mul_(h)
+        M = xp.multiply(a[:, :, None], a[:, None], out=other)
+        M -= K_inv
+        M *= h
         # x_k^T diag(M 1) x_k - x_k^T M x_k, for every input k at once
-        g_l = torch.baddbmm(M.sum(-1, keepdim=True) * data.X, M, data.X, alpha=-1)
-        g_l = (data.X * g_l).sum(-2) / ell.square()
-        if self.num_scales == 1:
-            g_l = g_l.sum(-1, keepdim=True)
-        g_mean = torch.linalg.vecdot(a, data.unit)
-        gradient = self._join(g_l, g_mean, g_noise, g_scale)
-        density, slope = self.priors(theta)
-        return (value + density) / -n, (gradient + slope) / -data.n
+        g_l = (data.X * (M.sum(-1)[..., None] * data.X - xp.matmul(M, data.X))).sum(-2)
+        density, gradient = self.priors(at)
+        g_log_l, g_mean, g_noise, g_scale = self._split(gradient)
+        g_l = g_l / (ell * ell)
+        g_log_l += g_l.sum(-1)[:, None] if self.num_scales == 1 else g_l
+        g_mean += a.sum(-1) * data.unit[:, 0]
+        if g_noise is not None:
+            g_noise += 0.5 * W_noise
+        if g_scale is not None:  # <W, K> = <W, A> - <W, noise>, and <W, A> = a.A a - n
+            g_scale += 0.5 * (fit - n - W_noise)
+        return tensor((value + density) / -n), tensor(gradient / -data.n)
+
+
+def _diagonal(A: Array) -> Array:
+    """The diagonals of k matrices ``k n n``, as a view ``k n``."""
+    return A.reshape(len(A), -1)[:, :: A.shape[-1] + 1]
 
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
     """The data of k rows, outputs standardised, inputs centred in the unit cube."""
 
-    X: Tensor  # k n d
-    y: Tensor  # k n: minus its mean
-    n: Tensor  # k 1: number of observations
-    unit: Tensor  # k 1: spread of y, the unit of the mean parameter
-    noise: Tensor | None  # k n: known noise variances
-    weight: Tensor | None  # k n: 1 where observed, 0 elsewhere; None if all are
+    X: Array  # k n d
+    y: Array  # k n: minus its mean
+    n: Array  # k 1: number of observations
+    unit: Array  # k 1: spread of y, the unit of the mean parameter
+    noise: Array | None  # k n: known noise variances
+    weight: Array | None  # k n: 1 where observed, 0 elsewhere; None if all are
 
 
 class _LogPriors:
@@ -534,20 +553,21 @@ class _LogPriors:
             else:
                 self.others.append((where, prior))
         # -theta - (theta - location)^2 / (2 scale^2) - log(scale sqrt(2 pi)), a parabola in theta
-        self.curvature = -weight / scale.square()
-        self.slope = -weight - self.curvature * location
-        constant = 0.5 * self.curvature * location.square() - weight * scale.log()
-        self.constant = constant - 0.5 * _LOG_2PI * weight
+        curvature = -weight / scale.square()
+        slope = -weight - curvature * location
+        constant = 0.5 * curvature * location.square() - weight * scale.log()
+        constant = constant - 0.5 * _LOG_2PI * weight
+        self.curvature, self.slope, self.constant = map(array, (curvature, slope, constant))
 
-    def __call__(self, theta: Float[Tensor, "k p"]) -> tuple[Float[Tensor, "k"], Tensor]:
+    def __call__(self, theta: Array) -> tuple[Array, Array]:
         """Sum of the log densities ``k``, and its gradient ``k p``."""
-        slope = torch.addcmul(self.slope, self.curvature, theta)
-        value = torch.addcmul(self.constant, theta, slope + self.slope, value=0.5).sum(-1)
+        slope = self.slope + self.curvature * theta
+        value = (self.constant + 0.5 * theta * (slope + self.slope)).sum(-1)
         for where, prior in self.others:
-            x = theta[:, where].exp()
+            x = tensor(theta[:, where]).exp()
             density, derivative = priors.log_density_and_slope(prior, x)
-            value = value + density.sum(-1)
-            slope[:, where] += derivative * x
+            value += array(density.sum(-1))
+            slope[:, where] += array(derivative * x)
         return value, slope
 
 

@@ -27,7 +27,6 @@ _SIGNATURE = "setulb(m,x,l,u,nbd,f,g,factr,pgtol,wa,iwa,task,lsave,isave,dsave,m
 _ROWS, _NUMBERS = 32, 640  # beyond so many rows, or numbers in all of them, batching is as fast
 _MEMORY, _MAX_LINE_SEARCH = 10, 20
 _NEW_X, _EVALUATE, _CONVERGED = 1, 3, 4  # what the core says in task[0]
-_LOOK_EVERY = 4  # evaluations between looks at who has fallen behind
 
 
 @cache
@@ -167,8 +166,8 @@ class _Rows:
         with _one_thread():
             while True:
                 asking = [i for i in live if self.advance(i, gtol, ftol, max_iter)]
-                if race is not None and asking and evaluations % _LOOK_EVERY == 0:
-                    self._look(race, live)
+                if race is not None and asking and evaluations % 2 == 0:
+                    self._look(race, live, gtol, evaluations)
                     asking = [i for i in asking if self.status[i] == lbfgs.RUNNING]
                 if not asking:
                     break
@@ -179,7 +178,7 @@ class _Rows:
                 evaluations, points = evaluations + 1, points + len(live)
                 self.f[live], self.g[live] = f.detach().numpy(), g.detach().numpy()
                 if race is None and rivals is not None:
-                    race = lbfgs.Race(rivals, torch.from_numpy(self.f), torch.from_numpy(self.x))
+                    race = lbfgs.Race(rivals, self.f, self.x.T)
                 live = self._note(live)
         x, g = torch.from_numpy(self.best_x), torch.from_numpy(self.best_g)
         low, high = torch.from_numpy(self.low), torch.from_numpy(self.high)
@@ -198,11 +197,10 @@ class _Rows:
             points=points,
         )
 
-    def _look(self, race: lbfgs.Race, live: list[int]) -> None:
-        """Give up rows that need not go on."""
-        now = (torch.from_numpy(part[live]) for part in (self.best_x, self.best_f, self.best_g))
-        status = race.judge(torch.tensor(live), *now, torch.from_numpy(self.status[live]))
-        self.status[live] = status.numpy()
+    def _look(self, race: lbfgs.Race, live: list[int], gtol: float, evaluations: int) -> None:
+        """Give up the rows that need not go on."""
+        x, f, g = self.best_x[live].T, self.best_f[live], self.best_g[live].T
+        self.status[live] = race.judge(live, x, f, g, self.status[live], gtol, evaluations)
 
     def _note(self, asked: list[int]) -> list[int]:
         """Remember the best of each row; rows with a value that is no number are set aside."""

@@ -7,13 +7,15 @@ from the batch, so that the loop never waits for the device in between. A NaN st
 One iteration of one row, with x in the box [l, u] and gradient g:
 
     free      = not (at l with g > 0, or at u with g < 0)
-    direction = -H g on the free variables; H from the last pairs (s, y) by the two-loop recursion
+    direction = -H g on the free variables; H from the pairs (s, y) of past steps
     trial     = project(x + t * direction);  accept by Armijo's rule, else shorten t
     remember  s = x' - x and y = g' - g, if the curvature s.y is positive
 
-The scale of H is s.y / y.y of the newest pair. That is why the memory is limited even though these
-problems have few variables: a dense inverse Hessian keeps, in directions it has not explored, the
-scale of the cliff the run may have started on. This module *minimises*.
+H is BFGS's inverse Hessian, begun anew in every iteration from the identity times s.y / y.y of the
+newest pair: a scale that is never renewed is that of the cliff a run may have started on, in all
+directions not explored since. With many variables H g comes from the last pairs by the two-loop
+recursion. With few, H is kept as two matrices, scale * A + B, at a fifth of the operations; where
+no more pairs are remembered than the recursion takes, both are the same. This module *minimises*.
 
 The text below `_State` runs on torch tensors and, for tensors on the CPU, on NumPy views of them:
 the operations are the same, and on a few rows NumPy's cost a third of torch's.
@@ -21,6 +23,7 @@ the operations are the same, and on a few rows NumPy's cost a third of torch's.
 Taught in part_2/tutorial_05.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -34,6 +37,22 @@ from ..errors import DataError, ShapeError
 
 Array = Any
 """A torch tensor or a NumPy array."""
+
+
+def array(a: Tensor) -> Array:
+    """What is computed with: a NumPy view of a tensor on the CPU, elsewhere the tensor."""
+    return a.numpy() if a.device.type == "cpu" else a
+
+
+def tensor(a: Array) -> Tensor:
+    """Undoes `array`."""
+    return torch.from_numpy(a) if isinstance(a, np.ndarray) else a
+
+
+def namespace(a: Array) -> Any:
+    """numpy or torch, whichever the array belongs to."""
+    return np if isinstance(a, np.ndarray) else torch
+
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """``f(x: k D, rows: k) -> (values k, gradients k D)``; rows says which problems are asked."""
@@ -52,13 +71,15 @@ MESSAGES = (
 
 _ARMIJO = 1e-4
 _TINY = float(np.finfo(float).tiny)
-_LOOK_EVERY = 4  # iterations between looks at who is done: each one synchronises with the device
+_LOOK_EVERY = 4  # iterations between looks at who is done: each one waits for the device
 _MAX_HALVINGS = 20
 _WIDE = 1000  # entries from which a product is not worth storing before it is summed
-_MEMORY = 10
+_FEW = 10  # variables up to which H is kept as a matrix; beyond, it is made of pairs ...
+_MEMORY = 10  # ... and of so many
 _FIRST_LOOKS = 4  # before these nobody is behind: the memory is not filled yet
+_ALMOST = 100  # times gtol: a gradient so small says that the end is near
 _PATIENCE = 50  # further looks' worth of progress that a row behind its rivals is credited with
-_NEAR = 0.25  # of max_step: the distance from which a row can be seen to share a rival's end
+_NEAR = 0.1  # of max_step: the distance from which a row can be seen to share a rival's end
 _PARABOLA = 0.1  # relative error allowed to the parabola that says so
 
 
@@ -105,8 +126,8 @@ class _State:
     x: Array  # D k
     f: Array  # k
     g: Array  # D k
-    S: Array  # memory D k: accepted steps, newest last; zeros where there is none
-    Y: Array  # memory D k: changes of the gradient along them
+    memory: Array  # 2 D D k or 2 m D k: what past steps tell of H, see `_product`
+    scale: Array  # k: that of H where they tell nothing
     lower: Array  # D k
     upper: Array  # D k
     p: Array  # D k: search direction
@@ -190,17 +211,16 @@ def minimize(
     f, g = ask(x, rows)
     bad = ~(xp.isfinite(f) & xp.isfinite(g).all(0))
     g = xp.where(bad, 0.0, g)
-    memory = xp.zeros_like(x)[None]
-    p = _direction(x, g, memory, memory, low, high, max_step)
-    zero = xp.zeros_like(f)
+    memory, zero, one = _nothing_known(x), xp.zeros_like(f), xp.ones_like(f)
+    p = _direction(x, g, memory, one, low, high, max_step)
     flat = _projected_gradient(x, g, low, high) <= gtol
     state = _State(
         rows=ask.to_arrays(rows),
         x=x,
         f=f,
         g=g,
-        S=memory,
-        Y=memory,
+        memory=memory,
+        scale=one,
         lower=low,
         upper=high,
         p=p,
@@ -212,17 +232,15 @@ def minimize(
         status=xp.where(bad, BAD_START, xp.where(flat, GRADIENT, RUNNING)),
     )
     ended: list[_State] = []
-    race = None if rivals is None else Race(rivals, ask.to_tensor(f), x0, max_step)
-    since_look = _LOOK_EVERY
-    while True:
-        # NumPy never waits for a device: there, the last row's end is seen at once.
-        if since_look == _LOOK_EVERY or (numpy and (state.status != RUNNING).all()):
-            since_look = 0
+    race = None if rivals is None else Race(rivals, f, x, max_step)
+    # NumPy never waits for a device: looks are cheap, and the last row's end is seen at once.
+    look_every = _LOOK_EVERY // 2 if numpy else _LOOK_EVERY
+    for iteration in itertools.count():
+        if iteration % look_every == 0 or (numpy and (state.status != RUNNING).all()):
             running = state.status == RUNNING
             if race is not None and not (numpy and not running.any()):
-                now = (state.x.T, state.f, state.g.T, state.status)
-                status = race.judge(rows, *(ask.to_tensor(part) for part in now))
-                state = replace(state, status=ask.to_arrays(status))
+                now = (state.rows, state.x, state.f, state.g, state.status)
+                state = replace(state, status=race.judge(*now, gtol, iteration))
                 running = state.status == RUNNING
             if not running.all():
                 ended.append(state.take(~running))
@@ -230,7 +248,6 @@ def minimize(
                 if not len(state.rows):
                     break
                 rows = ask.to_tensor(state.rows)
-        since_look += 1
         trial = _clip(state.x + state.t * state.p, state.lower, state.upper)
         f_trial, g_trial = ask(trial, rows)
         with np.errstate(
@@ -279,65 +296,70 @@ class _Asked:
 
 
 class Race:
-    """Which rows need not go on: out of reach of the best of their rivals, or on its heels."""
+    """Which rows need not go on: out of reach of the best of their rivals, or on its heels.
 
-    def __init__(
-        self,
-        rivals: Int[Tensor, "N"],
-        f: Float[Tensor, "N"],
-        x: Float[Tensor, "N D"],
-        max_step: float = 1.0,
-    ) -> None:
-        _, self.group = rivals.unique(return_inverse=True)
-        self.best = torch.full_like(f, torch.inf)  # value of each group
-        self.f = f.clone()  # of all rows, at the last look
-        self.gain = torch.zeros_like(f)  # progress between looks, forgotten by halves
+    Works on torch tensors or on NumPy arrays, variables first as in `_State`.
+    """
+
+    def __init__(self, rivals: Int[Tensor, "N"], f: Array, x: Array, max_step: float = 1.0) -> None:
+        _, group = rivals.unique(return_inverse=True)
+        xp = namespace(f)
+        self.group = group.numpy() if xp is np else group
+        self.best = xp.full_like(f, np.inf)  # value of each group
+        self.f = f + 0.0  # of all rows, at the last look
+        self.gain = xp.zeros_like(f)  # progress between looks, forgotten by halves
         self.looks = 0
-        self.ended = False  # whether any row has converged
-        self.end_x = torch.zeros_like(x)  # of each group: its best end so far ...
-        self.end_f = torch.full_like(f, torch.inf)  # ... and the value there
+        self.end_x = xp.zeros_like(x)  # D N, of each group: its best (nearly) ended row so far ...
+        self.end_f = xp.full_like(f, np.inf)  # ... and the value there
         self.near = _NEAR * max_step
 
     def judge(
         self,
-        rows: Int[Tensor, "k"],
-        x: Float[Tensor, "k D"],
-        f: Float[Tensor, "k"],
-        g: Float[Tensor, "k D"],
-        status: Int[Tensor, "k"],
-    ) -> Int[Tensor, "k"]:
-        """The status of each row after a look at where all of them are."""
-        group, running = self.group[rows], status == RUNNING
-        after = torch.where(running & self._behind(rows, group, f), BEHIND, status)
-        ended = (status == GRADIENT) | (status == DECREASE)
-        self.ended = self.ended or bool(ended.any())
-        if not self.ended:
-            return after
-        return torch.where(running & self._same_end(group, x, f, g, ended), SAME_END, after)
+        rows: Array,
+        x: Array,
+        f: Array,
+        g: Array,
+        status: Array,
+        gtol: float,
+        iteration: int,
+    ) -> Array:
+        """The status of each row ``k`` after a look at where all of them are."""
+        xp, group, running = namespace(f), self.group[rows], status == RUNNING
+        with np.errstate(all="ignore"):  # infinities are values
+            if iteration % _LOOK_EVERY == 0:
+                status = xp.where(running & self._behind(rows, group, f), BEHIND, status)
+            ended = (status == GRADIENT) | (status == DECREASE) | (_largest(g) <= _ALMOST * gtol)
+            return xp.where(running & self._same_end(group, x, f, g, ended), SAME_END, status)
 
-    def _behind(self, rows: Tensor, group: Tensor, f: Tensor) -> Tensor:
+    def _behind(self, rows: Array, group: Array, f: Array) -> Array:
         """Which rows cannot catch up with the best of their group any more, at their pace."""
-        gain = torch.maximum(self.f[rows] - f, self.gain[rows] / 2)
+        xp = namespace(f)
+        gain = xp.maximum(self.f[rows] - f, self.gain[rows] / 2)
         self.f[rows], self.gain[rows] = f, gain
-        self.best.scatter_reduce_(0, group, f.nan_to_num(torch.inf), "amin")
+        _lower(self.best, group, xp.where(xp.isnan(f), np.inf, f))
         self.looks += 1
-        far = f - _PATIENCE * gain > self.best[group]
-        return far & (self.looks > _FIRST_LOOKS)
+        return (f - _PATIENCE * gain > self.best[group]) & (self.looks > _FIRST_LOOKS)
 
-    def _same_end(self, group: Tensor, x: Tensor, f: Tensor, g: Tensor, ended: Tensor) -> Tensor:
+    def _same_end(self, group: Array, x: Array, f: Array, g: Array, ended: Array) -> Array:
         """Which rows are in the valley of the best end of their group.
 
         On the line from a row to that end, value and slope at the row and the value at the end
         define a parabola. In a valley its lowest point is the end: slope = -2 drop.
         """
-        at_end = torch.where(ended, f, torch.inf)
-        self.end_f.scatter_reduce_(0, group, at_end, "amin")
+        _lower(self.end_f, group, namespace(f).where(ended, f, np.inf))
         new = ended & (f == self.end_f[group])
-        self.end_x[group[new]] = x[new]
-        line, drop = self.end_x[group] - x, f - self.end_f[group]
-        slope = (g * line).sum(-1)
-        parabola = (slope + 2 * drop).abs() <= _PARABOLA * 2 * drop
-        return parabola & (drop >= 0) & (line.abs().amax(-1) <= self.near)
+        self.end_x[:, group[new]] = x[:, new]
+        line, drop = self.end_x[:, group] - x, f - self.end_f[group]
+        parabola = abs(_dot(g, line) + 2 * drop) <= _PARABOLA * 2 * drop
+        return parabola & (drop > 0) & (_largest(line) <= self.near)
+
+
+def _lower(least: Array, group: Array, f: Array) -> None:
+    """Lower the least value of each group by those of some rows, in place."""
+    if isinstance(f, np.ndarray):
+        np.minimum.at(least, group, f)
+    else:
+        least.scatter_reduce_(0, group, f, "amin")
 
 
 def _bound(bound: Tensor | None, default: float, x0: Tensor) -> Tensor:
@@ -355,18 +377,13 @@ def _bound(bound: Tensor | None, default: float, x0: Tensor) -> Tensor:
 # -- the method, on torch tensors or NumPy arrays ------------------------------------------------
 
 
-def _module(a: Array) -> Any:
-    """numpy or torch, whichever the array belongs to."""
-    return np if isinstance(a, np.ndarray) else torch
-
-
 def _all(mask: Array) -> bool:
     """Whether all rows are known to agree: a look that is free in NumPy, not made on a device."""
     return isinstance(mask, np.ndarray) and bool(mask.all())
 
 
 def _clip(x: Array, lower: Array, upper: Array) -> Array:
-    xp = _module(x)
+    xp = namespace(x)
     return xp.minimum(xp.maximum(x, lower), upper)
 
 
@@ -400,17 +417,17 @@ def _first_length(p: Array, first_step: float) -> Array:
 
 
 def _direction(
-    x: Array, g: Array, S: Array, Y: Array, lower: Array, upper: Array, max_step: float
+    x: Array, g: Array, memory: Array, scale: Array, lower: Array, upper: Array, max_step: float
 ) -> Array:
     """Quasi-Newton direction on the free variables, no entry longer than max_step."""
-    xp = _module(x)
+    xp = namespace(x)
     at_lower, at_upper = x <= lower, x >= upper
     if _all(~(at_lower | at_upper)):
-        g_free, p = g, -_two_loops(g, S, Y)
+        g_free, p = g, -_product(memory, scale, g)
     else:
         free = ~((at_lower & (g > 0)) | (at_upper & (g < 0)))
         g_free = g * free
-        p = -_two_loops(g_free, S * free, Y * free)
+        p = -_product(memory, scale, g_free, free)
         # The memory may push a variable out of the box that the gradient alone would not: hold it.
         p = xp.where((at_lower & (p < 0)) | (at_upper & (p > 0)), 0.0, p)
     descends = _dot(p, g_free) < -1e-10 * (_dot(p, p) * _dot(g_free, g_free)) ** 0.5
@@ -418,47 +435,86 @@ def _direction(
     return p / (_longest(p) / max_step).clip(1.0)
 
 
-def _two_loops(g: Array, S: Array, Y: Array) -> Array:
+# The memory: two matrices, A and B, for few variables; the last pairs s and y for many.
+
+
+def _nothing_known(x: Array) -> Array:
+    """The memory of rows that have made no step."""
+    xp, D = namespace(x), len(x)
+    if D > _FEW:
+        return xp.stack([xp.zeros_like(x)[None]] * 2)
+    A = xp.zeros_like(x)[None] + (xp.eye(D) if xp is np else torch.eye(D).to(x))[..., None]
+    return xp.stack([A, xp.zeros_like(A)])
+
+
+def _remember(
+    memory: Array, scale: Array, s: Array, y: Array, curved: Array
+) -> tuple[Array, Array]:
+    """The memory and the scale after one more pair, in the rows where it shows curvature."""
+    xp = namespace(s)
+    sy, yy = _dot(s, y), _dot(y, y)
+    scale = xp.where(curved, sy / xp.where(curved, yy, 1.0), scale)
+    if len(s) > _FEW:
+        if memory.shape[1] < _MEMORY:
+            memory = xp.concatenate([xp.zeros_like(memory[:, :1]), memory], 1)
+        pushed = xp.concatenate([memory[:, 1:], xp.stack([s, y])[:, None]], 1)
+        return pushed if _all(curved) else xp.where(curved, pushed, memory), scale
+    # H <- V^T H V + rho s s^T with V = I - rho y s^T: add s u^T + u s^T
+    rho = curved / xp.where(curved, sy, 1.0)
+    Hy = (memory * y).sum(-2)
+    half = 0.5 * rho * _dot(Hy, y)
+    half[1] += 0.5
+    u = rho * (half[:, None] * s - Hy)
+    outer = s[:, None] * u[:, None]
+    return memory + outer + outer.swapaxes(1, 2), scale
+
+
+def _product(memory: Array, scale: Array, g: Array, free: Array | None = None) -> Array:
+    """H g, or its free part from what is known of the free variables."""
+    if len(g) > _FEW:
+        S, Y = memory if free is None else memory * free
+        return _two_loops(g, S, Y, scale)
+    H = scale * memory[0] + memory[1]
+    if free is not None:
+        H = _held(H, ~free)
+    return (H * g).sum(-2)
+
+
+def _held(H: Array, held: Array) -> Array:
+    """The inverse Hessian of the other variables while some are held: H_ff - H_fh H_hh^-1 H_hf.
+
+    One variable after the other: what conditioning is to a covariance matrix.
+    """
+    for i in range(len(H)):
+        if isinstance(held, np.ndarray) and not held[i].any():
+            continue
+        weight = held[i] / namespace(H).where(held[i], H[i, i], 1.0)
+        H = H - (weight * H[i])[:, None] * H[i]
+    return H
+
+
+def _two_loops(g: Array, S: Array, Y: Array, scale: Array) -> Array:
     """H g by the limited-memory BFGS recursion; pairs without positive curvature count as absent.
 
     Source: Nocedal & Wright 2006, algorithm 7.4.
     """
-    sy, yy = _dot(S, Y), _dot(Y, Y)
-    usable = sy > 1e-9 * (_dot(S, S) * yy) ** 0.5
-    rho = usable / _module(g).where(usable, sy, 1.0)
+    sy = _dot(S, Y)
+    usable = sy > 1e-9 * (_dot(S, S) * _dot(Y, Y)) ** 0.5
+    rho = usable / namespace(g).where(usable, sy, 1.0)
     q, alphas = g, []
     pairs = list(zip(S, Y, rho, strict=True))
     for s, y, r_i in reversed(pairs):
         alphas.append(r_i * _dot(s, q))
         q = q - alphas[-1] * y
-    r = q * _newest_scale(sy, yy, usable)
+    r = q * scale
     for (s, y, r_i), alpha in zip(pairs, reversed(alphas), strict=True):
         r = r + (alpha - r_i * _dot(y, r)) * s
     return r
 
 
-def _newest_scale(sy: Array, yy: Array, usable: Array) -> Array:
-    """s.y / y.y of the newest usable pair of each row; 1 where there is none."""
-    if _all(usable[-1]):
-        return sy[-1] / yy[-1]
-    xp, scale = _module(sy), 1.0
-    for i in range(len(sy)):
-        scale = xp.where(usable[i], sy[i] / xp.where(usable[i], yy[i], 1.0), scale)
-    return scale
-
-
-def _push(memory: Array, new: Array, push: Array) -> Array:
-    """Append to the memory of the rows that ask for it; the memory grows up to its limit."""
-    xp, old = _module(memory), memory
-    if len(memory) < _MEMORY:
-        old = xp.concatenate([xp.zeros_like(memory[:1]), memory])
-    pushed = xp.concatenate([old[1:], new[None]])
-    return pushed if _all(push) else xp.where(push, pushed, old)
-
-
 def _hit(s: _State) -> Array:
     """Step length at which the first variable of each row reaches a bound, ``k``."""
-    xp = _module(s.p)
+    xp = namespace(s.p)
     wall = xp.where(s.p > 0, s.upper, s.lower)
     moving = (s.p != 0) & (wall != s.x)
     return xp.amin(xp.where(moving, (wall - s.x) / xp.where(moving, s.p, 1.0), np.inf), 0)
@@ -466,7 +522,7 @@ def _hit(s: _State) -> Array:
 
 def _shortened(s: _State, f_trial: Array, slope: Array) -> Array:
     """The next step length after a rejection, ``k``."""
-    xp = _module(slope)
+    xp = namespace(slope)
     # The minimum of the parabola through f, slope and the trial value.
     rise = xp.where(xp.isfinite(f_trial), f_trial - s.f - slope, np.inf)
     shorter = s.t * (-slope / (2 * xp.where(rise > 0, rise, np.inf))).clip(0.1, 0.5)
@@ -486,7 +542,7 @@ def _advance(
     max_step: float,
 ) -> _State:
     """Judge the trial points, remember curvature, choose each row's next direction and step."""
-    xp = _module(trial)
+    xp = namespace(trial)
     running = s.status == RUNNING
     step = trial - s.x
     slope = _dot(s.g, step)
@@ -496,7 +552,7 @@ def _advance(
 
     y = xp.where(accepted, g_trial - s.g, 0.0)
     curved = accepted & (_dot(step, y) > 1e-9 * (_dot(step, step) * _dot(y, y)) ** 0.5)
-    S, Y = _push(s.S, step, curved), _push(s.Y, y, curved)
+    memory, scale = _remember(s.memory, s.scale, step, y, curved)
 
     level = ftol * abs(s.f).clip(1.0)
     # One full step that gains nothing counts, of shortened ones it takes two in a row.
@@ -510,7 +566,7 @@ def _advance(
     if _all(accepted):
         t, halvings = xp.ones_like(s.t), xp.zeros_like(s.t)
         stuck = reset = ~accepted
-        p = _direction(x, g, S, Y, s.lower, s.upper, max_step)
+        p = _direction(x, g, memory, scale, s.lower, s.upper, max_step)
     else:
         t = xp.where(accepted, 1.0, _shortened(s, f_trial, slope))
         halvings = xp.where(accepted, 0.0, s.halvings + 1)
@@ -518,8 +574,10 @@ def _advance(
         tiny = _longest(s.p) * t < 1e-14
         stuck = running & ~accepted & ((halvings >= _MAX_HALVINGS) | tiny)
         reset = stuck & ~s.fresh
-        S, Y = S * ~reset, Y * ~reset
-        p = _direction(x, g, S, Y, s.lower, s.upper, max_step)
+        if not (isinstance(reset, np.ndarray) and not reset.any()):
+            memory = xp.where(reset, _nothing_known(x), memory)
+            scale = xp.where(reset, 1.0, scale)
+        p = _direction(x, g, memory, scale, s.lower, s.upper, max_step)
         p = xp.where(accepted | reset, p, s.p)
         t = xp.where(reset, _first_length(p, 1e-3 * max_step), t)
     if not _all(curved):
@@ -537,8 +595,8 @@ def _advance(
         x=x,
         f=f,
         g=g,
-        S=S,
-        Y=Y,
+        memory=memory,
+        scale=scale,
         lower=s.lower,
         upper=s.upper,
         p=p,
