@@ -99,7 +99,7 @@ def test_the_farthest_point_of_a_ball(d: int, seed: int, radius: float, unit: fl
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_as_good_as_scipys_slsqp_from_the_same_starts(kind: str) -> None:
-    d, q, N = 4, 2, 4
+    d, q, N = 4, 2, 12
     model = gp(12, d, seed=3)
     acq = bl.UpperConfidenceBound(model, 2.0)
     constraints = KINDS[kind](d)

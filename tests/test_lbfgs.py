@@ -200,7 +200,7 @@ def test_only_rivals_that_do_not_matter_are_given_up() -> None:
         assert_close(arrived, raced.x[mine][best].expand_as(arrived), 1e-3)
         # the other groups do not matter
         own = minimize(rosenbrock, x0[mine], rivals=torch.zeros(10, dtype=torch.long))
-        assert_close(own.x, raced.x[mine], 1e-10)
+        assert_close(own.x, raced.x[mine], 1e-8)
         assert torch.equal(own.status, raced.status[mine])
     finished = ~behind & ~same
     assert_close(raced.x[finished], alone.x[finished], 1e-10)
@@ -225,12 +225,11 @@ def test_a_neighbour_in_another_valley_is_not_taken_for_the_same() -> None:
 
 
 def test_the_matrices_of_few_variables_are_the_recursion_of_many() -> None:
-    """Five more variables, held in place, make the memory one of pairs: while no pair is forgotten
-    every step is the same, at bounds and away from them."""
+    """Five more variables, which no step moves, make the memory one of pairs: while no pair is
+    forgotten every step is the same."""
     N, D = 12, 8
     fun, _ = quadratics(N, D, 1.5)
     x0 = 3 * draw((N, D), "pairs") - 1.5
-    low, high = torch.full((N, D), -0.4, dtype=F64), torch.full((N, D), 0.7, dtype=F64)
 
     def padded(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         f, g = fun(x[:, :D], rows)
@@ -239,12 +238,27 @@ def test_the_matrices_of_few_variables_are_the_recursion_of_many() -> None:
     def pad(v: torch.Tensor) -> torch.Tensor:
         return torch.cat([v, torch.zeros(N, 5, dtype=F64)], dim=-1)
 
-    for box in ((low, high), (-INF.expand(N, D), INF.expand(N, D))):
-        for steps in (1, 2, 5, 9):
-            few_ = minimize(fun, x0, *box, max_iter=steps, gtol=0.0, ftol=0.0)
-            many = minimize(padded, pad(x0), *map(pad, box), max_iter=steps, gtol=0.0, ftol=0.0)
-            assert_close(few_.x, many.x[:, :D], 1e-7)
-            assert (many.iterations == steps).any()
+    for steps in (1, 2, 5, 9):
+        stop = {"max_iter": steps, "gtol": 0.0, "ftol": 0.0}
+        few_ = minimize(fun, x0, **stop)
+        many = minimize(padded, pad(x0), **stop)
+        assert_close(few_.x, many.x[:, :D], 1e-7)
+        assert (many.iterations == steps).any()
+
+
+def test_variables_held_at_bounds_leave_newtons_method_to_the_others() -> None:
+    """A quadratic whose minimum lies outside the box: once the walls are found, the free variables
+    have their own inverse Hessian, and a dozen steps do what gradient descent needs hundreds for."""
+    N, D = 20, 8
+    fun, _ = quadratics(N, D, 2.0)
+    x0 = 3 * draw((N, D), "held") - 1.5
+    low, high = T(-0.2), T(0.3)
+    end = minimize(fun, x0, low, high, gtol=1e-6, ftol=0.0)
+    at_wall = (end.x == low) | (end.x == high)
+    assert at_wall.any(-1).all() and (~at_wall).any(-1).sum() > N // 2
+    assert end.converged.all() and end.iterations.max() <= 25
+    reference = by_scipy(fun, x0, low, high)
+    assert bool((end.value <= reference + 1e-9).all())
 
 
 def test_a_rival_on_a_long_steady_slope_is_waited_for() -> None:
@@ -271,9 +285,11 @@ def test_both_kinds_of_arrays_do_the_same(arrays: str) -> None:
         rivals=torch.arange(12) % 3,
         arrays=arrays,  # type: ignore[arg-type]
     )
-    assert_close(chosen.value, default.value, 1e-8)
-    # NumPy looks more often: a row may be given up a little earlier, never for another reason
-    assert torch.equal(chosen.status == BEHIND, default.status == BEHIND)
+    # NumPy looks more often: a row may be given up a little earlier
+    finished = chosen.converged & default.converged
+    assert_close(chosen.value[finished], default.value[finished], 1e-8)
+    least = [v.value.view(4, 3).amin(0) for v in (chosen, default)]
+    assert_close(*least, 1e-8)
 
 
 def test_values_are_scipys_for_eighty_variables() -> None:
