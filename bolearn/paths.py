@@ -250,6 +250,7 @@ def _matheron(
     each = seeds.replicate_seeds(seed, model.batch_shape)
     rows = [seeds.derive(x, "path", i) for x in each for i in range(model.num_outputs)]
     W = density.frequencies([seeds.derive(x, "frequencies") for x in rows], f)
+    W = W.mT.contiguous().mT  # products with it sum over f: a third faster in this order of memory
     z = seeds.normal([seeds.derive(x, "weights") for x in rows], (s, 2 * f), device)
     noise = seeds.normal([seeds.derive(x, "noise") for x in rows], (s, n), device)
     width = model.cube.width.unsqueeze(-3)  # *r 1 1 d
@@ -317,19 +318,21 @@ def _blocks(rows: int, columns: int, size: int) -> Iterator[tuple[slice, slice]]
 
 def _features(
     paths: MatheronPaths, Z: Float[Tensor, "b p d"], rows: slice
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Cosines and sines ``b p f``, kernel values and H ``b p n`` at scaled inputs of some rows."""
-    cache = paths.cache
+) -> tuple[Tensor, Tensor]:
+    """Cosines, sines and kernel values ``b p 2f+n``, and H ``b p n``, at scaled inputs."""
+    cache, f = paths.cache, paths.W.shape[-2]
     assert cache.kind is not None
+    features = Z.new_empty(*Z.shape[:-1], paths.C.shape[-1])
     A = torch.bmm(Z, paths.W[rows].mT)
-    cos = A.cos()
-    sin = A.sin_()
+    torch.cos(A, out=features[..., :f])
+    torch.sin(A, out=features[..., f : 2 * f])
     squares = Z.square().sum(-1, keepdim=True) + cache.z2[rows].unsqueeze(-2)
     r2 = torch.baddbmm(squares, Z, cache.Z[rows].mT, alpha=-2).clamp_(min=0)
     k, h = correlation(cache.kind, r2)
     if cache.outputscale is not None:
         k, h = k * cache.outputscale[rows], h * cache.outputscale[rows]
-    return cos, sin, k, h
+    features[..., 2 * f :] = k
+    return features, h
 
 
 def _slopes(paths: MatheronPaths, rows: slice, Z: Tensor, g_A: Tensor, g_k: Tensor) -> Tensor:
@@ -346,29 +349,28 @@ class _Shared(torch.autograd.Function):
     def forward(ctx: Any, X: Tensor, paths: MatheronPaths) -> Tensor:
         cache = paths.cache
         assert cache.constant is not None
-        Z, f = paths._scaled(X).squeeze(1), paths.W.shape[-2]
+        Z = paths._scaled(X).squeeze(1)
         values = cache.constant.expand(len(Z), paths.num_paths, Z.shape[-2]).clone()
         pieces = [(slice(None), slice(None))]
         if not ctx.needs_input_grad[0]:
             pieces = list(_blocks(Z.shape[0], Z.shape[1], paths.C.shape[-1]))
         for rows, points in pieces:
-            C, (cos, sin, k, h) = paths.C[rows], _features(paths, Z[rows, points], rows)
-            part = torch.bmm(C[..., :f], cos.mT).baddbmm_(C[..., f : 2 * f], sin.mT)
-            values[rows, :, points] += part.baddbmm_(C[..., 2 * f :], k.mT)
+            features, h = _features(paths, Z[rows, points], rows)
+            values[rows, :, points] += torch.bmm(paths.C[rows], features.mT)
         ctx.paths = paths
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(X, Z, cos, sin, h)
+            ctx.save_for_backward(X, Z, features, h)
         return values
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        X, Z, cos, sin, h = ctx.saved_tensors
+        X, Z, features, h = ctx.saved_tensors
         paths = ctx.paths
         if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the reference
             (slow,) = torch.autograd.grad(paths_reference(paths, X), X, grads[0], create_graph=True)
             return slow, None
         f, g = paths.W.shape[-2], torch.bmm(grads[0].mT, paths.C)  # b p 2f+n
-        g_A = (g[..., f : 2 * f] * cos).sub_(g[..., :f] * sin)
+        g_A = (g[..., f : 2 * f] * features[..., :f]).sub_(g[..., :f] * features[..., f : 2 * f])
         slope = _slopes(paths, slice(None), Z, g_A, g[..., 2 * f :] * h)
         return paths._to_points(slope.unsqueeze(1), X), None
 
@@ -386,13 +388,13 @@ class _Each(torch.autograd.Function):
         for rows, own in _blocks(b, s, p * paths.C.shape[-1]):
             z = Z[rows, own]  # b s p d
             flat = z.reshape(z.shape[0], -1, d)
-            cos, sin, k, h = (v.view(*z.shape[:3], -1) for v in _features(paths, flat, rows))
-            w_cos, w_sin, w_k = paths.C[rows, own].unsqueeze(-2).split([f, f, n], dim=-1)
-            value = torch.linalg.vecdot(cos, w_cos).add_(torch.linalg.vecdot(sin, w_sin))
-            value.add_(torch.linalg.vecdot(k, w_k)).add_(cache.constant[rows])
-            values[rows, own] = value
+            features, h = (v.view(*z.shape[:3], -1) for v in _features(paths, flat, rows))
+            C = paths.C[rows, own].unsqueeze(-2)
+            values[rows, own] = torch.linalg.vecdot(features, C).add_(cache.constant[rows])
             if slopes is not None:
-                g_A = cos.mul_(w_sin).addcmul_(sin, w_cos, value=-1).flatten(1, 2)
+                w_cos, w_sin, w_k = C.split([f, f, n], dim=-1)
+                cos, sin, _ = features.split([f, f, n], dim=-1)
+                g_A = (cos * w_sin).addcmul_(sin, w_cos, value=-1).flatten(1, 2)
                 g_k = h.mul(w_k).flatten(1, 2)
                 slopes[rows, own] = _slopes(paths, rows, flat, g_A, g_k).view(z.shape)
         ctx.paths = paths

@@ -100,7 +100,7 @@ def _signed(word: int) -> int:
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
     """Logical right shift of int64 (torch's own shift copies the sign bit)."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def random_words(seeds: Sequence[int], count: int, device: torch.device | None = None) -> Tensor:
@@ -117,9 +117,10 @@ def random_words(seeds: Sequence[int], count: int, device: torch.device | None =
 
 
 def _mix(z: Tensor) -> Tensor:
-    z = (z ^ _shift_right(z, 30)) * _signed(0xBF58476D1CE4E5B9)
-    z = (z ^ _shift_right(z, 27)) * _signed(0x94D049BB133111EB)
-    return z ^ _shift_right(z, 31)
+    """The words mixed, in place."""
+    z.bitwise_xor_(_shift_right(z, 30)).mul_(_signed(0xBF58476D1CE4E5B9))
+    z.bitwise_xor_(_shift_right(z, 27)).mul_(_signed(0x94D049BB133111EB))
+    return z.bitwise_xor_(_shift_right(z, 31))
 
 
 def uniform(
@@ -141,7 +142,8 @@ def uniform(
         True
     """
     words = random_words(seeds, math.prod(shape), device)
-    return ((_shift_right(words, 12).double() + 0.5) * 2.0**-52).reshape(len(seeds), *shape)
+    u = _shift_right(words, 12).double().add_(0.5).mul_(2.0**-52)
+    return u.reshape(len(seeds), *shape)
 
 
 def normal(

@@ -248,7 +248,7 @@ def test_the_matrices_of_few_variables_are_the_recursion_of_many() -> None:
 
 def test_variables_held_at_bounds_leave_newtons_method_to_the_others() -> None:
     """A quadratic whose minimum lies outside the box: once the walls are found, the free variables
-    have their own inverse Hessian, and a dozen steps do what gradient descent needs hundreds for."""
+    have an inverse Hessian of their own."""
     N, D = 20, 8
     fun, _ = quadratics(N, D, 2.0)
     x0 = 3 * draw((N, D), "held") - 1.5

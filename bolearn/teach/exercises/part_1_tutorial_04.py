@@ -32,9 +32,7 @@ e1 = Exercise(
 
 
 @e1.answer
-def adjoints(
-    parents: list[list[tuple[int, float]]], output: int, seed: float = 1.0
-) -> list[float]:
+def adjoints(parents: list[list[tuple[int, float]]], output: int, seed: float = 1.0) -> list[float]:
     """The derivative of one node of a graph in every node, times seed.
 
     The nodes are numbered 0, 1, 2, ... in no particular order. `parents[i]` lists what node i was
