@@ -589,8 +589,9 @@ teach.claim("torch.where keeps it out", by_where.tolist() == [0.5, 2.0])
 # ## 8. The package's bus
 #
 # From here on we import it: `bolearn.optim.lbfgs.minimize`. It is what you have just built, with
-# two savings. A stop must serve all rows, so it tests Armijo only, and writes a pair down only if
-# $s \cdot y > 0$. And rows that have arrived leave the bus at every fourth stop.
+# three savings. A stop must serve all rows, so it tests Armijo only, and writes a pair down only if
+# $s \cdot y > 0$. Up to ten variables, the matrix that the diary implies is kept, not the diary.
+# And rows that have arrived leave the bus at every second stop.
 
 # %%
 stops = []
@@ -615,7 +616,7 @@ panel.grid(visible=False)
 figure.colorbar(image, label="log10 of the loss asked")
 teach.show(figure, "Raster of 64 fleas and about 60 stops: in every row the colour darkens from "
            "left to right, and the row ends, white, between stop 20 and the last; the white "
-           "edge is a staircase of four stops.")
+           "edge is a staircase of two stops.")
 
 # %%
 def run(x0, rows=None, **options):
