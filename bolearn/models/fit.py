@@ -430,7 +430,7 @@ class _PlainRows:
 
     def take(self, b: Int[Tensor, "k"]) -> "_Rows":
         """The data of some rows."""
-        shift = self.shift[b].unsqueeze(-1)
+        shift, space = self.shift[b].unsqueeze(-1), self._workspace(len(b))
         return _Rows(
             X=array(self.X[b]),
             y=array(self.y[b] - shift),
@@ -438,6 +438,8 @@ class _PlainRows:
             unit=array(self.unit[b].unsqueeze(-1)),
             noise=None if self.fixed_noise is None else array(self.fixed_noise[b]),
             weight=None if self.all_observed else array(self.mask[b].to(self.y)),
+            space=space,
+            views=tuple(map(array, space)),
         )
 
     def _workspace(self, k: int) -> tuple[Tensor, ...]:
@@ -460,8 +462,7 @@ class _PlainRows:
         Like `optim.lbfgs` it computes on torch tensors, and for tensors on the CPU on NumPy views
         of them: for ten observations the starting of operations is all that it costs.
         """
-        workspace = self._workspace(len(theta))
-        A, other, L, K_inv, info = map(array, workspace)
+        A, other, L, K_inv, info = data.views
         xp, at = namespace(A), array(theta)
         log_l, mean, log_noise, log_scale = self._split(at)
         ell = xp.exp(log_l)
@@ -473,7 +474,7 @@ class _PlainRows:
         r2 += z2[:, None]
         r2 *= r2 > 0  # rounding
         _diagonal(r2)[:] = 0
-        K, H = correlation(self.kind, workspace[0])
+        K, H = correlation(self.kind, data.space[0])
         k, h = array(K), array(H)
         for part in (k,) if h is k else (k, h):
             if log_scale is not None:
@@ -487,12 +488,15 @@ class _PlainRows:
             residual = residual * data.weight
             noise = xp.where(data.weight > 0, noise, 1.0)
         # From here on k is A. H may be the same tensor: nothing below reads its diagonal.
-        _diagonal(k)[:] += noise
-        torch.linalg.cholesky_ex(K, out=(workspace[2].mT, workspace[4]))  # LAPACK writes columns
-        _diagonal(L)[:] += xp.where(info > 0, xp.nan, 0.0)[:, None]
-        torch.cholesky_inverse(workspace[2].mT, out=workspace[3].mT)
+        diagonal = _diagonal(k)
+        diagonal += noise
+        _, _, L_, K_inv_, info_ = data.space
+        torch.linalg.cholesky_ex(K, out=(L_.mT, info_))  # LAPACK writes columns
+        diagonal = _diagonal(L)
+        diagonal += xp.where(info > 0, xp.nan, 0.0)[:, None]
+        torch.cholesky_inverse(L_.mT, out=K_inv_.mT)
         a = xp.multiply(K_inv, residual[:, None], out=other).sum(-1)
-        log_det = 2 * xp.log(_diagonal(L)).sum(-1)
+        log_det = 2 * xp.log(diagonal).sum(-1)
         fit, n = (residual * a).sum(-1), data.n[:, 0]
         value = -0.5 * (fit + log_det + n * _LOG_2PI)
         W_diagonal = a * a - _diagonal(K_inv)
@@ -532,6 +536,8 @@ class _Rows:
     unit: Array  # k 1: spread of y, the unit of the mean parameter
     noise: Array | None  # k n: known noise variances
     weight: Array | None  # k n: 1 where observed, 0 elsewhere; None if all are
+    space: tuple[Tensor, ...]  # four k n n and one k, to compute in
+    views: tuple[Array, ...]  # the same as arrays
 
 
 class _LogPriors:
