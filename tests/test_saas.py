@@ -13,7 +13,7 @@ from scipy import stats
 
 import bolearn as bl
 from bolearn import seeds
-from bolearn.models.saas import SAASDensity
+from bolearn.models.saas import SAASDensity, _kernel
 from bolearn.posteriors import gaussian_members
 
 SMALL = {"num_samples": 16, "warmup": 30, "thinning": 1, "seed": 0}
@@ -35,7 +35,7 @@ def textbook_log_posterior(data: bl.ExactGP, theta: np.ndarray) -> float:
 
 
 def test_the_density_is_the_textbooks() -> None:
-    data = bl.ExactGP(*dataset(7, 3))
+    data = bl.ExactGP(*dataset(7, 3), kernel=_kernel(3))
     density = SAASDensity(data, 5)
     theta = 2 * draw((5, 7), "theta") - 1
     assert density.names == ("tau", "rho_0", "rho_1", "rho_2", "mean", "outputscale", "noise_var")
@@ -55,12 +55,12 @@ def test_rows_belong_to_replicates_and_outputs_and_masks_leave_rows_out() -> Non
     seen = torch.ones(3, 7, dtype=torch.bool)
     seen[1, :2] = seen[2, 4] = False
     holes = torch.where(seen.unsqueeze(-1), Y, torch.nan)
-    density = SAASDensity(bl.ExactGP(X, holes, bounds, observed=seen), 2)
+    density = SAASDensity(bl.ExactGP(X, holes, bounds, observed=seen, kernel=_kernel(2)), 2)
     theta = 2 * draw((12, 6), "theta") - 1
     value, gradient = density(theta, torch.arange(12))
     for row in range(12):
         r, m = row // 4, row // 2 % 2
-        alone = bl.ExactGP(X[r][seen[r]], Y[r][seen[r]][:, m : m + 1], bounds)
+        alone = bl.ExactGP(X[r][seen[r]], Y[r][seen[r]][:, m : m + 1], bounds, kernel=_kernel(2))
         one, slope = SAASDensity(alone, 1)(theta[row : row + 1], torch.tensor([0]))
         assert_close(value[row], one[0])
         assert_close(gradient[row], slope[0])
@@ -69,10 +69,10 @@ def test_rows_belong_to_replicates_and_outputs_and_masks_leave_rows_out() -> Non
 @pytest.mark.parametrize("noise_var", [0.02, T([0.01] * 4 + [0.3] * 3).unsqueeze(-1)])
 def test_known_noise(noise_var: float | torch.Tensor) -> None:
     X, Y, bounds = dataset(7, 2)
-    data = bl.ExactGP(X, Y, bounds, noise_var=noise_var)
+    data = bl.ExactGP(X, Y, bounds, noise_var=noise_var, kernel=_kernel(2))
     theta = torch.zeros(1, 5, dtype=F64)
     value, _ = SAASDensity(data, 1)(theta, torch.tensor([0]))
-    learnt = SAASDensity(bl.ExactGP(X, Y, bounds), 1)
+    learnt = SAASDensity(bl.ExactGP(X, Y, bounds, kernel=_kernel(2)), 1)
     noise = torch.as_tensor(noise_var, dtype=F64).expand(7, 1) / data.output_scale.square()
     Z = data.training_inputs()[0].numpy()
     K = correlation("matern52", np.sqrt(((Z[:, None] - Z[None]) ** 2).sum(-1)))

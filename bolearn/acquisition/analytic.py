@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import DataError, InfeasibleError, ShapeError, UnsupportedError
+from ..models.exact import algebra_of
 from ..numerics import log_h, log_h_and_slope, log_ndtr, log_ndtr_between, logmeanexp
 from ..posteriors import gaussian_members
 from ..protocols import Surrogate, has_training_data
@@ -34,7 +35,7 @@ from .objectives import (
     evaluate,
     output,
 )
-from .pullback import Algebra, ValueWithGradient
+from .pullback import ValueWithGradient
 
 
 def log_expected_improvement(
@@ -48,7 +49,18 @@ def log_expected_improvement(
 
 
 @dataclass(frozen=True, eq=False)
-class LogExpectedImprovement:
+class _AboveLevel:
+    """What the four acquisitions share that ask how far f exceeds a level."""
+
+    model: Surrogate
+    best_f: float | Tensor
+
+    def __post_init__(self) -> None:
+        check_single_output(self.model, type(self).__name__)
+        object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
+
+
+class LogExpectedImprovement(_AboveLevel):
     """Logarithm of expected improvement: the same maximiser as EI, a gradient that never vanishes.
 
     Args:
@@ -63,20 +75,12 @@ class LogExpectedImprovement:
     optimization", NeurIPS 2023, arXiv:2310.20708.
     """
 
-    model: Surrogate
-    best_f: float | Tensor
-
-    def __post_init__(self) -> None:
-        check_single_output(self.model, type(self).__name__)
-        object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
-
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the expected improvement at each point, in log user units."""
         return _log_improvement(self.model, X, self.best_f, type(self).__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class ExpectedImprovement:
+class ExpectedImprovement(_AboveLevel):
     """Expected improvement E max(0, f - best_f), in user units.
 
     Its value and gradient underflow to zero far below the incumbent: optimise
@@ -94,20 +98,12 @@ class ExpectedImprovement:
     functions", J. Global Optim. 13, 1998, equation 15.
     """
 
-    model: Surrogate
-    best_f: float | Tensor
-
-    def __post_init__(self) -> None:
-        check_single_output(self.model, type(self).__name__)
-        object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
-
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The expected improvement at each point."""
         return _log_improvement(self.model, X, self.best_f, type(self).__name__).exp()
 
 
-@dataclass(frozen=True, eq=False)
-class LogProbabilityOfImprovement:
+class LogProbabilityOfImprovement(_AboveLevel):
     """log P(f > best_f) = log Phi((mean - best_f) / std), with a slope however unlikely it is.
 
     Indifferent to the size of an improvement, hence greedy: best_f somewhat above the incumbent
@@ -125,20 +121,12 @@ class LogProbabilityOfImprovement:
     in the presence of noise", J. Basic Eng. 86, 1964, doi:10.1115/1.3653121.
     """
 
-    model: Surrogate
-    best_f: float | Tensor
-
-    def __post_init__(self) -> None:
-        check_single_output(self.model, type(self).__name__)
-        object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
-
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the probability of improvement at each point."""
         return _log_probability(self.model, X, self.best_f, type(self).__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class ProbabilityOfImprovement:
+class ProbabilityOfImprovement(_AboveLevel):
     """P(f > best_f) = Phi((mean - best_f) / std).
 
     Its value and gradient underflow to zero far below the level: optimise
@@ -154,13 +142,6 @@ class ProbabilityOfImprovement:
 
     Source: Kushner 1964, doi:10.1115/1.3653121.
     """
-
-    model: Surrogate
-    best_f: float | Tensor
-
-    def __post_init__(self) -> None:
-        check_single_output(self.model, type(self).__name__)
-        object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
 
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The probability of improvement at each point."""
@@ -448,7 +429,7 @@ def log_improvement_reference(
 def _log_improvement(model: Surrogate, X: Tensor, best_f: float | Tensor, who: str) -> Tensor:
     """log EI by the fused path where it applies, else by `log_improvement_reference`."""
     check_single_point(X, who)
-    algebra = Algebra.of(model)
+    algebra = algebra_of(model)
     if algebra is None:
         return log_improvement_reference(model, X, best_f, who)
     X = algebra.check(X)

@@ -18,8 +18,7 @@ Taught in part_5/tutorial_02.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property, lru_cache, partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,13 +26,13 @@ from torch import Tensor
 
 from .. import seeds
 from ..linalg import psd_cholesky
-from ..models.exact import VARIANCE_FLOOR
+from ..models.algebra import Algebra, ClosedForm
+from ..models.exact import VARIANCE_FLOOR, algebra_of
 from ..posteriors import GaussianPosterior
 from ..protocols import Surrogate, has_training_data
 from ..sampling import Sampler
 from ..shapes import check_points, check_tensor
 from .objectives import Constraint, Objective, evaluate, log_feasibility, scale_of
-from .pullback import Algebra
 
 # A point that was best in none of this many samples is no competitor: its chance is below 1e-3.
 _PRUNING_SAMPLES = 1024
@@ -264,7 +263,7 @@ def _draw(
     z = baseline_normals(sampler, base.counts, model.num_outputs, tuple(model.batch_shape))
     z = z.to(X.device)
     samples = mean + torch.einsum("...mij,...jm->...im", L, z)
-    algebra = Algebra.of(model)
+    algebra = algebra_of(model)
     algebra = None if algebra is None else algebra.beside(X, mask, L)
     return Baseline(model, sampler, X, mask, L, z, samples, algebra)
 
@@ -338,44 +337,4 @@ def conditional(
     if base.algebra is None:
         return conditional_reference(base, X)
     X = base.algebra.check(X)
-    return _Conditional.apply(X, base)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _Conditional(torch.autograd.Function):
-    """`conditional_reference` with one analytic pullback."""
-
-    @staticmethod
-    def forward(ctx: Any, X: Tensor, base: Baseline) -> tuple[Tensor, Tensor, Tensor]:
-        assert base.algebra is not None
-        at = base.algebra.moments(X)
-        ctx.base, ctx.at = base, at
-        ctx.save_for_backward(X)
-        m = base.model.num_outputs
-        rest = at.second.unsqueeze(-1) if X.shape[-2] == 1 else at.second
-        moments = (_from_rows(v, m, X.shape[:-2]) for v in (at.mean, at.C, rest))
-        mean, C, rest = moments
-        return mean.mT, C, rest
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (X,) = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the reference
-            outputs = conditional_reference(ctx.base, X)
-            (slow,) = torch.autograd.grad(outputs, X, grads, create_graph=True)
-            return slow, None
-        R, m = ctx.base.model.batch_shape.numel(), ctx.base.model.num_outputs
-        g_mean, g_C = _into_rows(grads[0].mT, R, m, 1), _into_rows(grads[1], R, m, 2)
-        g_rest = _into_rows(grads[2], R, m, 2)
-        return ctx.at.pull(g_mean, g_rest.squeeze(-1) if X.shape[-2] == 1 else g_rest, g_C), None
-
-
-def _from_rows(v: Tensor, m: int, lead: Sequence[int]) -> Tensor:
-    """``(R m) t ...`` -> ``*batch m ...``."""
-    v = v.reshape(-1, m, *v.shape[1:])
-    return v.movedim(2, 0).reshape(*lead, m, *v.shape[3:])
-
-
-def _into_rows(g: Tensor, R: int, m: int, trailing: int) -> Tensor:
-    """``*batch m ...`` with ``trailing`` axes after m -> ``(R m) t ...``."""
-    rest = g.shape[g.ndim - trailing :]
-    return g.reshape(-1, R, m, *rest).movedim(0, 2).reshape(R * m, -1, *rest)
+    return ClosedForm.apply(X, base.algebra, partial(conditional_reference, base))  # type: ignore[no-any-return, no-untyped-call]

@@ -23,8 +23,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..models.algebra import Algebra
 from ..numerics import TAU_MAX, TAU_RELU
-from .pullback import Algebra, pull_cholesky
+from .pullback import pull_cholesky
 
 # Elements of one block, of which there are five temporaries: 1.3 MB, about the cache of one core.
 # (An accelerator has no use for small blocks; there, memory is the limit.)

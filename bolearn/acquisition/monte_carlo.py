@@ -23,6 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import DataError, ShapeError
+from ..models.algebra import Algebra
+from ..models.exact import algebra_of
 from ..numerics import fatmax, log_fatplus, logmeanexp
 from ..protocols import Surrogate
 from ..sampling import Sampler
@@ -40,7 +42,7 @@ from .objectives import (
     output,
     scale_of,
 )
-from .pullback import Algebra, ValueWithGradient
+from .pullback import ValueWithGradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +185,7 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
 
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the expected improvement of each set of q points, in log user units."""
-        algebra = Algebra.of(self.model)
+        algebra = algebra_of(self.model)
         if algebra is None or not is_plain(self, qLogExpectedImprovement):
             return LogMonteCarloAcquisition.__call__(self, X)
         points = algebra.check(join_pending(X, self.X_pending, self.model.batch_shape))

@@ -6,8 +6,8 @@ With K = k(X, X) + noise = L L^T and a = K^-1 (y - c), the belief at x is
 
 Everything that does not depend on x is computed once and cached: a, L^-1 and the scaled inputs.
 (L^-1 and not K^-1: the error of the latter grows with the condition number.) For plain RBF and
-Matern kernels value and gradient at x come in closed form (`_Marginal`, `_Joint`); any other
-gpytorch kernel goes through autograd (`marginal_reference`, `joint_reference`).
+Matern kernels value and gradient at x come in closed form (`ClosedForm`); any other gpytorch
+kernel goes through autograd (`marginal_reference`, `joint_reference`).
 
 Taught in part_3/tutorial_03 and part_4/tutorial_01.
 """
@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError, UnsupportedError
-from ..linalg import Stationary, correlation, extend_by_schur, gram, psd_cholesky, stationary_gram
+from ..linalg import Stationary, extend_by_schur, gram, psd_cholesky, stationary_gram
 from ..posteriors import GaussianPosterior, check_base_samples
 from ..shapes import (
     check_bounds,
@@ -39,6 +39,7 @@ from ..shapes import (
 )
 from ..transforms import Standardize, UnitCube
 from . import priors
+from .algebra import Algebra, ClosedForm
 from .replicated import expand_module, replicate_kernel, replicate_mean
 
 # Posterior variances are floored here, relative to the prior variance: rounding can make them
@@ -609,26 +610,44 @@ class ExactGP(nn.Module):
 
     # -- algebra ---------------------------------------------------------------------------------
 
+    def algebra(self) -> Algebra | None:
+        """The closed form of the moments, or None: for a plain kernel and a constant mean."""
+        c = self.cache()
+        if not c.closed_form:
+            return None
+        n = c.Z.shape[-2]
+        return Algebra(self, c, self.num_outputs, n, c.alpha, c.Linv, c.LinvT, c.Z, c.z2)
+
     def _marginal(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
-        cache = self.cache()
-        if cache.closed_form:
-            mean, variance = _Marginal.apply(X, self, cache)  # type: ignore[no-untyped-call]
+        algebra = self.algebra()
+        if algebra is not None:
+            each = X.movedim(-2, 0).unsqueeze(-2)  # q sets of one point
+            mean, _, variance = ClosedForm.apply(each, algebra, self._reference_of_each)  # type: ignore[no-untyped-call]
+            mean, variance = (v.squeeze(-2).movedim(0, -2) for v in (mean, variance.squeeze(-1).mT))
         else:
             mean, variance = marginal_reference(self, X)
         if observation_noise:
             variance = variance + self._new_noise()
         return mean, variance
 
+    def _reference_of_each(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, variance = marginal_reference(self, X)
+        return mean, mean.mT.unsqueeze(-1)[..., :0], variance.mT.unsqueeze(-1)
+
     def _joint(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
-        cache = self.cache()
-        if cache.closed_form:
-            mean, covariance = _Joint.apply(X, self, cache)  # type: ignore[no-untyped-call]
+        algebra = self.algebra()
+        if algebra is not None:
+            mean, _, covariance = ClosedForm.apply(X, algebra, self._reference_of_all)  # type: ignore[no-untyped-call]
         else:
             mean, covariance = joint_reference(self, X)
         if observation_noise:
             noise = self._new_noise().mT  # *r m 1
             covariance = covariance + torch.diag_embed(noise.expand(*noise.shape[:-1], X.shape[-2]))
         return mean, covariance
+
+    def _reference_of_all(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, covariance = joint_reference(self, X)
+        return mean, covariance[..., :0], covariance
 
     def _new_noise(self) -> Float[Tensor, "*r 1 m"]:
         """Noise variance of a new observation, in squared user units."""
@@ -787,6 +806,13 @@ def mask_covariance(
     return torch.where(pair, K, 0.0) + torch.diag_embed(torch.where(observed, noise, 1.0))
 
 
+def algebra_of(model: object) -> Algebra | None:
+    """The algebra of a Gaussian process with a plain kernel and a constant mean, else None."""
+    if isinstance(model, ExactGP) and type(model).posterior is ExactGP.posterior:
+        return model.algebra()
+    return None
+
+
 def check_exact(model: object, who: str) -> None:
     """Check that the model is an `ExactGP`.
 
@@ -854,13 +880,6 @@ def _from_rows(model: ExactGP, v: Tensor, batch: torch.Size) -> Tensor:
     return v.movedim(2, 0).reshape(*batch, model.num_outputs, *v.shape[3:])
 
 
-def _into_rows(model: ExactGP, g: Tensor, trailing: int) -> Tensor:
-    """``*batch m q ...`` with ``trailing`` axes from q on -> ``b (t q) ...``."""
-    R, m, rest = model.batch_shape.numel(), model.num_outputs, g.shape[g.ndim - trailing :]
-    g = g.reshape(-1, R, m, *rest).movedim(0, 2)
-    return g.reshape(R * m, -1, *rest[1:])
-
-
 def _gram(model: ExactGP, A: Tensor, B: Tensor) -> Tensor:
     """k(A, B); of plain kernels by their definition if a gradient is wanted, perhaps twice."""
     plain = model.stationary() if torch.is_grad_enabled() and A.requires_grad else None
@@ -906,109 +925,3 @@ def joint_reference(
     prior = _gram(model, points, points).expand(*points.shape[:-1], q).reshape(t, b, q, q)
     covariance = prior.transpose(0, 1) * scale - V @ V.mT
     return _from_rows(model, mean, X.shape[:-2]).mT, _from_rows(model, covariance, X.shape[:-2])
-
-
-def _cross(model: ExactGP, cache: _Cache, X: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Scaled points, H and V = k s L^-T for ``*batch q d``, all ``b (t q) ...``; and the mean."""
-    assert cache.kind is not None and cache.constant is not None
-    rows = _to_rows(model, X)
-    Zq = (rows.reshape(rows.shape[0], -1, rows.shape[-1]) - cache.centre) * cache.inverse
-    squares = Zq.square().sum(-1, keepdim=True) + cache.z2.unsqueeze(-2)
-    r2 = torch.baddbmm(squares, Zq, cache.Z.mT, alpha=-2).clamp_(min=0)
-    k, h = correlation(cache.kind, r2)
-    if cache.outputscale is not None:
-        k, h = k * cache.outputscale, h * cache.outputscale
-    mean = torch.baddbmm(cache.constant, k, cache.alpha.unsqueeze(-1)).squeeze(-1)  # c + k a
-    return Zq, h, torch.bmm(k, cache.LinvT), mean
-
-
-def _to_points(model: ExactGP, cache: _Cache, g_Z: Tensor, X: Tensor) -> Tensor:
-    """Gradient in scaled points, ``b (t q) d`` -> gradient in user units, ``*batch q d``."""
-    g = g_Z * cache.inverse
-    R, (q, d) = model.batch_shape.numel(), X.shape[-2:]
-    if model.num_outputs > 1:
-        g = g.reshape(R, model.num_outputs, -1, d).sum(1)
-    return g.reshape(R, -1, q, d).transpose(0, 1).reshape(X.shape)
-
-
-class _Marginal(torch.autograd.Function):
-    """Mean and variance ``*batch q m``, with one analytic pullback instead of some forty nodes."""
-
-    @staticmethod
-    def forward(ctx: Any, X: Tensor, model: ExactGP, cache: _Cache) -> tuple[Tensor, Tensor]:
-        Zq, h, V, mean = _cross(model, cache, X)
-        variance = cache.prior - V.square().sum(-1)
-        floored = variance < cache.floor
-        variance = torch.where(floored, cache.floor, variance)
-        ctx.model, ctx.cache = model, cache
-        ctx.save_for_backward(X, Zq, h, V, floored)
-        shape = (len(mean), -1, X.shape[-2])
-        return (
-            _from_rows(model, mean.reshape(shape), X.shape[:-2]).mT,
-            _from_rows(model, variance.reshape(shape), X.shape[:-2]).mT,
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        X, Zq, h, V, floored = ctx.saved_tensors
-        model, cache = ctx.model, ctx.cache
-        if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the reference
-            outputs = marginal_reference(model, X)
-            (slow,) = torch.autograd.grad(outputs, X, grads, create_graph=True)
-            return slow, None, None
-        g_mean, g_variance = (_into_rows(model, g.mT, 1).unsqueeze(-1) for g in grads)
-        g_variance = torch.where(floored.unsqueeze(-1), 0.0, g_variance)
-        # mean = c + k a, variance = prior - |V|^2 with V = k s L^-T
-        g_k = torch.bmm(V * (-2 * g_variance), cache.Linv)
-        g_k = g_k.addcmul_(g_mean, cache.alpha.unsqueeze(-2)).mul_(h)
-        return _to_points(model, cache, _pull(cache.Z, Zq, g_k), X), None, None
-
-
-class _Joint(torch.autograd.Function):
-    """Mean ``*batch q m`` and covariances ``*batch m q q``, with one analytic pullback."""
-
-    @staticmethod
-    def forward(ctx: Any, X: Tensor, model: ExactGP, cache: _Cache) -> tuple[Tensor, Tensor]:
-        Zq, h, V, mean = _cross(model, cache, X)
-        assert cache.kind is not None
-        (b, n), (q, d) = V.shape[::2], X.shape[-2:]
-        sets, blocks = Zq.reshape(-1, q, d), V.reshape(-1, q, n)
-        norms = sets.square().sum(-1)
-        r2 = torch.baddbmm(
-            norms.unsqueeze(-1) + norms.unsqueeze(-2), sets, sets.mT, alpha=-2
-        ).clamp_(min=0)
-        r2.diagonal(dim1=-2, dim2=-1).zero_()
-        kq, hq = correlation(cache.kind, r2)
-        prior = cache.prior.repeat_interleave(len(sets) // b, dim=0).unsqueeze(-1)
-        kq, hq = kq * prior, hq * prior
-        covariance = torch.baddbmm(kq, blocks, blocks.mT, alpha=-1)  # k(x, x') - V V^T
-        ctx.model, ctx.cache = model, cache
-        ctx.save_for_backward(X, Zq, h, V, hq)
-        return (
-            _from_rows(model, mean.reshape(b, -1, q), X.shape[:-2]).mT,
-            _from_rows(model, covariance.reshape(b, -1, q, q), X.shape[:-2]),
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        X, Zq, h, V, hq = ctx.saved_tensors
-        model, cache = ctx.model, ctx.cache
-        if torch.is_grad_enabled():
-            outputs = joint_reference(model, X)
-            (slow,) = torch.autograd.grad(outputs, X, grads, create_graph=True)
-            return slow, None, None
-        (b, n), (q, d) = V.shape[::2], X.shape[-2:]
-        g_mean = _into_rows(model, grads[0].mT, 1).unsqueeze(-1)
-        g_covariance = _into_rows(model, grads[1], 2).reshape(-1, q, q)
-        both = g_covariance + g_covariance.mT
-        g_V = torch.bmm(both, V.reshape(-1, q, n)).neg_().reshape(b, -1, n)
-        g_k = torch.bmm(g_V, cache.Linv).addcmul_(g_mean, cache.alpha.unsqueeze(-2)).mul_(h)
-        g_Z = _pull(cache.Z, Zq, g_k)
-        sets = Zq.reshape(-1, q, d)
-        g_Z = g_Z + _pull(sets, sets, both * hq).reshape(g_Z.shape)
-        return _to_points(model, cache, g_Z, X), None, None
-
-
-def _pull(Z: Tensor, Zq: Tensor, M: Tensor) -> Tensor:
-    """sum_j M_ij (z_j - z_i): gradient in points z_i of kernel values weighted by M / H."""
-    return torch.baddbmm(M.sum(-1, keepdim=True) * -Zq, M, Z)

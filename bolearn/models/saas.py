@@ -33,15 +33,15 @@ from torch import Tensor, nn
 
 from .. import seeds
 from ..errors import DataError
-from ..linalg import correlation
 from ..mcmc import SamplingReport, nuts
 from ..posteriors import MixturePosterior
 from ..shapes import check_count, check_points
-from .exact import ExactGP, mask_covariance
+from .exact import ExactGP
+from .fit import _LogPriors as LogPriors
+from .fit import _PlainRows as PlainRows
 from .priors import NOISE_FLOOR
 
 TAU_SCALE = 0.1
-_LOG_2PI = math.log(2 * math.pi)
 
 
 class SAASGP(nn.Module):
@@ -252,28 +252,26 @@ class SAASDensity:
     """
 
     def __init__(self, data: ExactGP, chains: int) -> None:
-        self.lead, (n, self.d) = (*data.batch_shape, data.num_outputs), data.X.shape[-2:]
-        self.chains, G = chains, math.prod(self.lead)
-        self.mask = data.observed.unsqueeze(-2).expand(*self.lead, n).reshape(G, n)
-        weight = self.mask.to(data.X)
-        X = data.training_inputs().expand(*self.lead, n, self.d).reshape(G, n, self.d)
-        # The kernel does not move with its inputs: centring them keeps squares small.
-        centre = (X * weight[..., None]).sum(-2, keepdim=True) / weight.sum(-1)[:, None, None]
-        self.X = (X - centre) * weight[..., None]
-        self.y = torch.where(self.mask, data.training_outputs().reshape(G, n), 0.0)
-        self.noise = None if data.noise is None else data.noise.expand(*self.lead, n).reshape(G, n)
+        self.lead, self.d, self.chains = (
+            (*data.batch_shape, data.num_outputs),
+            data.X.shape[-1],
+            chains,
+        )
+        self.rows = PlainRows(data)
+        self.rows.priors = LogPriors([], self.rows.lower)  # SAAS has its own
+        self.learns_noise = data.noise is None
         self.names = ("tau", *(f"rho_{k}" for k in range(self.d)), "mean", "outputscale")
-        self.names += ("noise_var",) * (self.noise is None)
+        self.names += ("noise_var",) * self.learns_noise
 
     def starts(self, chains: int, seed: seeds.Seed) -> Float[Tensor, "*r m c p"]:
         """Everything relevant a little, small noise; scattered over a factor e up and down."""
         typical = torch.zeros(len(self.names), dtype=torch.float64)
         typical[0] = math.log(TAU_SCALE)
-        if self.noise is None:
+        if self.learns_noise:
             typical[-1] = math.log(0.02)
         r = self.lead[:-1]
         shape = (self.lead[-1], chains, len(self.names))
-        u = seeds.uniform(seeds.replicate_seeds(seed, r), shape, self.X.device)
+        u = seeds.uniform(seeds.replicate_seeds(seed, r), shape, self.rows.X.device)
         return typical.to(u) + (2 * u - 1).reshape(*r, *shape)
 
     def hyperparameters(self, theta: Float[Tensor, "*b p"]) -> dict[str, Tensor]:
@@ -285,7 +283,7 @@ class SAASDensity:
             "mean": theta[..., d + 1].clone(),
             "outputscale": theta[..., d + 2].exp(),
         }
-        if self.noise is None:
+        if self.learns_noise:
             found["noise_var"] = NOISE_FLOOR + theta[..., d + 3].exp()
         return found
 
@@ -307,7 +305,7 @@ class SAASDensity:
         # x ~ HalfCauchy(a) has log x - log a distributed with density 1 / (pi cosh)
         value = -torch.logaddexp(t, -t).sum(-1) - 0.5 * c * c + 2 * log_s - 0.15 * s
         slopes = [-t.tanh(), -c.unsqueeze(-1), (2 - 0.15 * s).unsqueeze(-1)]
-        if self.noise is None:
+        if self.learns_noise:
             noise = theta[:, d + 3].exp()
             value = value + 0.9 * theta[:, d + 3] - 10 * noise
             slopes.append((0.9 - 10 * noise).unsqueeze(-1))
@@ -315,36 +313,25 @@ class SAASDensity:
 
     def log_likelihood(self, theta: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """Log marginal likelihood of the data sets b (``k``) and its gradient in theta."""
-        d, X, mask = self.d, self.X[b], self.mask[b]
-        rho = torch.exp(theta[:, :1] + theta[:, 1 : d + 1])
-        Z = X * rho.sqrt().unsqueeze(-2)
-        z2 = Z.square().sum(-1)
-        r2 = torch.baddbmm(z2.unsqueeze(-1) + z2.unsqueeze(-2), Z, Z.mT, alpha=-2).clamp_(min=0)
-        r2.diagonal(dim1=-2, dim2=-1).zero_()
-        k, h = correlation("matern52", r2)
-        s = theta[:, d + 2].exp()[:, None, None]
-        k, h = k * s, h * s
-        excess = theta[:, d + 3].exp().unsqueeze(-1) if self.noise is None else None
-        noise = NOISE_FLOOR + excess if excess is not None else self.noise[b]  # type: ignore[index]
-        A = mask_covariance(k, noise.expand_as(z2), mask)
-        L, info = torch.linalg.cholesky_ex(A)
-        if info.any():
-            L = torch.where((info > 0)[:, None, None], torch.nan, L)
-        K_inv = torch.cholesky_inverse(L)
-        residual = torch.where(mask, self.y[b] - theta[:, d + 1].unsqueeze(-1), 0.0)
-        a = torch.bmm(K_inv, residual.unsqueeze(-1))
-        log_det = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        fit = torch.linalg.vecdot(residual, a.squeeze(-1))
-        value = -0.5 * (fit + log_det + mask.sum(-1) * _LOG_2PI)
-        W = torch.baddbmm(K_inv, a, a.mT, beta=-1)  # W = a a^T - K^-1
-        W = W * (mask.unsqueeze(-1) & mask.unsqueeze(-2))
-        slopes = [a.sum((-2, -1)), 0.5 * (W * k).sum((-2, -1))]
+        d, rows = self.d, self.rows
+        log_l = -0.5 * (theta[:, :1] + theta[:, 1 : d + 1])
+        mean = (theta[:, d + 1] - rows.shift[b]) / rows.unit[b]
+        excess = theta[:, d + 3].exp() if self.learns_noise else None
+        log_noise = None if excess is None else (NOISE_FLOOR + excess).log()
+        at = rows._join(log_l, mean, log_noise, theta[:, d + 2])
+        value, gradient = rows.value_and_gradient(at, rows.take(b))
+        # of minus the log likelihood per observation, by log l, mean, log noise and log s
+        value, gradient = -value * rows.n[b], -gradient * rows.n[b].unsqueeze(-1)
+        g_l, g_mean, g_noise, g_s = rows._split(gradient)
+        assert g_s is not None
+        each = -0.5 * g_l
+        slopes = [
+            each.sum(-1, keepdim=True),
+            each,
+            (g_mean / rows.unit[b]).unsqueeze(-1),
+            g_s.unsqueeze(-1),
+        ]
         if excess is not None:
-            slopes.append(0.5 * W.diagonal(dim1=-2, dim2=-1).sum(-1) * excess.squeeze(-1))
-        M = W.mul_(h)
-        # x_k^T diag(M 1) x_k - x_k^T M x_k, for every input k at once
-        moved = torch.baddbmm(M.sum(-1, keepdim=True) * X, M, X, alpha=-1)
-        each = -0.5 * rho * (X * moved).sum(-2)
-        return value, torch.cat(
-            [each.sum(-1, keepdim=True), each, torch.stack(slopes, dim=-1)], dim=-1
-        )
+            assert g_noise is not None
+            slopes.append((g_noise * excess / (NOISE_FLOOR + excess)).unsqueeze(-1))
+        return value, torch.cat(slopes, dim=-1)
