@@ -11,6 +11,7 @@ Each check returns nothing; it raises `ShapeError` or `DataError` with a message
 expected, what came and how to mend it.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -252,6 +253,21 @@ def check_points(X: object, d: int, replicates: Sequence[int] = (), name: str = 
             "to ask the same points of every replicate, add axes of size 1 before q"
         )
     return points
+
+
+def check_number(
+    name: str, value: object, *, least: float = -math.inf, above: float = -math.inf
+) -> float:
+    """Check that ``value`` is a finite number of at least ``least``, and above ``above``.
+
+    Raises:
+        DataError: it is not.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < least or value <= above:  # type: ignore
+        limit = f" >= {least:g}" if least > -math.inf else f" > {above:g}"
+        raise DataError(f"{name}: expected a number{limit}, got {value!r}")
+    return float(value)  # type: ignore[arg-type]
 
 
 def check_count(name: str, value: object, least: int = 1) -> int:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import config
 from oracles import F64, T, assert_close, draw, few
 from scipy.optimize import minimize as scipy_minimize
 
@@ -259,6 +260,74 @@ def test_variables_held_at_bounds_leave_newtons_method_to_the_others() -> None:
     assert end.converged.all() and end.iterations.max() <= 25
     reference = by_scipy(fun, x0, low, high)
     assert bool((end.value <= reference + 1e-9).all())
+
+
+def test_a_row_that_could_not_start_is_no_rival() -> None:
+    x0 = 3 * draw((8, 4), "sick rival") - 1.5
+
+    def fun(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        f, g = rosenbrock(x, rows)
+        sick = rows == 0
+        return torch.where(sick, -torch.inf, f), torch.where(sick[:, None], torch.nan, g)
+
+    for arrays in ("numpy", "torch"):
+        end = minimize(fun, x0, rivals=torch.zeros(8).long(), arrays=arrays)  # type: ignore
+        assert torch.isnan(end.value[0]) and end.value[1:].min() < 1e-8
+
+
+def test_a_function_may_reuse_its_memory() -> None:
+    x0 = 3 * draw((20, 3), "buffers") - 1.5
+    values, slopes = torch.empty(20, dtype=F64), torch.empty(20, 3, dtype=F64)
+
+    def fun(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        f, g = rosenbrock(x, rows)
+        values[: len(f)], slopes[: len(f)] = f, g
+        return values[: len(f)], slopes[: len(f)]
+
+    assert torch.equal(minimize(fun, x0).x, minimize(rosenbrock, x0).x)
+
+
+def test_no_steps_were_asked_for() -> None:
+    x0 = 3 * draw((5, 3), "none") - 1.5
+    end = minimize(rosenbrock, x0, max_iter=0)
+    assert torch.equal(end.x, x0) and not end.iterations.any() and "limit" in end.message(0)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"x0": [[0.0]]}, "x0: expected a float64 tensor, got list"),
+        ({"x0": torch.zeros(2, 3)}, "x0: expected a float64 tensor, got torch.float32"),
+        ({"x0": torch.zeros(3, dtype=F64)}, "N D"),
+        ({"lower": [0.0]}, "bounds: expected a number or a tensor, got list"),
+        ({"upper": torch.nan}, "lower <= upper"),
+        ({"rivals": torch.zeros(3)}, "each of 2 rows"),
+        ({"rivals": [0, 0]}, "each of 2 rows, got list"),
+        ({"max_step": -1.0}, "max_step: expected a number > 0, got -1.0"),
+        ({"gtol": float("nan")}, "gtol: expected a number >= 0, got nan"),
+        ({"max_iter": 1.5}, "max_iter: expected an integer >= 0"),
+        ({"arrays": "jax"}, "'auto', 'numpy' or 'torch', got 'jax'"),
+        ({"fun": lambda x, rows: (x, x)}, "fun: expected values"),
+        ({"fun": lambda x, rows: (x.sum(-1).numpy(), x)}, "fun: expected values"),
+        ({"fun": lambda x, rows: (x.sum(-1), x[:, :1])}, "fun: expected gradients"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(change: dict, words: str) -> None:  # type: ignore
+    given = {"fun": rosenbrock, "x0": torch.zeros(2, 3, dtype=F64)} | change
+    config.update("jaxtyping_disable", True)  # the annotations would speak first
+    try:
+        with pytest.raises(bl.BolearnError) as caught:
+            minimize(given.pop("fun"), given.pop("x0"), **given)
+    finally:
+        config.update("jaxtyping_disable", False)
+    assert words in str(caught.value)
+
+
+def test_a_bound_may_be_a_number() -> None:
+    x0 = torch.zeros(2, 3, dtype=F64)
+    assert torch.equal(
+        minimize(rosenbrock, x0, -1.0, 0.5).x, minimize(rosenbrock, x0, T(-1.0), T(0.5)).x
+    )
 
 
 def test_a_rival_on_a_long_steady_slope_is_waited_for() -> None:

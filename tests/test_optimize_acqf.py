@@ -361,3 +361,26 @@ def test_a_replicate_of_many_is_found_alone_though_another_engine_climbs() -> No
         alone = bl.optimize_acqf(acq, box(2), seed=derive(3, i), **SMALL)
         assert_close(together.value[i], alone.value, 1e-7)
         assert_close(together.x[i], alone.x, 1e-3)
+
+
+@pytest.mark.parametrize("unit, zero", [(1e-9, 0.0), (1e-4, 0.0), (1e9, 0.0), (1.0, 1e6)])
+def test_the_search_does_not_know_the_unit_of_the_outputs(unit: float, zero: float) -> None:
+    """Acquisitions in user units: a search finds the same point, up to rounding."""
+    problem = bl.problems.Hartmann6()
+    X = bl.sobol_points(problem.bounds, n=20, seed=0)
+    Y = problem(X, seed=0)
+    names = ("UpperConfidenceBound", "PosteriorMean", "ExpectedImprovement", "qSimpleRegret")
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in names}
+    for scale, shift in ((1.0, 0.0), (unit, zero)):
+        model = bl.ExactGP(X, Y * scale + shift, problem.bounds)
+        for name in names:
+            more = {
+                "UpperConfidenceBound": (4.0,),
+                "ExpectedImprovement": ((Y * scale).max().item() + shift,),
+            }
+            acq = getattr(bl, name)(model, *more.get(name, ()))
+            offset = 0.0 if name == "ExpectedImprovement" else shift
+            end = bl.optimize_acqf(acq, problem.bounds, num_restarts=4, raw_samples=64, seed=0)
+            found[name].append((end.value - offset) / scale)
+    for name, (plain, other) in found.items():
+        assert_close(other, plain, 1e-6, name)

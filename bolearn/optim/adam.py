@@ -26,8 +26,8 @@ from torch import Tensor
 from .. import seeds
 from ..errors import DataError, UnsupportedError
 from ..protocols import Acquisition
-from ..shapes import check_count
-from .batches import UnitAcquisition
+from ..shapes import check_count, check_number
+from .batches import UnitAcquisition, level_and_spread
 from .multi_start import Candidates, SearchReport, check_search, exactly, unit_limits
 from .starts import pick_starts, raw_candidates
 
@@ -90,8 +90,9 @@ def optimize_acqf_stochastic(
             f"draw: expected a function seed -> acquisition, got {type(draw).__name__}"
         )
     check_count("steps", steps)
-    if isinstance(step_size, bool) or not isinstance(step_size, int | float) or not step_size > 0:
-        raise DataError(f"step_size: expected a number > 0, got {step_size!r}")
+    check_number("step_size", step_size, above=0.0)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise DataError(f"seed: expected an int, got {seed!r}")
     first = draw(seeds.derive(seed, "step", 0))
     search = check_search(first, bounds, q, num_restarts, raw_samples, fixed, (), batch_shape, seed)
     cube, r, R = search.cube, search.r, math.prod(search.r)
@@ -99,14 +100,16 @@ def optimize_acqf_stochastic(
     raw, _ = raw_candidates(first, cube, q, r, raw_samples, search.streams)
     raw = torch.minimum(torch.maximum(raw, low), high)
     unit = UnitAcquisition(first, cube, q, r)
-    picked = pick_starts(unit.values(raw), num_restarts, search.streams)
+    values = unit.values(raw)
+    level, spread = level_and_spread(values)
+    picked = pick_starts(values, num_restarts, search.streams)
     u = raw.gather(1, picked.unsqueeze(-1).expand(-1, -1, raw.shape[-1]))  # R restarts qd
     start, rows = u, torch.arange(num_restarts * R, device=u.device)
     m, v = torch.zeros_like(u), torch.zeros_like(u)
     for t in range(steps):
         unit.acq = draw(seeds.derive(seed, "step", t))
         flat = u.transpose(0, 1).reshape(len(rows), -1)
-        _, slope = unit.objective()(flat, rows)
+        _, slope = unit.objective(level, spread.clamp(max=1))(flat, rows)
         g = -slope.reshape(num_restarts, R, -1).transpose(0, 1)
         # A gradient that is not a number is no reason to move.
         g = g.nan_to_num(0.0, 0.0, 0.0)

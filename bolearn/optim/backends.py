@@ -1,13 +1,15 @@
 """One minimiser, two engines: SciPy's compiled one for few rows on a CPU, else the batched one.
 
-`lbfgs.minimize` advances all rows by array operations, a hundred to an iteration. For sixteen rows
-of six variables these cost as much as the acquisition itself. SciPy's L-BFGS-B core does the same
-work for one row in a few microseconds, and it works by reverse communication: it returns wherever
-it wants to know a value. So here each row has a core of its own, all of them are run to their next
-question, and the questions are asked as one batch.
+`lbfgs.minimize` advances all rows by array operations, a hundred to an iteration. SciPy's L-BFGS-B
+core does the same work for one row in a few microseconds, and makes a search with few rows faster.
+It works by reverse communication: it returns wherever it wants to know a value. So here each row
+has a core of its own, all are run to their next question, and the questions are asked as one batch.
 
 The core is not part of SciPy's public interface. Where it is missing or takes other arguments than
-expected, the batched engine does everything, a little slower.
+expected, or where nothing holds BLAS to one thread (neither threadpoolctl nor OMP_NUM_THREADS=1),
+the batched engine does everything.
+
+Taught in part_2/tutorial_05.
 """
 
 import importlib
@@ -166,7 +168,7 @@ class _Rows:
         with _one_thread():
             while True:
                 asking = [i for i in live if self.advance(i, gtol, ftol, max_iter)]
-                if race is not None and asking and evaluations % 2 == 0:
+                if race is not None and asking and evaluations % lbfgs.LOOK_EVERY == 0:
                     self._look(race, live, gtol, evaluations)
                     asking = [i for i in asking if self.status[i] == lbfgs.RUNNING]
                 if not asking:

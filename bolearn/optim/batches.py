@@ -33,6 +33,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(t in str(error) for t in _OUT_OF_MEMORY)
 
 
+def level_and_spread(
+    values: Float[Tensor, "R raw"],
+) -> tuple[Float[Tensor, "R"], Float[Tensor, "R"]]:
+    """The level and the spread of an acquisition over the box, from its values there.
+
+    An acquisition may be in the outputs' units, far from 1 or from 0; the tolerances of a climb are
+    not. Where it hardly varies, so that nothing can be said, the spread is 1.
+    """
+    finite = torch.isfinite(values)
+    level = torch.where(finite, values, -torch.inf).amax(-1)
+    level = torch.where(torch.isfinite(level), level, 0.0)
+    least = torch.where(finite, values, torch.inf).amin(-1, keepdim=True)
+    filled = torch.where(finite, values, torch.where(torch.isfinite(least), least, 0.0))
+    spread = filled.std(-1, correction=0)
+    clear = (spread > 1e-12 * level.abs()) & (spread > 1e-290)
+    return level, torch.where(clear, spread, 1.0)
+
+
 class UnitAcquisition:
     """The acquisition of all replicates, by rows ``restart * R + replicate``.
 
@@ -132,19 +150,23 @@ class UnitAcquisition:
             return parts[0]
         return tuple(torch.cat(pieces) for pieces in zip(*parts, strict=True))
 
-    def objective(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Minus the acquisition and its gradient, for any subset of rows restart * R + replicate.
+    def objective(
+        self, level: Float[Tensor, "R"], spread: Float[Tensor, "R"]
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """(level - acquisition) / spread and its gradient, for any rows restart * R + replicate.
 
         Rows of one replicate are packed next to each other: the acquisition always sees all
         replicates, and as many candidates of each as the busiest replicate still has.
         """
         width = self.cube.width
-        last: list[Any] = [None, None, 0]  # rows, their slots (None: in order), restarts packed
+        # rows, their levels and spreads, their slots (None: in order), restarts packed
+        last: list[Any] = [None, None, None, None, 0]
 
         def fun(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             if last[0] is not rows:
-                last[:] = [rows, *_pack(rows, self.R)]
-            slots, b = last[1:]
+                own = rows % self.R
+                last[:] = [rows, level[own], spread[own], *_pack(rows, self.R)]
+            _, zero, unit, slots, b = last
             packed = x
             if slots is not None:
                 # Slots that no row needs repeat one that is asked: a point known to be allowed.
@@ -155,7 +177,7 @@ class UnitAcquisition:
             value, gradient = value.reshape(-1), (gradient * -width).reshape(b * self.R, -1)
             if slots is not None:
                 value, gradient = value[slots], gradient[slots]
-            return -value, gradient
+            return (zero - value) / unit, gradient / unit.unsqueeze(-1)
 
         return fun
 

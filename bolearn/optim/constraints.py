@@ -111,6 +111,9 @@ def linear_constraint(
         >>> print(linear_constraint([0, 2], [1.0, 1.0], at_most=0.8))
         1 x[0] + 1 x[2] <= 0.8
     """
+    for name, part in (("indices", indices), ("coefficients", coefficients)):
+        if not isinstance(part, Sequence):
+            raise DataError(f"{name}: expected a list with an entry for each input, got {part!r}")
     idx, weights = tuple(indices), tuple(coefficients)
     if not idx or len(idx) != len(weights) or len(set(idx)) != len(idx):
         raise DataError(

@@ -14,8 +14,10 @@ One iteration of one row, with x in the box [l, u] and gradient g:
 H is BFGS's inverse Hessian, begun anew in every iteration from the identity times s.y / y.y of the
 newest pair: a scale that is never renewed is that of the cliff a run may have started on, in all
 directions not explored since. With many variables H g comes from the last pairs by the two-loop
-recursion. With few, H is kept as two matrices, scale * A + B, at a fifth of the operations; where
-no more pairs are remembered than the recursion takes, both are the same. This module *minimises*.
+recursion. With few, H is kept as two matrices, scale * A + B, at a fifth of the operations. While
+no bound is active and no more pairs are remembered than the recursion takes, both are the same; at
+a bound the matrices are conditioned on the variables held there, the pairs lose those entries.
+This module *minimises*.
 
 The text below `_State` runs on torch tensors and, for tensors on the CPU, on NumPy views of them:
 the operations are the same, and on a few rows NumPy's cost a third of torch's.
@@ -34,6 +36,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import DataError, ShapeError
+from ..shapes import check_count, check_number, check_tensor
 
 Array = Any
 """A torch tensor or a NumPy array."""
@@ -69,15 +72,17 @@ MESSAGES = (
     "given up: on its way to the very end that a rival has reached",
 )
 
+_ROW_MAJOR = torch.contiguous_format
 _ARMIJO = 1e-4
 _TINY = float(np.finfo(float).tiny)
-_LOOK_EVERY = 4  # iterations between looks at who is done: each one waits for the device
+LOOK_EVERY = 2  # iterations between looks at who is done or need not go on ...
+_LOOK_EVERY = 4  # ... twice as many on a device, which a look waits for, and for who is behind
 _MAX_HALVINGS = 20
 _WIDE = 1000  # entries from which a product is not worth storing before it is summed
 _FEW = 10  # variables up to which H is kept as a matrix; beyond, it is made of pairs ...
 _MEMORY = 10  # ... and of so many
 _FIRST_LOOKS = 4  # before these nobody is behind: the memory is not filled yet
-_ALMOST = 100  # times gtol: a gradient so small says that the end is near
+_ALMOST = 100  # times gtol: a gradient (not the projected one) so small says that the end is near
 _PATIENCE = 50  # further looks' worth of progress that a row behind its rivals is credited with
 _NEAR = 0.1  # of max_step: the distance from which a row can be seen to share a rival's end
 _PARABOLA = 0.1  # relative error allowed to the parabola that says so
@@ -146,8 +151,8 @@ class _State:
 def minimize(
     fun: Objective,
     x0: Float[Tensor, "N D"],
-    lower: Float[Tensor, "..."] | None = None,
-    upper: Float[Tensor, "..."] | None = None,
+    lower: Float[Tensor, "..."] | float | None = None,
+    upper: Float[Tensor, "..."] | float | None = None,
     *,
     gtol: float = 1e-5,
     ftol: float = 2.2e-9,
@@ -181,8 +186,9 @@ def minimize(
         The end of each row. A row never ends worse than it started.
 
     Raises:
-        ShapeError: x0 is not ``N D``, or bounds that do not broadcast to it.
-        DataError: a lower bound above its upper bound.
+        ShapeError: x0 is not ``N D``, bounds that do not broadcast to it, or a function that does
+            not answer with values ``k`` and gradients ``k D``.
+        DataError: not float64, a lower bound above its upper bound, or settings out of range.
 
     Example:
         >>> target = torch.tensor([[0.5, 2.0]], dtype=torch.float64)
@@ -192,10 +198,13 @@ def minimize(
 
     Source: projected quasi-Newton after Bertsekas, "Projected Newton methods for optimization
     problems with simple constraints", SIAM J. Control Optim. 20, 1982; Nocedal & Wright, "Numerical
-    optimization", 2006, algorithms 7.4 and 3.1.
+    optimization", 2006, algorithms 6.1 (few variables), 7.4 and 3.1.
     """
-    if x0.ndim != 2 or x0.shape[0] == 0 or x0.shape[1] == 0:
-        raise ShapeError(f"x0: expected shape N D with N, D >= 1, got {tuple(x0.shape)}")
+    _check(x0, rivals, max_iter, arrays)
+    for name, size in (("gtol", gtol), ("ftol", ftol)):
+        check_number(name, size, least=0.0)
+    for name, size in (("first_step", first_step), ("max_step", max_step)):
+        check_number(name, size, above=0.0)
     N = len(x0)
     numpy = arrays == "numpy" or (arrays == "auto" and x0.device.type == "cpu")
     xp: Any = np if numpy else torch
@@ -204,7 +213,7 @@ def minimize(
         ask.to_arrays(_bound(bound, default, x0))
         for bound, default in ((lower, -torch.inf), (upper, torch.inf))
     )
-    if (low > high).any():
+    if not (low <= high).all():  # NaN is not
         raise DataError("bounds: expected lower <= upper everywhere; swap them where they cross")
     rows = torch.arange(N, device=x0.device)
     x = _clip(ask.to_arrays(x0.detach().T), low, high)
@@ -213,7 +222,8 @@ def minimize(
     g = xp.where(bad, 0.0, g)
     memory, zero, one = _nothing_known(x), xp.zeros_like(f), xp.ones_like(f)
     p = _direction(x, g, memory, one, low, high, max_step)
-    flat = _projected_gradient(x, g, low, high) <= gtol
+    there = _projected_gradient(x, g, low, high) <= gtol
+    status = xp.where(there, GRADIENT, RUNNING if max_iter else LIMIT)
     state = _State(
         rows=ask.to_arrays(rows),
         x=x,
@@ -229,16 +239,16 @@ def minimize(
         halvings=zero,
         flat=zero,
         iterations=zero,
-        status=xp.where(bad, BAD_START, xp.where(flat, GRADIENT, RUNNING)),
+        status=xp.where(bad, BAD_START, status),
     )
     ended: list[_State] = []
     race = None if rivals is None else Race(rivals, f, x, max_step)
     # NumPy never waits for a device: looks are cheap, and the last row's end is seen at once.
-    look_every = _LOOK_EVERY // 2 if numpy else _LOOK_EVERY
+    look_every = LOOK_EVERY if numpy else _LOOK_EVERY
     for iteration in itertools.count():
         if iteration % look_every == 0 or (numpy and (state.status != RUNNING).all()):
             running = state.status == RUNNING
-            if race is not None and not (numpy and not running.any()):
+            if race is not None and (not numpy or running.any()):
                 now = (state.rows, state.x, state.f, state.g, state.status)
                 state = replace(state, status=race.judge(*now, gtol, iteration))
                 running = state.status == RUNNING
@@ -250,9 +260,7 @@ def minimize(
                 rows = ask.to_tensor(state.rows)
         trial = _clip(state.x + state.t * state.p, state.lower, state.upper)
         f_trial, g_trial = ask(trial, rows)
-        with np.errstate(
-            all="ignore"
-        ):  # like torch: NaN and infinities are values, rows carry them
+        with np.errstate(all="ignore"):  # like torch: NaN and infinities are values of a row
             state = _advance(state, trial, f_trial, g_trial, gtol, ftol, max_iter, max_step)
     order = torch.cat([ask.to_tensor(part.rows) for part in ended]).argsort()
 
@@ -292,20 +300,35 @@ class _Asked:
         """Values ``k`` and gradients ``D k`` at ``x: D k``."""
         self.evaluations, self.points = self.evaluations + 1, self.points + len(rows)
         f, g = self.fun(self.to_tensor(x).T, rows)
-        return self.to_arrays(f), self.to_arrays(g.T)
+        D, k = x.shape
+        for name, part, shape in (("values", f, (k,)), ("gradients", g, (k, D))):
+            if not isinstance(part, Tensor) or part.shape != shape or part.dtype != torch.float64:
+                got = (
+                    f"{part.dtype} of shape {tuple(part.shape)}"
+                    if isinstance(part, Tensor)
+                    else part
+                )
+                raise ShapeError(
+                    f"fun: expected {name} as a float64 tensor of shape {shape} for x of shape "
+                    f"{(k, D)}, got {got!r}"
+                )
+        # Copies: the function may write its next answer into the same memory.
+        return self.to_arrays(f.clone()), self.to_arrays(g.T.clone(memory_format=_ROW_MAJOR))
 
 
 class Race:
     """Which rows need not go on: out of reach of the best of their rivals, or on its heels.
 
-    Works on torch tensors or on NumPy arrays, variables first as in `_State`.
+    Works on torch tensors or on NumPy arrays, variables first as in `_State`. ``f`` and ``gain``
+    have an entry for each row; ``best``, ``end_x`` and ``end_f`` one for each group, in front of
+    as many entries as there are rows.
     """
 
     def __init__(self, rivals: Int[Tensor, "N"], f: Array, x: Array, max_step: float = 1.0) -> None:
         _, group = rivals.unique(return_inverse=True)
         xp = namespace(f)
         self.group = group.numpy() if xp is np else group
-        self.best = xp.full_like(f, np.inf)  # value of each group
+        self.best = xp.full_like(f, np.inf)  # value seen in each group so far
         self.f = f + 0.0  # of all rows, at the last look
         self.gain = xp.zeros_like(f)  # progress between looks, forgotten by halves
         self.looks = 0
@@ -323,7 +346,11 @@ class Race:
         gtol: float,
         iteration: int,
     ) -> Array:
-        """The status of each row ``k`` after a look at where all of them are."""
+        """The status of each row ``k`` after a look at where all of them are.
+
+        ``iteration`` counts evaluations; who is behind is asked at every fourth.
+        """
+        f = namespace(f).where(status == BAD_START, np.inf, f)
         xp, group, running = namespace(f), self.group[rows], status == RUNNING
         with np.errstate(all="ignore"):  # infinities are values
             if iteration % _LOOK_EVERY == 0:
@@ -362,9 +389,27 @@ def _lower(least: Array, group: Array, f: Array) -> None:
         least.scatter_reduce_(0, group, f, "amin")
 
 
-def _bound(bound: Tensor | None, default: float, x0: Tensor) -> Tensor:
-    if bound is None:
-        return torch.full_like(x0.T, default)
+def _check(x0: Tensor, rivals: Tensor | None, max_iter: int, arrays: str) -> None:
+    """Refuse arguments that cannot be meant."""
+    check_tensor("x0", x0, finite=False)
+    if x0.ndim != 2 or 0 in x0.shape:
+        raise ShapeError(f"x0: expected shape N D with N, D >= 1, got {tuple(x0.shape)}")
+    if rivals is not None and (not isinstance(rivals, Tensor) or rivals.shape != x0.shape[:1]):
+        got = tuple(rivals.shape) if isinstance(rivals, Tensor) else type(rivals).__name__
+        raise ShapeError(
+            f"rivals: expected a tensor with a number for each of {len(x0)} rows, got {got}"
+        )
+    check_count("max_iter", max_iter, least=0)
+    if arrays not in ("auto", "numpy", "torch"):
+        raise DataError(f"arrays: expected 'auto', 'numpy' or 'torch', got {arrays!r}")
+
+
+def _bound(bound: Tensor | float | None, default: float, x0: Tensor) -> Tensor:
+    """A bound as ``D N``."""
+    if not isinstance(bound, Tensor | float | int | None):
+        raise DataError(f"bounds: expected a number or a tensor, got {type(bound).__name__}")
+    if not isinstance(bound, Tensor):
+        return torch.full_like(x0.T, default if bound is None else float(bound))
     try:
         return bound.to(x0).expand_as(x0).T
     except RuntimeError:
@@ -459,7 +504,8 @@ def _remember(
             memory = xp.concatenate([xp.zeros_like(memory[:, :1]), memory], 1)
         pushed = xp.concatenate([memory[:, 1:], xp.stack([s, y])[:, None]], 1)
         return pushed if _all(curved) else xp.where(curved, pushed, memory), scale
-    # H <- V^T H V + rho s s^T with V = I - rho y s^T: add s u^T + u s^T
+    # H <- V^T H V + rho s s^T, V = I - rho y s^T. V^T M V = M + s u^T + u s^T for M = A and M = B,
+    # with u = rho (rho (y.My) / 2 s - My); B also gets rho s s^T, half in each term (the 0.5).
     rho = curved / xp.where(curved, sy, 1.0)
     Hy = (memory * y).sum(-2)
     half = 0.5 * rho * _dot(Hy, y)

@@ -25,7 +25,7 @@ from ..protocols import Acquisition, has_training_data
 from ..shapes import check_bounds, check_count, check_same_device
 from ..transforms import UnitCube
 from . import backends, lbfgs
-from .batches import UnitAcquisition
+from .batches import UnitAcquisition, level_and_spread
 from .constraints import InputConstraint, Region, check_constraints
 from .starts import is_flat, pick_starts, raw_candidates
 
@@ -39,8 +39,9 @@ class SearchReport:
 
     Attributes:
         start_values: acquisition values where the restarts began, ``restarts *r``.
-        values: where they ended, ``restarts *r``.
-        converged: whether they met a convergence test, ``restarts *r``.
+        values: where they ended or were given up, ``restarts *r``.
+        converged: whether they met a convergence test, ``restarts *r``; those given up in favour
+            of a rival did not, see ``messages``.
         iterations: accepted steps, ``restarts *r``.
         violation: largest violated input constraint at the ends ``restarts *r``, as a distance in
             the unit cube; zeros without constraints.
@@ -244,7 +245,8 @@ def check_search(
             f"fixed: expected a dictionary such as {{0: 0.5}}, input to value, got {fixed!r}"
         )
     if tuple(box.shape[:-2]) not in ((), r):
-        raise ShapeError(f"bounds: expected 2 d or {(*r, 2, 'd')}, got {tuple(box.shape)}")
+        hint = "" if r else "; an acquisition that is a bare function needs batch_shape="
+        raise ShapeError(f"bounds: expected 2 d or {(*r, 2, 'd')}, got {tuple(box.shape)}{hint}")
     return Search(
         box,
         r,
@@ -297,19 +299,18 @@ def _climb(
     # rows are restart-major: row = restart * R + replicate
     x0 = starts.transpose(0, 1).reshape(restarts * R, q * d)
     low_rows, high_rows = (v.repeat(1, q).expand(R, q * d).repeat(restarts, 1) for v in (low, high))
+    replicate = torch.arange(R, device=x0.device).repeat(restarts)
+    level, spread = level_and_spread(values)
+    objective = unit.objective(level, spread.clamp(max=1))
     if region is None:
-        rivals = torch.arange(R, device=x0.device).repeat(restarts)
-        end = backends.minimize(unit.objective(), x0, low_rows, high_rows, rivals=rivals)
+        end = backends.minimize(objective, x0, low_rows, high_rows, rivals=replicate)
         violation = torch.zeros_like(end.value)
     else:
-        replicate = torch.arange(R, device=x0.device).repeat(restarts)
-        spread = torch.where(torch.isfinite(values), values, values[torch.isfinite(values)].min())
-        scale = spread.std(1, correction=0).repeat(restarts)
-        end, violation = region.minimize(
-            unit.objective(), x0, low_rows, high_rows, replicate, scale
-        )
+        rest = (spread / spread.clamp(max=1)).repeat(restarts)
+        end, violation = region.minimize(objective, x0, low_rows, high_rows, replicate, rest)
     # A row whose gradient is not finite stays where it started.
-    reached, start_values = -end.value.view(restarts, R), start_values.mT
+    reached = level - end.value.view(restarts, R) * spread.clamp(max=1)
+    start_values = start_values.mT
     reached = torch.where(torch.isfinite(reached), reached, start_values)
     best = torch.where(reached.isnan(), -torch.inf, reached).argmax(0)
     x = end.x.view(restarts, R, q * d)[best, torch.arange(R, device=best.device)]
