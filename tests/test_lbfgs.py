@@ -262,6 +262,28 @@ def test_variables_held_at_bounds_leave_newtons_method_to_the_others() -> None:
     assert bool((end.value <= reference + 1e-9).all())
 
 
+@pytest.mark.parametrize("D", [3, 10, 30])
+def test_a_row_among_others_takes_the_steps_it_takes_alone(D: int) -> None:
+    """To the last bit, on NumPy arrays, if the function answers row by row."""
+    N = 9
+    fun, _ = quadratics(N, D, 3.0)
+
+    def one_by_one(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        each = [fun(x[i : i + 1].clone(), rows[i : i + 1]) for i in range(len(rows))]
+        return torch.cat([f for f, _ in each]), torch.cat([g for _, g in each])
+
+    x0 = 3 * draw((N, D), "alone") - 1.5
+    together = minimize(one_by_one, x0, -0.3, 1.0)
+    for i in range(N):
+
+        def own(
+            x: torch.Tensor, rows: torch.Tensor, i: int = i
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            return one_by_one(x, rows + i)
+
+        assert torch.equal(minimize(own, x0[i : i + 1], -0.3, 1.0).x[0], together.x[i])
+
+
 def test_a_row_that_could_not_start_is_no_rival() -> None:
     x0 = 3 * draw((8, 4), "sick rival") - 1.5
 

@@ -78,7 +78,6 @@ _TINY = float(np.finfo(float).tiny)
 LOOK_EVERY = 2  # iterations between looks at who is done or need not go on ...
 _LOOK_EVERY = 4  # ... twice as many on a device, which a look waits for, and for who is behind
 _MAX_HALVINGS = 20
-_WIDE = 1000  # entries from which a product is not worth storing before it is summed
 _FEW = 10  # variables up to which H is kept as a matrix; beyond, it is made of pairs ...
 _MEMORY = 10  # ... and of so many
 _FIRST_LOOKS = 4  # before these nobody is behind: the memory is not filled yet
@@ -436,10 +435,9 @@ def _dot(a: Array, b: Array) -> Array:
     """Inner product over the variables."""
     if not isinstance(a, np.ndarray):
         return (a * b).sum(-2)
-    if a.size < _WIDE:
-        return np.add.reduce(a * b, -2)
-    # the same sums without the temporary: twice as fast for 80 variables, slow to start
-    return np.einsum("...ij,...ij->...j", a, b)
+    if a.shape[-1] == 1:  # NumPy would sum a lone row in another order than a row among others
+        return np.add.accumulate(a * b, -2)[..., -1, :]
+    return np.add.reduce(a * b, -2)
 
 
 def _largest(a: Array) -> Array:
@@ -507,7 +505,7 @@ def _remember(
     # H <- V^T H V + rho s s^T, V = I - rho y s^T. V^T M V = M + s u^T + u s^T for M = A and M = B,
     # with u = rho (rho (y.My) / 2 s - My); B also gets rho s s^T, half in each term (the 0.5).
     rho = curved / xp.where(curved, sy, 1.0)
-    Hy = (memory * y).sum(-2)
+    Hy = _dot(memory, y)
     half = 0.5 * rho * _dot(Hy, y)
     half[1] += 0.5
     u = rho * (half[:, None] * s - Hy)
@@ -523,7 +521,7 @@ def _product(memory: Array, scale: Array, g: Array, free: Array | None = None) -
     H = scale * memory[0] + memory[1]
     if free is not None:
         H = _held(H, ~free)
-    return (H * g).sum(-2)
+    return _dot(H, g)
 
 
 def _held(H: Array, held: Array) -> Array:
