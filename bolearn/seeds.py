@@ -8,6 +8,8 @@ seeded with ``seed`` draws what a single run seeded with ``derive(seed, i)`` dra
 `uniform` is counter-based (SplitMix64: Steele, Lea & Flood, "Fast splittable pseudorandom number
 generators", OOPSLA 2014, https://doi.org/10.1145/2660193.2660195): entry j of stream k is a hash
 of (k, j). Streams of many replicates are therefore one tensor expression, equal on every device.
+
+Taught in part_1/tutorial_06.
 """
 
 import hashlib

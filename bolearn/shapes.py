@@ -7,8 +7,8 @@ Letters used throughout the package (design and docstrings):
     q        points judged jointly
     d, m, n  inputs, outputs, observations
 
-Each check returns nothing; it raises `ShapeError` or `DataError` with a message that says what was
-expected, what came and how to mend it.
+Each check raises `ShapeError` or `DataError` with a message that says what was expected, what came
+and how to mend it; most return what they were given.
 """
 
 import math
