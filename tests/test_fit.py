@@ -6,13 +6,21 @@ import copy
 
 import pytest
 import torch
-from gpytorch.constraints import Interval
-from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, ScaleKernel
+from gpytorch.constraints import GreaterThan, Interval
+from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, RQKernel, ScaleKernel
 from gpytorch.means import ConstantMean, ZeroMean
-from gpytorch.priors import LogNormalPrior, NormalPrior
+from gpytorch.priors import (
+    LogNormalPrior,
+    MultivariateNormalPrior,
+    NormalPrior,
+    Prior,
+    SmoothedBoxPrior,
+    UniformPrior,
+)
 from oracles import F64, T, assert_close, box, dataset, draw, surface
 
 import bolearn as bl
+from bolearn.models import fit
 
 
 class Broken(Kernel):
@@ -256,3 +264,113 @@ def test_kernels_without_the_closed_form_find_the_best_of_several_maxima(learned
             best = torch.maximum(best, value)
     missed = 10 * model.fit_report.value.flatten() < best - 1e-6
     assert int(missed.sum()) <= 1
+
+
+JOINT = {
+    "multivariate normal": MultivariateNormalPrior(T([0.5, 0.5]), 0.01 * torch.eye(2, dtype=F64)),
+    "smoothed box": SmoothedBoxPrior(0.1, 1.0),
+    "uniform": UniformPrior(0.1, 1.0),
+}
+
+
+def log_posterior(model: bl.ExactGP) -> torch.Tensor:
+    """Of one replicate and output, per observation, by gpytorch's own list of priors."""
+    value = bl.log_marginal_likelihood(model)
+    for part in (model.kernel, model.likelihood):
+        for _, module, prior, closure, _ in part.named_priors():
+            value = value + prior.log_prob(closure(module)).sum()
+    return value.detach() / len(model.X)
+
+
+@pytest.mark.parametrize("prior", JOINT.values(), ids=JOINT)
+@pytest.mark.parametrize("nu", [None, 0.5])
+def test_joint_priors_and_those_with_ends_count_once_for_each_row(
+    prior: Prior, nu: float | None
+) -> None:
+    X, Y, bounds = dataset(8, 2, 1, (3,))
+    how = {"ard_num_dims": 2, "lengthscale_prior": prior}
+    kernel = RBFKernel(**how) if nu is None else MaternKernel(nu=nu, **how)
+    together = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=kernel))
+    for i in range(3):
+        alone = bl.fit_mll(bl.ExactGP(X[i], Y[i], bounds, kernel=kernel))
+        assert_close(alone.fit_report.value[0], log_posterior(alone)[()], 1e-8)
+        assert_close(together.fit_report.value[i], alone.fit_report.value, 1e-8)
+        for name, value in alone.hyperparameters().items():
+            assert_close(together.hyperparameters()[name][i], value, 1e-5, name)
+
+
+def test_a_joint_prior_of_the_output_scale_counts_for_every_output() -> None:
+    X, Y, bounds = dataset(8, 2, 2)
+    for base in (RBFKernel(), MaternKernel(nu=0.5)):
+        kernel = ScaleKernel(base, outputscale_prior=SmoothedBoxPrior(0.5, 1.0, sigma=0.1))
+        both = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=kernel)).fit_report.value
+        for i in range(2):
+            alone = bl.fit_mll(bl.ExactGP(X, Y[:, i : i + 1], bounds, kernel=kernel))
+            assert_close(both[i : i + 1], alone.fit_report.value, 1e-7)
+
+
+@pytest.mark.parametrize(
+    "constraint", [Interval(0.1, 0.2), Interval(0.005, 0.3), GreaterThan(5.0), Interval(1.5, 3.0)]
+)
+def test_a_fit_that_ends_at_a_bound_stays_usable(constraint: Interval) -> None:
+    X, Y, bounds = dataset(10, 2)
+    kernel = RBFKernel(ard_num_dims=2, lengthscale_constraint=constraint)
+    model = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=kernel))
+    assert torch.isfinite(model.kernel.raw_lengthscale).all()
+    bl.fit_mll(model, start=model.hyperparameters())
+    ends = model.kernel.raw_lengthscale_constraint
+    assert ends.check(model.kernel.lengthscale)
+
+
+def test_a_uniform_prior_keeps_to_its_support() -> None:
+    X, Y, bounds = dataset(10, 2)
+    for low, high in ((0.01, 0.05), (0.1, 1.0)):
+        both = RBFKernel(
+            lengthscale_prior=UniformPrior(low, high), lengthscale_constraint=Interval(low, high)
+        )
+        for kernel in (both, RBFKernel(lengthscale_prior=UniformPrior(low, high))):
+            ell = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=kernel)).kernel.lengthscale
+            assert low * (1 - 1e-6) < ell.item() < high * (1 + 1e-6)
+    nowhere = RBFKernel(
+        lengthscale_prior=UniformPrior(0.1, 1.0), lengthscale_constraint=GreaterThan(2.0)
+    )
+    with pytest.raises(bl.DataError, match=r"raw_lengthscale: expected a prior with some support"):
+        bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=nowhere))
+
+
+def test_a_list_is_rolled_back_whatever_goes_wrong() -> None:
+    X, Y, bounds = dataset(8, 2)
+    first = bl.ExactGP(X, Y, bounds, kernel=RBFKernel())
+    before = [p.clone() for p in first.parameters()]
+    both = bl.ModelList([first, bl.ExactGP(X, Y, bounds)])
+    with pytest.raises(bl.DataError, match="lengthscales"):
+        bl.fit_mll(both, start=[None, {"lengthscales": T(0.3)}])
+    assert all(map(torch.equal, before, first.parameters()))
+    assert first.fit_report is None and both.fit_report is None
+
+
+def test_frozen_parameters_stay() -> None:
+    X, Y, bounds = dataset(10, 2, 1, (2,))
+    plain, general = RBFKernel(ard_num_dims=2), RQKernel()
+    plain.lengthscale, general.alpha = 0.7, 1.5
+    plain.raw_lengthscale.requires_grad_(False)
+    general.raw_alpha.requires_grad_(False)
+    model = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=plain))
+    assert_close(model.kernel.lengthscale, torch.full((2, 1, 1, 2), 0.7, dtype=F64), 1e-7)
+    assert model.hyperparameters()["noise_var"].std() > 0
+    assert not model.condition(X, Y).kernel.raw_lengthscale.requires_grad
+    model = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=general))
+    assert_close(model.kernel.alpha, torch.full((2, 1, 1), 1.5, dtype=F64), 1e-7)
+    model = bl.ExactGP(X, Y, bounds).requires_grad_(False)
+    with pytest.raises(bl.DataError, match="all of them frozen"):
+        bl.fit_mll(model)
+
+
+def test_further_starts_come_from_the_priors() -> None:
+    prior = LogNormalPrior(3.0, 0.1)
+    kernel = RBFKernel(ard_num_dims=2, lengthscale_prior=prior)
+    rows = fit._PlainRows(bl.ExactGP(*dataset(6, 2, 1, (40,)), kernel=kernel))
+    theta = rows.draw(0)
+    assert theta.shape == (4, 40, 4)
+    assert abs(theta[..., :2].mean() - 3.0) < 0.03 and 0.08 < theta[..., :2].std() < 0.12
+    assert abs(theta[..., 3].mean() + 4.0) < 0.3 and 0.8 < theta[..., 3].std() < 1.2

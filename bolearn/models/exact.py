@@ -305,8 +305,8 @@ class ExactGP(nn.Module):
         self.renew()
         slots = self._slots()
         for name, value in values.items():
-            _, put, _ = slots[name]
-            put(value)
+            _, put, limits = slots[name]
+            put(within(limits(), value))
 
     def _slots(self) -> dict[str, _Slot]:
         """Name -> (read, write, constraint) of each hyperparameter."""
@@ -757,6 +757,21 @@ def _check_constraint(name: str, value: Tensor, constraint: Any) -> None:
         )
 
 
+def within(constraint: Any, value: Tensor) -> Tensor:
+    """A value moved into its gpytorch constraint, which rounding may have left.
+
+    A constraint with a transform keeps it a hair inside: at an end the raw value is infinite.
+    """
+    if constraint is None:
+        return value
+    low, high = (x.to(value) for x in (constraint.lower_bound, constraint.upper_bound))
+    if constraint.enforced:
+        end = torch.where(torch.isfinite(low), low, high).abs()
+        hair = 1e-10 * torch.where(torch.isfinite(high - low), high - low, end)
+        low, high = low + hair, high - hair
+    return torch.clamp(value, low, high)
+
+
 def _module_slots(path: str, module: nn.Module) -> dict[str, _Slot]:
     """Read and write each parameter of a gpytorch module, by its path and constrained value."""
     slots: dict[str, _Slot] = {}
@@ -781,7 +796,7 @@ def _module_slots(path: str, module: nn.Module) -> dict[str, _Slot]:
 
 
 def named_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter, Any]]:
-    """Trainable parameters with their gpytorch constraint, or None."""
+    """Parameters, also frozen ones, with their gpytorch constraint, or None."""
     found = []
     for name, parameter in module.named_parameters():
         parent_path, _, leaf = name.rpartition(".")

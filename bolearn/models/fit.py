@@ -32,7 +32,7 @@ from ..linalg import correlation
 from ..optim import lbfgs
 from ..optim.lbfgs import Array, array, namespace, tensor
 from . import priors
-from .exact import ExactGP, log_likelihood_by_output, named_parameters
+from .exact import ExactGP, log_likelihood_by_output, named_parameters, within
 from .model_list import ModelList
 
 _RETRIES = 5
@@ -48,7 +48,8 @@ class FitReport:
     Attributes:
         value: log posterior density of the hyperparameters per observation, at the end.
         start: which start won; 0 is the given one if there was one.
-        spread: value of the winner minus the worst start's.
+        spread: value of the winner minus the worst start's, as far as that one climbed (rows on
+            their way to an end already reached are given up).
         iterations: accepted steps of the winner.
         converged: whether the winner met a convergence test.
         evaluations: calls of the batched objective.
@@ -82,7 +83,9 @@ def fit_mll(
     """Fit the hyperparameters of a model by maximum a posteriori, in place, from several starts.
 
     The starts are fixed (smooth and rough functions, with little noise and with much) and equal
-    for all replicates; only if all of them fail are others drawn from the priors.
+    for all replicates; only if all of them fail are others drawn: from log-normal priors, where
+    the closed form applies, and otherwise round the first start. Frozen parameters
+    (``requires_grad`` is False) stay as they are.
 
     Args:
         model: the model; its hyperparameters are replaced by the best found. Of a `ModelList`,
@@ -139,13 +142,16 @@ def _fit_each(models: ModelList, start: _Start | Sequence[_Start], seed: seeds.S
             f"start: expected a sequence of {len(parts)} starts (dicts or None), one for each "
             f"model, got {type(starts).__name__} of length {len(starts)}"
         )
-    before = [(part.hyperparameters(), part.fit_report) for part in parts]
+    before = [([p.detach().clone() for p in part.parameters()], part.fit_report) for part in parts]
     try:
         for i, (part, own) in enumerate(zip(parts, starts, strict=True)):
             _fit(part, own, seeds.derive_each(seed, "model", i))
-    except FitError:
+    except BaseException:  # an interrupt, too
         for part, (values, report) in zip(parts, before, strict=True):
-            part.set_hyperparameters(dict(values))
+            part.renew()
+            with torch.no_grad():
+                for parameter, value in zip(part.parameters(), values, strict=True):
+                    parameter.copy_(value)
             part.fit_report = report
         raise
     models.fit_report = tuple(part.fit_report for part in parts)
@@ -237,8 +243,10 @@ def _best_start(end: lbfgs.Minimum, S: int) -> _Best:
 
 
 def _is_plain(model: ExactGP) -> bool:
-    """Whether the closed form knows the mean and every prior."""
+    """Whether the closed form knows the mean and every prior, and every parameter is free."""
     mean = model.mean
+    if not all(parameter.requires_grad for parameter in model.parameters()):
+        return False
     if type(mean) is not ConstantMean or mean.constraint_for_parameter_name("raw_constant"):
         return False
     known = ("lengthscale_prior", "outputscale_prior", "noise_prior")
@@ -345,13 +353,19 @@ class _PlainRows:
         return torch.cat(parts, dim=-1)
 
     def _limits(self) -> tuple[Tensor, Tensor]:
-        """Box in theta from the gpytorch constraints (a log scale needs a positive floor)."""
+        """Box in theta: gpytorch's constraints, within the support of other than default priors.
+
+        A log scale needs a positive floor.
+        """
         model, like = self.model, self.X
 
         def logs(module: Any, name: str, size: int) -> tuple[Tensor, Tensor]:
             constraint = module.constraint_for_parameter_name(name)
             low = torch.as_tensor(constraint.lower_bound).to(like).clamp(min=1e-10)
             high = torch.as_tensor(constraint.upper_bound).to(like).clamp(max=1e10)
+            prior = priors.prior_of(module, name)
+            if type(prior) is not priors.LogNormalPrior:
+                low, high = priors.common_range(name, (low, high), priors.support(prior, like))
             return low.log().expand(size), high.log().expand(size)
 
         free = torch.full((1,), torch.inf, dtype=like.dtype, device=like.device)
@@ -403,19 +417,23 @@ class _PlainRows:
         theta = self.X.new_zeros(len(starts), self.count, self.num_parameters)
         log_l, mean, log_noise, _ = self._split(theta)
         log_l.copy_(ell[..., None])
-        if self.model.outcome is not None:
-            mean.copy_((-self.shift / self.unit).clamp(-1, 1))
+        mean.copy_((-self.shift / self.unit).clamp(-1, 1))
         if log_noise is not None:
             log_noise.copy_(noise)
         return torch.clamp(theta, self.lower, self.upper)
 
     def draw(self, seed: seeds.Seed) -> Float[Tensor, "S b p"]:
-        """Four starts from log-normals around the prior's mode."""
+        """Four starts from the log-normal priors; what has none, round the first fixed start."""
         r = self.model.batch_shape
         m, p = self.model.num_outputs, self.num_parameters
         z = seeds.normal(seeds.replicate_seeds(seed, r), (m, 4, p), self.X.device)
         z = z.reshape(self.count, 4, p).transpose(0, 1)
-        return torch.clamp(self.fixed_starts()[0] + 1.5 * z, self.lower, self.upper)
+        centre = self.fixed_starts()[0]
+        width = torch.full_like(centre, 1.5)
+        for where, prior in self._prior_columns():
+            if prior is not None and type(prior) is priors.LogNormalPrior:
+                centre[:, where], width[:, where] = prior.loc, prior.scale
+        return torch.clamp(centre + width * z, self.lower, self.upper)
 
     def objective(self, S: int) -> lbfgs.Objective:
         """Minus log posterior per observation and its gradient, for rows of ``S * b``."""
@@ -462,6 +480,8 @@ class _PlainRows:
         Like `optim.lbfgs` it computes on torch tensors, and for tensors on the CPU on NumPy views
         of them: for ten observations the starting of operations is all that it costs.
         """
+        # A holds squared distances, then K (and for an RBF kernel H), then K + noise; other holds
+        # the products of K^-1 with the residual, then M; L and K_inv the factor and the inverse.
         A, other, L, K_inv, info = data.views
         xp, at = namespace(A), array(theta)
         log_l, mean, log_noise, log_scale = self._split(at)
@@ -487,11 +507,13 @@ class _PlainRows:
             k *= data.weight[:, None]
             residual = residual * data.weight
             noise = xp.where(data.weight > 0, noise, 1.0)
-        # From here on k is A. H may be the same tensor: nothing below reads its diagonal.
+        # From here on k is A. H may be the same tensor, with the noise on its diagonal, which then
+        # gets into that of M; it cancels in diag(M 1) - M.
         diagonal = _diagonal(k)
         diagonal += noise
         _, _, L_, K_inv_, info_ = data.space
-        torch.linalg.cholesky_ex(K, out=(L_.mT, info_))  # LAPACK writes columns
+        torch.linalg.cholesky_ex(K, out=(L_.mT, info_))
+        # LAPACK writes by columns: into a transposed view it writes without a copy
         diagonal = _diagonal(L)
         diagonal += xp.where(info > 0, xp.nan, 0.0)[:, None]
         torch.cholesky_inverse(L_.mT, out=K_inv_.mT)
@@ -572,7 +594,7 @@ class _LogPriors:
         for where, prior in self.others:
             x = tensor(theta[:, where]).exp()
             density, derivative = priors.log_density_and_slope(prior, x)
-            value += array(density.sum(-1))
+            value += array(density)
             slope[:, where] += array(derivative * x)
         return value, slope
 
@@ -580,8 +602,9 @@ class _LogPriors:
 class _AutogradRows:
     """Any kernel and mean: the same objective through autograd, one start at a time.
 
-    A row holds every parameter of one replicate and output. Parameters that gpytorch constrains by
-    a transform are optimised untransformed ("raw"); the others within their bounds.
+    A row holds every free parameter of one replicate and output. Parameters that gpytorch
+    constrains by a transform are optimised untransformed ("raw"); the others within their bounds,
+    and all of them within the support of their prior.
     """
 
     def __init__(self, model: ExactGP) -> None:
@@ -591,18 +614,23 @@ class _AutogradRows:
         self.sizes: dict[str, torch.Size] = {}  # name -> shape within one row
         low: list[Tensor] = []
         high: list[Tensor] = []
-        for name, parameter, constraint in named_parameters(model):
+        parameters = named_parameters(model)
+        self.frozen = {_entry(name)[0] for name, p, _ in parameters if not p.requires_grad}
+        for name, parameter, constraint in parameters:
             shape = parameter.shape
             key, entry = _entry(name)
             shape = shape if entry is not None else shape[len(self.lead) :]
-            if key in self.sizes:
+            if key in self.sizes or key in self.frozen:
                 continue
             self.sizes[key] = shape
-            bounded = constraint is not None and not constraint.enforced
-            for side, limits in ((low, "lower_bound"), (high, "upper_bound")):
-                free = -torch.inf if side is low else torch.inf
-                bound = getattr(constraint, limits) if bounded else torch.tensor(free)
-                side.append(bound.to(model.X).expand(shape).reshape(-1))
+            pair = _raw_limits(model, name, constraint)
+            for side, bound in zip((low, high), pair, strict=True):
+                side.append(bound.expand(shape).reshape(-1))
+        if not self.sizes:
+            raise DataError(
+                "fit_mll: expected a parameter to fit, got a model with all of them frozen; set "
+                "requires_grad of some to True, or do not fit it"
+            )
         self.lower, self.upper = torch.cat(low), torch.cat(high)
 
     def read(
@@ -612,6 +640,8 @@ class _AutogradRows:
         columns: dict[str, list[Tensor]] = {}
         for name, parameter, constraint in named_parameters(model):
             key, entry = _entry(name)
+            if key in self.frozen:
+                continue
             size = self.sizes[key].numel()
             rows = parameter.detach()
             factor = (factors or {}).get(name.rpartition(".")[2], 1.0)
@@ -624,12 +654,14 @@ class _AutogradRows:
         return torch.cat([torch.cat(columns[key]) for key in self.sizes], dim=-1)
 
     def _tensors(self, theta: Float[Tensor, "b p"]) -> dict[str, Tensor]:
-        """Rows as a value for each named parameter of the model."""
+        """Rows as a value for each free parameter of the model."""
         parts = theta.split([size.numel() for size in self.sizes.values()], dim=-1)
         by_key = dict(zip(self.sizes, parts, strict=True))
         values = {}
         for name, parameter, _ in named_parameters(self.model):
             key, entry = _entry(name)
+            if key in self.frozen:
+                continue
             part = by_key[key] if entry is None else by_key[key][entry]
             values[name] = part.reshape(parameter.shape)
         return values
@@ -640,7 +672,8 @@ class _AutogradRows:
         values = self._tensors(theta)
         with torch.no_grad():
             for name, parameter, _ in named_parameters(self.model):
-                parameter.copy_(values[name])
+                if name in values:
+                    parameter.copy_(values[name])
 
     def fixed_starts(self) -> Float[Tensor, "S b p"]:
         """The parameters as they are, rough, smooth, and with much noise: see `_FACTORS`."""
@@ -695,16 +728,32 @@ class _LogPosterior(nn.Module):
             if part is None:
                 continue
             for name, module, prior, closure, _ in part.named_priors():
-                density = prior.log_prob(closure(module))
                 entry = None if of_likelihood else _entry(f"kernel.{name}")[1]
                 if entry is None:
-                    value = value + density.reshape(math.prod(lead), -1).sum(-1)
+                    value = value + priors.log_density(prior, closure(module), math.prod(lead))
                 else:
-                    value = value.index_add(
-                        0, torch.tensor([entry], device=value.device), density.sum().view(1)
-                    )
+                    density = priors.log_density(prior, closure(module), 1)
+                    value = value.index_add(0, torch.tensor([entry], device=value.device), density)
         n = model.observed.sum(-1, keepdim=True).expand(lead).reshape(-1)
         return value / n
+
+
+def _raw_limits(model: ExactGP, name: str, constraint: Any) -> tuple[Tensor, Tensor]:
+    """Between what a parameter is optimised: its bounds and, as raw values, its prior's support."""
+    like = model.X
+    path, _, leaf = name.rpartition(".")
+    low, high = priors.support(priors.prior_of(model.get_submodule(path), leaf), like)
+    if constraint is None:
+        return low, high
+    ends = tuple(x.to(like) for x in (constraint.lower_bound, constraint.upper_bound))
+    if not constraint.enforced:
+        return priors.common_range(name, ends, (low, high))
+    free = (like.new_tensor(-torch.inf), like.new_tensor(torch.inf))
+    inner = priors.common_range(name, ends, (low, high))
+    return tuple(  # type: ignore[return-value]
+        torch.where(at == end, limit, constraint.inverse_transform(within(constraint, at)))
+        for at, end, limit in zip(inner, ends, free, strict=True)
+    )
 
 
 def _entry(name: str) -> tuple[str, int | None]:

@@ -18,6 +18,8 @@ from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.priors import LogNormalPrior, Prior
 from torch import Tensor
 
+from ..errors import DataError
+
 __all__ = [
     "LENGTHSCALE_FLOOR",
     "NOISE_FLOOR",
@@ -25,11 +27,15 @@ __all__ = [
     "default_kernel",
     "default_likelihood",
     "lengthscale_mode",
+    "common_range",
     "lengthscale_prior",
+    "log_density",
     "log_density_and_slope",
     "matern_kernel",
     "mode",
     "noise_prior",
+    "prior_of",
+    "support",
 ]
 
 LENGTHSCALE_FLOOR = 0.025
@@ -110,10 +116,66 @@ def default_likelihood(batch_shape: Sequence[int] = ()) -> GaussianLikelihood:
     return likelihood.double()
 
 
+def log_density(prior: Prior, x: Tensor, rows: int) -> Tensor:
+    """Log density of each of some rows of x: the sum over its entries, or that of a joint prior.
+
+    Most priors have a density for each number; some (`MultivariateNormalPrior`,
+    `SmoothedBoxPrior`) have one for a whole vector, in the last axis.
+    """
+    if len(prior.event_shape) and x.numel() == rows:  # one number in each row
+        x = x.reshape(rows, 1)
+    return prior.log_prob(x).reshape(rows, -1).sum(-1)  # type: ignore[no-any-return]
+
+
 def log_density_and_slope(prior: Prior, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Log density of each entry of x under a prior, and its derivative, through autograd."""
+    """Log density of each row of x ``k p``, and its derivative ``k p``, through autograd."""
     with torch.enable_grad():
         leaf = x.detach().clone().requires_grad_(True)
-        value = prior.log_prob(leaf)
+        value = log_density(prior, leaf, len(leaf))
+        if not value.requires_grad:  # uniform: the same everywhere
+            return value, torch.zeros_like(leaf)
         (slope,) = torch.autograd.grad(value.sum(), leaf)
     return value.detach(), slope
+
+
+def support(prior: Prior | None, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and largest value that a prior allows, a hair inside; infinite where it has none.
+
+    A hair, because the logarithm of an end does not come back exactly, and a density may be zero
+    at the end itself.
+    """
+    try:
+        own = None if prior is None or prior._transform is not None else prior.support
+    except NotImplementedError:  # a prior of the user's, which does not say
+        own = None
+    low, high = (
+        torch.as_tensor(getattr(own, name, free)).to(like)
+        for name, free in (("lower_bound", -torch.inf), ("upper_bound", torch.inf))
+    )
+    hair = 1e-10 * torch.where(torch.isfinite(high - low), high - low, 0.0)
+    return low + hair, high - hair
+
+
+def prior_of(module: Any, parameter: str) -> Prior | None:
+    """The prior of a gpytorch module's parameter, such as ``raw_lengthscale``, if it has one."""
+    name = parameter.removeprefix("raw_")
+    name = "mean" if name == "constant" else name
+    return getattr(module, f"{name}_prior", None)
+
+
+def common_range(
+    name: str, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """What lies within both of two ranges.
+
+    Raises:
+        DataError: nothing does.
+    """
+    low, high = torch.maximum(first[0], second[0]), torch.minimum(first[1], second[1])
+    if (low > high).any():
+        (a, b), (c, d) = ((x.min().item(), y.max().item()) for x, y in (first, second))
+        raise DataError(
+            f"{name}: expected a prior with some support within the constraint {a:g} to {b:g}, "
+            f"got one on {c:g} to {d:g}; change the prior or the constraint"
+        )
+    return low, high

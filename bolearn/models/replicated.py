@@ -128,7 +128,7 @@ def expand_module(module: Any, shape: torch.Size) -> Any:
         own = dict(part.named_parameters(recurse=False))
         for name, parameter in own.items():
             value = parameter.detach().expand(*shape, *parameter.shape).clone()
-            setattr(part, name, nn.Parameter(value))
+            setattr(part, name, nn.Parameter(value, requires_grad=parameter.requires_grad))
         if isinstance(part, Kernel):
             part._batch_shape = torch.Size((*shape, *part._batch_shape))
         elif hasattr(part, "batch_shape") and not isinstance(
