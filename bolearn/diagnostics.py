@@ -19,8 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .errors import DataError
+from .errors import DataError, ShapeError
 from .models.exact import ExactGP, check_exact
+from .shapes import check_rank, check_tensor
 
 _LEVELS = tuple(k / 20 for k in range(1, 20))
 
@@ -111,7 +112,8 @@ def calibration(z: Float[Tensor, "*r n m"], levels: Sequence[float] = _LEVELS) -
         levels: probabilities between 0 and 1.
 
     Raises:
-        DataError: a level outside (0, 1), or nothing to count.
+        DataError: a level outside (0, 1), nothing to count, or z no float64 tensor.
+        ShapeError: z without an axis of outputs.
 
     Example:
         >>> z = torch.tensor([[-0.1], [0.5], [-2.0], [0.9]], dtype=torch.float64)
@@ -121,8 +123,11 @@ def calibration(z: Float[Tensor, "*r n m"], levels: Sequence[float] = _LEVELS) -
     Source: Kuleshov, Fenner & Ermon, "Accurate uncertainties for deep learning using calibrated
     regression", ICML 2018, arXiv:1807.00263, section 3 (there for quantiles, here for intervals).
     """
-    if not len(levels) or not all(0 < level < 1 for level in levels):
-        raise DataError(f"levels: expected probabilities between 0 and 1, got {list(levels)}")
+    check_rank("z", check_tensor("z", z, finite=False), 2, "*r n m")
+    if not isinstance(levels, Sequence) or not levels or not all(map(_is_probability, levels)):
+        raise DataError(
+            f"levels: expected probabilities between 0 and 1, such as [0.5, 0.9], got {levels!r}"
+        )
     seen = ~z.isnan()
     count = seen.sum(-2)
     if not count.all():
@@ -144,10 +149,17 @@ def negative_log_predictive_density(
     Args:
         y: what was observed.
         mean: what was predicted.
-        variance: with which variance, noise included.
+        variance: with which variance, noise included; above 0.
+
+    Raises:
+        DataError: no float64 tensors, or a variance that is not positive.
+        ShapeError: shapes that differ.
 
     Source: Rasmussen & Williams 2006, equation 2.34.
     """
+    _check_scored(y, mean, variance)
+    if (variance == 0).any():
+        raise DataError("variance: expected positive numbers, got 0: no density there; use crps")
     return 0.5 * ((y - mean).square() / variance + variance.log() + math.log(2 * math.pi))
 
 
@@ -167,6 +179,10 @@ def crps(
         mean: what was predicted.
         variance: with which variance, noise included.
 
+    Raises:
+        DataError: no float64 tensors, or a negative variance.
+        ShapeError: shapes that differ.
+
     Example:
         >>> zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
         >>> round(crps(zero, zero, one).item(), 4)
@@ -175,8 +191,28 @@ def crps(
     Source: Gneiting & Raftery, "Strictly proper scoring rules, prediction, and estimation", J. Am.
     Stat. Assoc. 102, 2007, equation 21 (there with the opposite sign).
     """
-    sigma = variance.sqrt()
+    _check_scored(y, mean, variance)
+    certain = variance == 0
+    sigma = torch.where(certain, 1.0, variance).sqrt()
     w = (y - mean) / sigma
     density = torch.exp(-0.5 * w.square()) / math.sqrt(2 * math.pi)
     # 2 Phi(w) - 1 = erf(w / sqrt 2), without cancellation
-    return sigma * (w * torch.erf(w / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
+    score = sigma * (w * torch.erf(w / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
+    return torch.where(certain, (y - mean).abs(), score)
+
+
+def _check_scored(y: Tensor, mean: Tensor, variance: Tensor) -> None:
+    """Equal shapes: broadcasting would score every value against every prediction."""
+    for name, x in (("y", y), ("mean", mean), ("variance", variance)):
+        check_tensor(name, x, finite=False)
+    if not y.shape == mean.shape == variance.shape:
+        raise ShapeError(
+            f"y, mean, variance: expected one shape, got {tuple(y.shape)}, {tuple(mean.shape)} and "
+            f"{tuple(variance.shape)}; use unsqueeze or expand_as"
+        )
+    if (variance < 0).any():
+        raise DataError(f"variance: expected numbers >= 0, got {variance.min().item():g}")
+
+
+def _is_probability(level: object) -> bool:
+    return isinstance(level, int | float) and 0 < level < 1

@@ -146,6 +146,12 @@ def paired_bootstrap(
         Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
     """
     _check_samples("differences", differences)
+    return _bootstrap(differences, statistic, confidence, resamples, seed)
+
+
+def _bootstrap(
+    differences: Tensor, statistic: Statistic, confidence: float, resamples: int, seed: int
+) -> Interval:
     _check_confidence(confidence)
     check_count("resamples", resamples)
     n, drawn = differences.shape[0], []
@@ -178,6 +184,9 @@ def compare_paired(
     in twenty gets a verdict at 95 % confidence: many comparisons need a higher confidence. The
     bootstrap interval of the median difference says how large the difference is.
 
+    An infinite score stands for a run that found nothing: two equal infinities tie, and whatever
+    the differences leave undefined (a mean of them, a median between both infinities) is NaN.
+
     Args:
         a, b: scores, entry i of both from replicate i.
         better: whether a low score (regret) or a high one (value found) is good.
@@ -187,7 +196,7 @@ def compare_paired(
 
     Raises:
         ShapeError: a and b of different lengths.
-        DataError: NaN or infinite scores, bad options.
+        DataError: NaN among the scores, bad options.
 
     Example:
         >>> a = torch.linspace(0.0, 1.0, 20, dtype=torch.float64)
@@ -196,8 +205,13 @@ def compare_paired(
         >>> compare_paired(a, a.flip(0)).verdict
         'undecided'
     """
-    _check_samples("a", a)
-    _check_samples("b", b)
+    for name, scores in (("a", a), ("b", b)):
+        _check_samples(name, scores, finite=False)
+        if scores.isnan().any():
+            raise DataError(
+                f"{name}: expected finite numbers (infinite where nothing was found), got NaN for "
+                f"replicate {int(scores.isnan().nonzero()[0])}; drop that pair"
+            )
     if a.shape != b.shape:
         raise ShapeError(
             f"a and b: expected one score for each replicate in both, got {a.shape[0]} and "
@@ -205,8 +219,10 @@ def compare_paired(
         )
     if better not in ("lower", "higher"):
         raise DataError(f"better: expected 'lower' or 'higher', got {better!r}")
-    difference, n = a - b, a.shape[0]
-    interval = paired_bootstrap(difference, confidence=confidence, resamples=resamples, seed=seed)
+    if isinstance(tie, bool) or not isinstance(tie, int | float) or not 0.0 <= tie < math.inf:
+        raise DataError(f"tie: expected a finite number >= 0, got {tie!r}")
+    difference, n = torch.where(a == b, 0.0, a - b), a.shape[0]
+    interval = _bootstrap(difference, "median", confidence, resamples, seed)
     gain = -difference if better == "lower" else difference
     wins, losses = int((gain > tie).sum()), int((gain < -tie).sum())
     p_value = sign_test(wins, losses)
@@ -296,8 +312,8 @@ def _center(x: Tensor, statistic: Statistic) -> Tensor:
     raise DataError(f"statistic: expected 'median' or 'mean', got {statistic!r}")
 
 
-def _check_samples(name: str, x: Tensor) -> None:
-    check_tensor(name, x)
+def _check_samples(name: str, x: Tensor, *, finite: bool = True) -> None:
+    check_tensor(name, x, finite=finite)
     if x.ndim != 1:
         raise ShapeError(f"{name}: expected one axis of replicates, got shape {tuple(x.shape)}")
     if x.shape[0] == 0:
@@ -305,5 +321,5 @@ def _check_samples(name: str, x: Tensor) -> None:
 
 
 def _check_confidence(confidence: float) -> None:
-    if not 0.0 < confidence < 1.0:
+    if not isinstance(confidence, int | float) or not 0.0 < confidence < 1.0:
         raise DataError(f"confidence: expected a number between 0 and 1, got {confidence!r}")

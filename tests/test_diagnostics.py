@@ -1,8 +1,11 @@
 """Leave-one-out against n models that each miss one observation; scores and calibration."""
 
+from collections.abc import Callable, Iterator
+
 import gpytorch
 import pytest
 import torch
+from jaxtyping import config
 from scipy import integrate, stats
 
 import bolearn as bl
@@ -155,3 +158,55 @@ def test_the_report_page_shows_what_was_computed() -> None:
     for bad in ({"output": 2, "replicate": 0}, {"replicate": 2}, {}):
         with pytest.raises(bl.DataError, match="model_report: expected an index"):
             bl.plotting.model_report(model, **bad)
+
+
+SCORES = (bl.crps, bl.negative_log_predictive_density)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """As users run it: without the shape checks of the test suite, which would speak first."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+def test_a_certain_prediction_is_scored_by_its_absolute_error() -> None:
+    y = torch.tensor([1.0, -2.0, 3.0, 0.5], dtype=torch.float64, requires_grad=True)
+    mean = torch.tensor([1.0, 1.0, 1.0, 0.0], dtype=torch.float64)
+    variance = torch.tensor([0.0, 0.0, 1e-300, 1.0], dtype=torch.float64)
+    score = bl.crps(y, mean, variance)
+    torch.testing.assert_close(score[:3].detach(), torch.tensor([0.0, 3.0, 2.0]).double())
+    (slope,) = torch.autograd.grad(score.sum(), y)
+    assert slope.isfinite().all() and slope[1:3].tolist() == [-1.0, 1.0]
+    with pytest.raises(bl.DataError, match="got 0: no density there; use crps"):
+        bl.negative_log_predictive_density(y, mean, variance)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_check_what_they_are_given(score: Callable[..., torch.Tensor]) -> None:
+    x = torch.ones(5, dtype=torch.float64)
+    with pytest.raises(bl.ShapeError, match=r"one shape, got \(5,\), \(5, 1\) and \(5, 1\)"):
+        score(x, x[:, None], x[:, None])
+    with pytest.raises(bl.ShapeError, match="one shape"):
+        score(x, x, x[0])
+    with pytest.raises(bl.DataError, match=r"variance: expected numbers >= 0, got -1"):
+        score(x, x, -x)
+    for bad in (x.numpy(), x.float(), 1.0):
+        with pytest.raises(bl.DataError, match="mean: expected a float64 tensor"):
+            score(x, bad, x)
+    assert score(x * torch.nan, x, x).isnan().all()  # rows that leave_one_out leaves out
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_calibration_checks_what_it_is_given() -> None:
+    z = torch.ones(5, 1, dtype=torch.float64)
+    for levels in (0.9, "0.9", ["0.9"], [None], []):
+        with pytest.raises(bl.DataError, match="levels: expected probabilities"):
+            bl.calibration(z, levels)
+    with pytest.raises(bl.ShapeError, match=r"z.unsqueeze\(-1\)"):
+        bl.calibration(z[:, 0])
+    for bad in (z.numpy(), z.float()):
+        with pytest.raises(bl.DataError, match="z: expected a float64 tensor"):
+            bl.calibration(bad)

@@ -1,7 +1,7 @@
 """Problems: optima by other routes, noise, borders, and functions of one's own."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import mpmath as mp
 import numpy as np
@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import TypeCheckError
+from jaxtyping import TypeCheckError, config
 from scipy.optimize import minimize
 from torch import Tensor
 
 from bolearn.data import digits_svm
-from bolearn.errors import DataError, ShapeError, StorageError
+from bolearn.errors import BolearnError, DataError, ShapeError, StorageError
 from bolearn.problems import (
     BatchReactor,
     Branin,
@@ -513,3 +513,47 @@ def test_a_loss_serves_points_in_any_number_of_axes_and_beyond_the_finite():
     slopes = torch.func.vmap(torch.func.grad(problem.loss))(X[0, 0])
     row = X[0, 0].clone().requires_grad_()
     torch.testing.assert_close(slopes, torch.autograd.grad(problem.loss(row).sum(), row)[0])
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """As users run it: without the shape checks of the test suite, which would speak first."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"optimal_value": "25"}, "optimal_value: expected a finite number, got '25'"),
+        ({"optimal_value": True}, "optimal_value: expected a finite number"),
+        ({"optimal_value": 10**400}, "optimal_value: expected a finite number"),
+        ({"optimal_value": torch.zeros(2)}, "optimal_value: expected a finite number"),
+        ({"optimal_points": torch.zeros(1, 3).double()}, "optimal_points: expected 2 inputs"),
+        ({"optimal_points": torch.zeros(2).double()}, "optimal_points: .*one axis is missing"),
+        ({"optimal_points": torch.zeros(1, 1, 2).double()}, "expected shape k d"),
+        ({"optimal_points": torch.zeros(1, 2)}, r"use optimal_points\.double\(\)"),
+        ({"optimal_points": [[0.0, 0.0]]}, "optimal_points: expected a float64 tensor, got list"),
+    ],
+)
+def test_what_is_known_about_the_optimum_is_checked(options: dict[str, object], words: str) -> None:
+    with pytest.raises(BolearnError, match=words):
+        Problem(lambda X: X[..., 0], UNIT, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("best", [25, np.float64(25), np.float32(25), torch.tensor(25.0)])
+def test_any_number_is_an_optimal_value(best: object) -> None:
+    found = Problem(lambda X: X[..., 0], UNIT, optimal_value=best).optimal_value  # type: ignore[arg-type]
+    assert type(found) is float and found == 25.0
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("answer", [None, "three", ["a", "b"], [[1.0], [1.0, 2.0]], {"y": 1.0}])
+@pytest.mark.parametrize("vectorized", [True, False])
+def test_answers_that_are_no_numbers_are_errors(answer: object, vectorized: bool) -> None:
+    problem = Problem(lambda X: answer, UNIT, vectorized=vectorized)
+    with pytest.raises(DataError, match=r"f\(X\): expected a tensor or numbers, got"):
+        problem(torch.zeros(3, 2, dtype=torch.float64))

@@ -191,3 +191,30 @@ def test_bad_input_says_what_is_wrong() -> None:
 def test_an_interval_contains_its_ends() -> None:
     interval = Interval(0.0, 1.0, 0.9)
     assert 0.0 in interval and 1.0 in interval and 1.1 not in interval
+
+
+def test_runs_that_found_nothing_lose_and_tie_with_their_like() -> None:
+    inf = math.inf
+    a = torch.tensor([1.0, 2.0, inf, inf, 3.0, 0.0, 1.0, 0.5, 2.5], dtype=torch.float64)
+    b = torch.tensor([inf, 1.0, inf, 4.0, inf, inf, inf, inf, inf], dtype=torch.float64)
+    paired = compare_paired(a, b)
+    assert (paired.wins, paired.losses, paired.ties) == (6, 2, 1)
+    assert paired.verdict == "undecided" and paired.p_value == sign_test(6, 2)
+    assert paired.median_a == 2.0 and paired.median_b == inf
+    assert paired.median_difference == -inf and paired.low == -inf
+    nothing = compare_paired(b * inf, b * inf)
+    assert nothing.ties == 9 and (nothing.low, nothing.high) == (0.0, 0.0)
+    flipped = compare_paired(-a, -b, better="higher")
+    assert (flipped.wins, flipped.losses, flipped.ties) == (6, 2, 1)
+    assert "undecided" in str(paired) and math.isnan(paired.mean_difference)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_bad_options_of_comparisons_say_what_was_expected() -> None:
+    x = draws(0, 4)
+    for confidence in ("95%", 95, math.nan, None):
+        with pytest.raises(DataError, match="confidence: expected a number between 0 and 1"):
+            compare_paired(x, x, confidence=confidence)  # type: ignore[arg-type]
+    for tie in (-1.0, math.nan, math.inf, "0", True):
+        with pytest.raises(DataError, match="tie: expected a finite number >= 0"):
+            compare_paired(x, x, tie=tie)  # type: ignore[arg-type]

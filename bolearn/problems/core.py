@@ -6,7 +6,7 @@ Taught in part_4/tutorial_03.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from jaxtyping import Bool, Float
@@ -83,10 +83,17 @@ class Problem:
         noise = self.noise_std
         if isinstance(noise, bool) or not isinstance(noise, float | int) or not 0 <= noise < 1e300:
             raise DataError(f"noise_std: expected a finite number >= 0, got {noise!r}")
-        if self.optimal_value is not None and not math.isfinite(self.optimal_value):
-            raise DataError(f"optimal_value: expected a finite number, got {self.optimal_value!r}")
+        best = self.optimal_value
+        if best is not None:
+            # 0-d tensors and NumPy numbers are numbers too, texts are not
+            if isinstance(best, bool) or not isinstance(best, SupportsFloat) or not _finite(best):
+                raise DataError(f"optimal_value: expected a finite number, got {best!r}")
+            object.__setattr__(self, "optimal_value", float(best))
         if self.optimal_points is not None:
-            self._inside(self.optimal_points, "optimal_points")
+            points = check_points(self.optimal_points, self.d, name="optimal_points")
+            if points.ndim != 2:
+                raise ShapeError(f"optimal_points: expected shape k d, got {tuple(points.shape)}")
+            self._inside(points, "optimal_points")
         if not self.inputs:
             object.__setattr__(self, "inputs", tuple(f"x{i + 1}" for i in range(self.d)))
         if len(self.inputs) != self.d:
@@ -214,7 +221,13 @@ class Problem:
                 )
             raise
         if not isinstance(answer, Tensor):
-            answer = torch.as_tensor(answer, dtype=torch.float64, device=table.device)
+            try:
+                answer = torch.as_tensor(answer, dtype=torch.float64, device=table.device)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise DataError(
+                    f"f(X): expected a tensor or numbers, got {type(answer).__name__} ({error}); "
+                    "return the values"
+                ) from error
         values = check_tensor("f(X)", answer, finite=False)
         if not self.vectorized:
             values = values.reshape(1, -1) if values.ndim < 2 else values
@@ -291,6 +304,13 @@ class Budget:
         self._replicates = replicates
         self.spent += n
         return values
+
+
+def _finite(x: SupportsFloat) -> bool:
+    try:
+        return math.isfinite(float(x))
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # more than one number
+        return False
 
 
 def table(*rows: Sequence[float]) -> Float[Tensor, "k d"]:
