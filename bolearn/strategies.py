@@ -36,6 +36,7 @@ from .paths import draw_paths
 from .protocols import Acquisition
 from .sampling import Sampler, shifted_sobol, sobol_points
 from .seeds import Seed, derive, derive_each, replicate_seeds, uniform
+from .shapes import check_count
 from .transforms import Standardize
 
 _WORTHWHILE = 1e-3  # of the spread of the values: a smaller gain is no success of a trust region
@@ -145,6 +146,27 @@ def _fit(
     return fit_mll(model, start=cast("dict[str, Tensor] | None", start))
 
 
+def _with_lies(model: ExactGP, data: StudyData, failed: Tensor) -> ExactGP:
+    """The model told that failed rows gave the worst value that it has seen in their replicate.
+
+    A failure tells the model nothing, so that a method without chance would propose the same point
+    for ever. A lie keeps it away, constant like that of the source for points that are pending.
+    Hyperparameters and output scaling stay those of the successes; without failures so does all.
+
+    Source:
+        Ginsbourger, Le Riche & Carraro, "Kriging is well-suited to parallelize optimization", in
+        Computational Intelligence in Expensive Optimization Problems, Springer 2010, section 3.
+    """
+    count = int(failed.sum(-1).max())
+    if count == 0:
+        return model
+    rows = failed.byte().argsort(dim=-1, descending=True, stable=True)[..., :count]
+    X = data.X.gather(-2, rows.unsqueeze(-1).expand(*rows.shape, data.X.shape[-1]))
+    worst = torch.where(model.observed.unsqueeze(-1), data.Y, torch.inf).amin(-2, keepdim=True)
+    lies = worst.expand(*rows.shape, worst.shape[-1])
+    return model.condition(X, lies, observed=failed.gather(-1, rows))
+
+
 def _best_evaluated(build: BuildModel, data: StudyData, last: object) -> Float[Tensor, "*r d"]:
     """The evaluated point with the best posterior mean, under the last round's hyperparameters."""
     if last is None:
@@ -161,6 +183,11 @@ class ModelBased:
 
     Fits are warm-started: the hyper-parameters of the last round are the state, and join the usual
     starts. The recommendation is the evaluated point with the best posterior mean.
+
+    Failed evaluations are left out of the fit, of `best_f` and of the recommendation. The model
+    that the acquisition gets holds them, as additional rows, with the worst value observed so far
+    in the replicate: a lie that keeps it from proposing them again (the constant liar of
+    Ginsbourger, Le Riche & Carraro 2010).
 
     Args:
         acquisition: ``(model, best_f, seed) -> acquisition``.
@@ -187,8 +214,9 @@ class ModelBased:
         """Fit, maximise the acquisition, return its best points and the hyper-parameters."""
         model = _fit(self.model, data, data.state)
         best_f = incumbent(model, data.X).value
+        lied_to = _with_lies(model, data, ~data.observed)
         x, _ = optimize_acqf(
-            self.acquisition(model, best_f, derive_each(seed, "acquisition")),
+            self.acquisition(lied_to, best_f, derive_each(seed, "acquisition")),
             bounds,
             q,
             num_restarts=self.num_restarts,
@@ -254,6 +282,8 @@ def ucb(beta: float = 4.0, *, model: BuildModel = matern_gp) -> ModelBased:
 class Thompson:
     """Thompson sampling: the maxima of q paths of the fitted model (`bolearn.thompson`), q >= 1.
 
+    The paths believe that failed points gave the worst value observed, as in `ModelBased`.
+
     Args:
         model: ``(X, Y, bounds, observed) -> model``, with a kernel that has paths.
         num_restarts, raw_samples: for each path, as in `optimize_acqf`.
@@ -272,7 +302,7 @@ class Thompson:
         """Fit, draw q paths for each replicate, return their maxima and the hyper-parameters."""
         model = _fit(self.model, data, data.state)
         x, _ = sample_maxima(
-            model,
+            _with_lies(model, data, ~data.observed),
             bounds,
             q,
             num_restarts=self.num_restarts,
@@ -301,7 +331,8 @@ class TuRBO:
     design. Each replicate has a region of its own; all are fitted and searched as one batch.
 
     An improvement of the best value observed counts if it exceeds 1e-3 standard deviations of the
-    region's values (the authors' program takes 1e-3 |best|, which depends on where zero is).
+    region's values (the authors' program takes 1e-3 |best|, which depends on where zero is). The
+    paths believe that failed points of the region gave its worst value, as in `ModelBased`.
 
     Args:
         model: ``(X, Y, bounds, observed) -> model``, with a kernel that has paths.
@@ -310,6 +341,9 @@ class TuRBO:
         restart: evaluations of the design after a restart; default: the study's n_init.
         candidates: points among which each path is maximised; default min(100 d, 5000).
         num_features: as in `draw_paths`.
+
+    Raises:
+        DataError: lengths other than 0 < shortest <= length <= longest, counts below 1.
 
     Source:
         Eriksson, Pearce, Gardner, Turner & Poloczek, "Scalable global optimization via local
@@ -327,6 +361,21 @@ class TuRBO:
     num_features: int = 1024
     batched: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Check at the border, before a region is made."""
+        lengths = (self.shortest, self.length, self.longest)
+        numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in lengths)
+        if not numbers or not 0 < lengths[0] <= lengths[1] <= lengths[2] < math.inf:
+            raise DataError(
+                "TuRBO: expected finite lengths 0 < shortest <= length <= longest, got "
+                f"shortest={self.shortest!r}, length={self.length!r}, longest={self.longest!r}"
+            )
+        check_count("successes", self.successes)
+        check_count("num_features", self.num_features)
+        for name in ("failures", "restart", "candidates"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+
     def __call__(
         self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
     ) -> tuple[Float[Tensor, "*r q d"], object]:
@@ -334,14 +383,16 @@ class TuRBO:
         region = self._updated(data, q, seed)
         r, (n, d) = data.X.shape[:-2], data.X.shape[-2:]
         age = n - region["first"]  # evaluations in this region
-        own = data.observed & (torch.arange(n, device=age.device) >= region["first"].unsqueeze(-1))
+        inside = torch.arange(n, device=age.device) >= region["first"].unsqueeze(-1)
+        own = data.observed & inside
         starting = (age < self._restart(data)) | ~own.any(-1)
         X = torch.zeros(*r, q, d, dtype=data.X.dtype, device=data.X.device)
         if not starting.all():
             # a replicate that starts anew has no data of its own yet: its fit is not used
             seen = torch.where(starting.unsqueeze(-1), data.observed, own)
             model = _fit(self.model, data, region["fit"], seen)
-            X = self._maxima(model, bounds, q, region["length"], seed)
+            lied_to = _with_lies(model, data, ~data.observed & inside)
+            X = self._maxima(model, lied_to, bounds, q, region["length"], seed)
             region["fit"] = model.hyperparameters()
         if starting.any():
             drawn = torch.where(starting, age, 0)
@@ -412,12 +463,23 @@ class TuRBO:
         }
 
     def _maxima(
-        self, model: ExactGP, bounds: Tensor, q: int, length: Tensor, seed: Seed
+        self,
+        model: ExactGP,
+        lied_to: ExactGP,
+        bounds: Tensor,
+        q: int,
+        length: Tensor,
+        seed: Seed,
     ) -> Float[Tensor, "*r q d"]:
         """The best of the region's candidates on each of q paths, none of them twice."""
         r, d = model.batch_shape, bounds.shape[-1]
         streams = replicate_seeds(seed, r)
-        count = min(100 * d, 5000) if self.candidates is None else self.candidates
+        count = max(q, min(100 * d, 5000)) if self.candidates is None else self.candidates
+        if count < q:
+            raise DataError(
+                f"candidates: expected at least q = {q}, for no candidate is proposed twice, got "
+                f"{count}; use more, or leave it out"
+            )
         low, width = bounds[0], bounds[1] - bounds[0]
         centre = (incumbent(model, model.X).x - low) / width  # *r d
         weight = torch.ones_like(centre)
@@ -435,7 +497,7 @@ class TuRBO:
         chosen = (v <= min(1.0, _MOVED / d)) | (v == v.amin(-1, keepdim=True))
         X = low + width * torch.where(chosen, moved, centre.unsqueeze(-2))
         own = [derive(s, "paths") for s in streams]
-        paths = draw_paths(model, q, seed=own if r else own[0], num_features=self.num_features)
+        paths = draw_paths(lied_to, q, seed=own if r else own[0], num_features=self.num_features)
         with torch.no_grad():
             values = paths(X)[..., 0]  # q *r count
         picked: list[Tensor] = []

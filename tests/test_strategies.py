@@ -15,6 +15,7 @@ from torch import Tensor
 import bolearn as bl
 from bolearn import seeds, strategies
 from bolearn.models.exact import ExactGP
+from bolearn.models.priors import matern_kernel
 from bolearn.problems import Branin, Hartmann6, Problem
 from bolearn.strategies import StudyData, Thompson, TuRBO
 
@@ -113,6 +114,53 @@ def test_failed_evaluations_are_passed_over(name: str) -> None:
         assert bool((at & seen).any(1).all())
         results.append(X)
     assert torch.equal(*results)
+
+
+@one_point
+def test_a_failed_point_is_held_with_the_worst_value_but_not_fitted(name: str) -> None:
+    data = start(2, 9)
+    seen = data.observed.clone()
+    seen[0, 2] = seen[1, 5:] = False
+    data = replace(data, observed=seen, Y=torch.where(seen.unsqueeze(-1), data.Y, math.nan))
+    model = bl.fit_mll(strategies.matern_gp(data.X, data.Y, data.bounds, seen))
+    told = strategies._with_lies(model, data, ~seen)
+    hyper = model.hyperparameters()
+    assert all(torch.equal(told.hyperparameters()[k], hyper[k]) for k in hyper)
+    for i in range(2):  # the same model, built by hand: one replicate, scaled by its successes
+        shift, scale = model.outcome.shift[i], model.outcome.scale[i]
+        Y = torch.where(seen[i].unsqueeze(-1), data.Y[i], data.Y[i, seen[i]].min())
+        kernel = matern_kernel(2, (1,))
+        own = ExactGP(data.X[i], (Y - shift) / scale, data.bounds, kernel=kernel, standardize=False)
+        own = own.with_hyperparameters(**{k: v[i] for k, v in hyper.items()})
+        grid = draw((50, 2), "grid")
+        mean = told.posterior(grid.expand(2, 50, 2)).mean[i]
+        assert_close(mean, shift + scale * own.posterior(grid).mean, 1e-7)
+    # nobody fits or recommends the lies
+    _, state = SMALL[name](data, data.bounds, 1, (0, 1))
+    fit = state["fit"] if name == "turbo" else state
+    assert all(torch.equal(fit[k], hyper[k]) for k in hyper)
+    point = SMALL[name].recommend(replace(data, state=state))
+    assert torch.equal(point, bl.acquisition.analytic.incumbent(model, data.X).x)
+
+
+def test_without_failures_the_model_is_not_touched() -> None:
+    data = start(2, 6)
+    model = strategies.matern_gp(data.X, data.Y, data.bounds)
+    assert strategies._with_lies(model, data, ~data.observed) is model
+
+
+@pytest.mark.parametrize("name", ["log_ei", "ucb", "q_log_nei", "turbo"])
+def test_a_failing_region_is_left_alone_after_a_few_tries(name: str) -> None:
+    branin = Branin()
+    problem = Problem(
+        lambda X: torch.where(X[:, 0] > 6, math.nan, branin.noiseless(X)[:, 0]),
+        branin.bounds,
+        optimal_value=branin.optimal_value,
+    )
+    small = SMALL | {"q_log_nei": replace(strategies.q_log_nei, num_restarts=4, raw_samples=64)}
+    result = bl.study(problem, {name: small[name]}, n_init=8, n_iter=12, replicates=6)
+    assert (~result.observed[name][:, 8:]).sum(-1).median() <= 2
+    assert result.regret(name)[:, -1].median() < 0.5
 
 
 @pytest.mark.parametrize("name", BATCHES)
@@ -301,6 +349,35 @@ def test_a_replicate_that_starts_anew_leaves_the_others_alone() -> None:
     same, _ = turbo(calm, data.bounds, 2, own)
     assert_close(after[[0, 2]], same[[0, 2]], 1e-9)
     assert not torch.isclose(after[1], same[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"length": -1.0}, "0 < shortest <= length <= longest, got .*length=-1.0"),
+        ({"length": math.nan}, "length=nan"),
+        ({"length": 1e-3}, "length=0.001"),
+        ({"longest": 0.5}, "longest=0.5"),
+        ({"shortest": 0.0}, "shortest=0.0"),
+        ({"candidates": 0}, "candidates: expected an integer >= 1"),
+        ({"successes": 0}, "successes: expected an integer >= 1"),
+        ({"failures": 0}, "failures: expected"),
+        ({"restart": 0}, "restart: expected"),
+        ({"num_features": 0}, "num_features: expected"),
+    ],
+)
+def test_trust_regions_check_their_settings(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(bl.DataError, match=words):
+        TuRBO(**change)
+
+
+def test_trust_regions_need_a_candidate_for_each_point() -> None:
+    data = start(1, 6)
+    with pytest.raises(bl.DataError, match=r"at least q = 3, .*got 2"):
+        TuRBO(candidates=2, num_features=64)(data, data.bounds, 3, (0,))
+    one = start(1, 6, d=1)
+    X, _ = TuRBO(num_features=64)(one, one.bounds, 120, (0,))  # more than 100 d by itself
+    assert len(X[0].unique()) == 120
 
 
 # --- in studies ---------------------------------------------------------------------------------
