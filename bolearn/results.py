@@ -44,12 +44,13 @@ class StudyResult:
     """Everything a study saw. Dictionaries have one entry for each strategy, in the given order.
 
     `problem` and `output` name what was maximised. `X` (``R N d``), `Y` (``R N m``) and `observed`
-    (``R N``) hold the N = n_init + n_iter q evaluations; `values` (``R N``) their noise-free
-    outputs (NaN for failed evaluations); `recommended` (``R n_iter+1 d``, only for strategies that
-    recommend) the points recommended after the initial design and after each round,
-    `recommended_values` (``R n_iter+1``) their noise-free outputs. `seconds` is the time spent
-    inside the strategy. `batched` says whether it worked on all replicates at once, `notes` why
-    not. `seeds` are the R seeds of the replicates:
+    (``R N``) hold the N = n_init + n_iter q evaluations; `values` (``R N``) what they are worth:
+    output 0 without noise, with a fidelity at its target, NaN for evaluations that failed or that
+    do not meet a constraint; `recommended` (``R n_iter+1 d``, only for strategies that recommend)
+    the points recommended after the initial design and after each round, `recommended_values`
+    (``R n_iter+1``) what these are worth. `seconds` is the time spent inside the strategy.
+    `batched` says whether it worked on all replicates at once, `notes` why not. `seeds` are the R
+    seeds of the replicates:
     ``study(..., replicates=1, seed=[result.seeds[i]])`` is replicate i alone.
     """
 
@@ -101,8 +102,9 @@ class StudyResult:
         Args:
             name: a strategy.
             kind: "simple": the best value evaluated so far (minus infinity before the first
-                success). "inference": the value at the recommended point, held between rounds
-                (NaN before the initial design is complete); needs a strategy with `recommend`.
+                success that meets all constraints). "inference": the value at the recommended
+                point, held between rounds (minus infinity if it fails or meets a constraint not,
+                NaN before the initial design is complete); needs a strategy with `recommend`.
 
         Raises:
             DataError: unknown strategy or kind, or a strategy that recommends nothing.
@@ -119,6 +121,7 @@ class StudyResult:
                 "method recommend(data) -> R d, or use kind='simple'"
             )
         held = self.recommended_values[name]
+        held = held.masked_fill(held.isnan(), -torch.inf)
         steps = (self.evaluations - self.n_init).div(self.q, rounding_mode="floor")
         best = held[:, steps.clamp(min=0)]
         best[:, : self.n_init - 1] = torch.nan
@@ -160,7 +163,8 @@ class StudyResult:
     ) -> PairedComparison:
         """Compare two strategies by the paired differences of their log10 regret.
 
-        Where the optimum is not known, by the best values themselves.
+        Where the optimum is not known, by the best values themselves. A run that has found nothing
+        yet has an infinite score: it loses against one that has, and ties with another such run.
 
         Args:
             a, b: strategies; the verdict is about a.
@@ -188,7 +192,7 @@ class StudyResult:
         Raises:
             DataError: an unknown name, or a budget outside the study.
         """
-        index = self._index(at)
+        index = self._index(at, kind)
         if self.optimal_value is None:
             return self.best(name, kind)[:, index]
         return self.regret(name, kind)[:, index].clamp(min=floor).log10()
@@ -221,7 +225,7 @@ class StudyResult:
 
         base = self.names[0] if reference is None else reference
         self._check_name(base)
-        index, known = self._index(at), self.optimal_value is not None
+        index, known = self._index(at, kind), self.optimal_value is not None
         levels = {"median": 0.5, "q10": 0.1, "q25": 0.25, "q75": 0.75, "q90": 0.9}
         delta = "log10 difference" if known else "difference"
         rows = []
@@ -285,6 +289,9 @@ class StudyResult:
             path: where; replaced as a whole or not at all.
             points: False leaves out the evaluated points (most of the file); values, regrets,
                 tables and comparisons stay.
+
+        Raises:
+            StorageError: the file cannot be written.
         """
         content: dict[str, object] = {"format": FORMAT}
         for name in (
@@ -312,24 +319,37 @@ class StudyResult:
                 if name in tensors and (points or key not in ("X", "recommended")):
                     arms[name][key] = _to_lists(tensors[name])
         content |= {"strategies": arms, "versions": self.versions}
-        write_whole(Path(path), json.dumps(content, allow_nan=False).encode())
+        text = json.dumps(content, allow_nan=False)
+        try:
+            write_whole(Path(path), text.encode())
+        except (OSError, TypeError) as error:
+            raise StorageError(
+                f"{path}: the study cannot be written there ({error}); choose a file in a folder "
+                "that exists"
+            ) from error
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> "StudyResult":
         """Read what `to_json` wrote. Without points, `X` and `recommended` hold NaN.
 
         Raises:
-            StorageError: not a study, or one of another format.
+            StorageError: not a study, one of another format, or one that lacks something.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             found = content["format"]
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            if found != FORMAT:
+                raise StorageError(f"{path}: expected format {FORMAT!r}, got {found!r}")
+            result = cls._from_content(content)
+            result._check_shapes()
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise StorageError(
                 f"{path}: expected a study written by StudyResult.to_json ({error!r})"
             ) from error
-        if found != FORMAT:
-            raise StorageError(f"{path}: expected format {FORMAT!r}, got {found!r}")
+        return result
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> "StudyResult":
         arms, bounds = content["strategies"], _from_lists(content["bounds"])
         d = bounds.shape[-1]
 
@@ -369,16 +389,37 @@ class StudyResult:
             versions=content["versions"],
         )
 
+    def _check_shapes(self) -> None:
+        """Whether a file holds whole tables."""
+        R, N, T, d = self.replicates, len(self.evaluations), self.n_iter + 1, self.bounds.shape[-1]
+        wanted = {"X": (R, N, d), "observed": (R, N), "values": (R, N)}
+        wanted |= {"recommended": (R, T, d), "recommended_values": (R, T)}
+        for key, shape in wanted.items():
+            for name, x in getattr(self, key).items():
+                if x.shape != shape:
+                    raise DataError(f"{key} of {name!r}: expected {shape}, got {tuple(x.shape)}")
+        for key in ("X", "Y", "observed", "values"):
+            if list(getattr(self, key)) != list(self.seconds):
+                raise DataError(f"{key}: expected an entry for each of {list(self.seconds)}")
+        for name, y in self.Y.items():
+            if y.ndim != 3 or y.shape[:2] != (R, N):
+                raise DataError(f"Y of {name!r}: expected ({R}, {N}, m), got {tuple(y.shape)}")
+
     def _check_name(self, name: str) -> None:
         if name not in self.X:
             raise DataError(f"expected one of the strategies {list(self.names)}, got {name!r}")
 
-    def _index(self, at: int | None) -> int:
+    def _index(self, at: int | None, kind: Kind = "simple") -> int:
         total = self.n_init + self.n_iter * self.q
         if at is None:
             return total - 1
         if check_count("at", at) > total:
             raise DataError(f"at: the study has {total} evaluations, got at={at}")
+        if kind == "inference" and at < self.n_init:
+            raise DataError(
+                f"at: nothing is recommended before the initial design is complete, expected "
+                f"at least n_init = {self.n_init}, got at={at}; use kind='simple'"
+            )
         return at - 1
 
 

@@ -13,17 +13,28 @@ import os
 import platform
 import sys
 import time
+import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from types import MethodType
 from typing import Any, Protocol, cast, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import BolearnError, DataError, OptimizationError, ShapeError, StorageError
+from .errors import (
+    BolearnError,
+    DataError,
+    OptimizationError,
+    ShapeError,
+    StorageError,
+    UnsupportedError,
+)
 from .results import FORMAT, Failure, StudyResult
 from .sampling import sobol_points
 from .seeds import Seed, check_seed, derive_each, replicate_seeds
@@ -33,11 +44,17 @@ from .strategies import Strategy, StudyData
 _SAME_PROPOSAL = 1e-4  # of the box: how far a proposal in the batch may be from the one made alone
 _BAR, _REDRAW = 20, 0.1  # characters of the progress bar, and seconds between two looks
 _ROUNDING = 1e-9  # of the box: how far outside a proposal may be, to be moved back
+_SAME_VALUE = 1e-9  # relative: a value that was measured again, perhaps on another machine
+_ATOMS = (type(None), bool, int, float, str, Tensor, torch.nn.Parameter, torch.Size)
 
 
 @runtime_checkable
 class StudyProblem(Protocol):
-    """What a study needs of a problem; `bolearn.Problem` has it."""
+    """What a study needs of a problem; `bolearn.Problem` has it.
+
+    If it has a method `feasible` (of values ``R k m``) or an attribute `fidelity` (the index of an
+    input whose target is 1), as `bolearn.Problem` does, the study takes note of them.
+    """
 
     @property
     def bounds(self) -> Tensor:
@@ -78,11 +95,14 @@ def study(
     same seeds: where they do the same, they get the same.
 
     A strategy is called with all replicates at once if it says that it can (``batched = True``), or
-    if in the first round it proposes the same points in the batch as alone (tried on up to three
-    replicates). Otherwise it is called replicate by replicate, and the result says so.
+    if in the first two rounds it proposes the same points in the batch as alone (tried on up to
+    three replicates). Otherwise it is called replicate by replicate, and the result says so.
 
     An evaluation that raises or returns a number that is not finite is recorded as a failure and
     masked out: strategies see `observed` False, no average contains it.
+
+    What counts is output 0 without noise: with constraints only where they are met (without noise,
+    too), and with a fidelity at its target 1, whatever the fidelity of the measurement.
 
     Args:
         problem: what to maximise, a `bolearn.Problem`.
@@ -95,14 +115,17 @@ def study(
         progress: show a line for each strategy on standard error: rounds, time elapsed, time left.
             Default: if that is a terminal, and not in continuous integration (``CI`` is set).
         checkpoint: a file in which the state is saved after every round; if it exists, the study
-            goes on from there and ends as if it had never stopped.
+            goes on from there and ends as if it had never stopped. The initial design is measured
+            again, to see that the problem is the same.
 
     Raises:
         DataError: counts below 1, no strategies, a problem that fails everywhere, proposals that
             are not finite or outside the bounds.
         ShapeError: proposals or values of the wrong shape.
         OptimizationError: a strategy raised; its own error is the cause.
-        StorageError: a checkpoint of another study.
+        StorageError: a checkpoint of another study, one that cannot be read or written, or a state
+            that cannot be saved.
+        UnsupportedError: a fidelity whose target 1 is not within the bounds.
 
     Example:
         >>> import bolearn as bl
@@ -123,11 +146,11 @@ def study(
         check_count(name, value)
     _check_strategies(strategies)
     run_seeds = tuple(replicate_seeds(check_seed(seed), (replicates,)))
-    trials = _Trials(problem, run_seeds)
+    trials = _Trials(problem, run_seeds, _fidelity(problem, box))
+    saved = _Checkpoint.open(checkpoint, problem, box, n_init, n_iter, q, run_seeds, strategies)
     design = sobol_points(box, n_init, seed=derive_each(run_seeds, "design"), replicates=replicates)
     start = trials.evaluate(design, first=0)
     _check_design(start)
-    saved = _Checkpoint.open(checkpoint, problem, box, n_init, n_iter, q, run_seeds, strategies)
     records, line = {}, _ProgressLine(progress, list(strategies), n_iter)
     for name, strategy in strategies.items():
         record = _Record.begin(start, n_init + n_iter * q, n_iter + 1)
@@ -181,6 +204,7 @@ class _Trials:
 
     problem: StudyProblem
     seeds: tuple[int, ...]
+    fidelity: int | None = None
 
     def evaluate(self, X: Tensor, first: int) -> _Batch:
         """Evaluate ``R k d`` as the evaluations first, first + 1, ... of every replicate."""
@@ -193,21 +217,32 @@ class _Trials:
                 failures.append(Failure(i, first + j, reason))
                 error = raised.get(i, error)
             columns.append(column)
-        Y = torch.cat(columns, dim=1)
+        Y = _joined(columns, dim=1)
         observed = Y.isfinite().all(-1)
         Y = torch.where(observed.unsqueeze(-1), Y, torch.nan)
-        values = Y[..., 0] if self.problem.noise_std == 0.0 else self.noiseless(X)
+        exact = self.problem.noise_std == 0.0 and self.fidelity is None
+        values = self._counting(Y) if exact else self.noiseless(X)
         values = torch.where(observed, values, torch.nan)
         return _Batch(X, Y, observed, values, failures, error)
 
     def noiseless(self, X: Tensor) -> Tensor:
-        """Noise-free first outputs ``R k`` at ``R k d``; NaN where the problem fails."""
+        """What counts at ``R k d``, without noise and at the target fidelity, as `_counting`."""
+        if self.fidelity is not None:
+            X = X.clone()
+            X[..., self.fidelity] = 1.0
         columns = [
             self._guarded(lambda x, seed: self.problem.noiseless(x), X[:, j : j + 1], self.seeds)[0]
             for j in range(X.shape[1])
         ]
-        values = torch.cat(columns, dim=1)[..., 0]
-        return torch.where(values.isfinite(), values, torch.nan)
+        return self._counting(_joined(columns, dim=1))
+
+    def _counting(self, Y: Tensor) -> Tensor:
+        """First outputs ``R k``; NaN where the problem fails or a constraint is not met."""
+        counts = Y[..., 0].isfinite()
+        feasible = getattr(self.problem, "feasible", None)
+        if feasible is not None:
+            counts = counts & feasible(Y)
+        return torch.where(counts, Y[..., 0], torch.nan)
 
     def _guarded(
         self, f: Callable[[Tensor, Seed | None], Tensor], X: Tensor, seeds: tuple[int, ...]
@@ -226,9 +261,8 @@ class _Trials:
                 except Exception as error:
                     rows.append(None)
                     raised[i] = error
-        m = next((row.shape[-1] for row in rows if row is not None), 1)
-        failed = torch.full((1, 1, m), torch.nan, dtype=torch.float64, device=X.device)
-        return torch.cat([failed if row is None else row for row in rows]), raised
+        failed = torch.full((1, 1, 1), torch.nan, dtype=torch.float64, device=X.device)
+        return _joined([failed if row is None else row for row in rows], dim=0), raised
 
     def _checked(self, Y: Tensor, replicates: int) -> Tensor:
         check_tensor("values of the problem", Y, finite=False)
@@ -277,6 +311,11 @@ class _Record:
 
     def append(self, batch: _Batch) -> None:
         """Write a batch behind what is there."""
+        m, found = self.Y.shape[-1], batch.Y.shape[-1]
+        if m != found and batch.observed.any():
+            raise ShapeError(
+                f"problem: expected {m} outputs, as in the initial design, got {found}"
+            )
         where = slice(self.used, self.used + batch.X.shape[1])
         for key in ("X", "Y", "observed", "values"):
             getattr(self, key)[:, where] = getattr(batch, key)
@@ -284,12 +323,12 @@ class _Record:
         self.used = where.stop
 
     def data(self, bounds: Tensor, n_init: int, t: int) -> StudyData:
-        """What the strategy may see; copies, so that nobody can write into the record."""
+        """What the strategy may see."""
         n = self.used
         return StudyData(
-            X=self.X[:, :n].clone(),
-            Y=self.Y[:, :n].clone(),
-            observed=self.observed[:, :n].clone(),
+            X=self.X[:, :n],
+            Y=self.Y[:, :n],
+            observed=self.observed[:, :n],
             bounds=bounds,
             X_pending=None,
             round=t,
@@ -330,7 +369,8 @@ class _Arm:
     """A strategy with its state and the way in which it is called.
 
     Modes: "batch" (all replicates at once), "axis" (one by one, ``X: 1 n d``), "plain" (one by
-    one, ``X: n d``). The mode is found in the first round.
+    one, ``X: n d``). The mode is found in the first round and looked at again in the second, where
+    there are results of the strategy's own for the first time.
     """
 
     name: str
@@ -348,8 +388,8 @@ class _Arm:
 
     def propose(self, data: StudyData, q: int) -> Tensor:
         """Points ``R q d``, checked."""
-        if not self.mode:
-            X = self._first(data, q)
+        if not self.mode or (self.mode == "batch" and data.round == 1):
+            X = self._tried(data, q)
         elif self.mode == "batch":
             X = self._timed(self._all, data, q)
         else:
@@ -363,7 +403,7 @@ class _Arm:
         def ask(seen: StudyData, q: int) -> Tensor:
             shape = tuple(seen.X.shape[:-2]) + tuple(seen.X.shape[-1:])
             try:
-                x = strategy.recommend(seen)
+                x = strategy.recommend(_copied(seen))
             except Exception as error:
                 raise self._raised("recommend", data.round, error) from error
             if not isinstance(x, Tensor) or tuple(x.shape) != shape:
@@ -391,37 +431,52 @@ class _Arm:
         self.seconds += time.perf_counter() - started
         return X
 
-    def _first(self, data: StudyData, q: int) -> Tensor:
-        """The first round: find out how the strategy wants to be called, and call it."""
+    def _tried(self, data: StudyData, q: int) -> Tensor:
+        """The first two rounds: find out how the strategy wants to be called, and call it."""
         declared = getattr(self.strategy, "batched", None)
         if declared is False:
             self.mode, self.state = "plain", [None] * len(data.X)
             self.note = "declares batched = False"
             return self._timed(self._one_by_one, data, q)
-        self.mode = "batch"
+        self.mode, stateless = "batch", self.state is None
         try:
             X = self._timed(self._all, data, q)
         except (OptimizationError, ShapeError) as error:
             if declared is True:
                 raise
-            return self._without_batch(data, q, error)
-        if declared is True or self._agrees_alone(data, q, X):
+            return self._without_batch(data, q, error, stateless)
+        if declared is True or self._agrees_alone(data, q, X, stateless):
             return X
-        self.mode, self.state = "axis", [None] * len(data.X)
         self.note = (
-            "proposes other points in the batch than alone: "
+            f"proposes other points in the batch than alone{_late(data)}: "
             "it mixes replicates, or draws without using its seed"
         )
+        return self._alone("axis", data, q, stateless)
+
+    def _alone(self, mode: str, data: StudyData, q: int, stateless: bool) -> Tensor:
+        """Call it replicate by replicate from now on."""
+        self.mode = mode
+        self.state = [self._own_state(data, q, i, stateless) for i in range(len(data.X))]
         return self._timed(self._one_by_one, data, q)
 
-    def _without_batch(self, data: StudyData, q: int, batch_error: BolearnError) -> Tensor:
+    def _own_state(self, data: StudyData, q: int, i: int, stateless: bool) -> object:
+        """Replicate i's state, had it been alone; from the first round, which is played again."""
+        if stateless:
+            return None
+        n = data.n_init
+        first = replace(data, X=data.X[:, :n], Y=data.Y[:, :n], observed=data.observed[:, :n])
+        return self._one(replace(first, round=0), q, i, None)[1]
+
+    def _without_batch(
+        self, data: StudyData, q: int, batch_error: BolearnError, stateless: bool
+    ) -> Tensor:
         """It fails on all replicates: try it on one, without and with a replicate axis."""
         errors: list[BolearnError] = [batch_error]
+        reason = batch_error.__cause__ or batch_error
+        self.note = f"fails on all replicates at once{_late(data)}: {reason}"
         for mode in ("plain", "axis"):
-            self.mode, self.state = mode, [None] * len(data.X)
-            self.note = f"fails on all replicates at once: {batch_error.__cause__ or batch_error}"
             try:
-                return self._timed(self._one_by_one, data, q)
+                return self._alone(mode, data, q, stateless)
             except (OptimizationError, ShapeError) as error:
                 errors.append(error)
         if len({str(error.__cause__ or error) for error in errors}) == 1:
@@ -431,7 +486,7 @@ class _Arm:
             f"it fails too: {errors[1]}"
         ) from ExceptionGroup("batched, alone, alone with a replicate axis", errors)
 
-    def _agrees_alone(self, data: StudyData, q: int, X: Tensor) -> bool:
+    def _agrees_alone(self, data: StudyData, q: int, X: Tensor, stateless: bool) -> bool:
         """Whether most of up to three replicates get the same proposal alone as in the batch.
 
         Not all need to: a rounding error may tip the choice between two equally good points.
@@ -442,7 +497,7 @@ class _Arm:
         probes = sorted({0, r // 2, r - 1})
         width, agree = self.bounds[1] - self.bounds[0], 0
         for i in probes:
-            alone, _ = self._call(_replicate(data, i, True, None), q, (self._seed(i, data.round),))
+            alone, _ = self._one(data, q, i, self._own_state(data, q, i, stateless))
             agree += bool((((alone[0] - X[i]) / width).abs() <= _SAME_PROPOSAL).all())
         return 2 * agree > len(probes)
 
@@ -452,20 +507,24 @@ class _Arm:
         return X
 
     def _one_by_one(self, data: StudyData, q: int) -> Tensor:
-        rows, axis = [], self.mode == "axis"
+        rows = []
         for i in range(len(data.X)):
-            seed = self._seed(i, data.round)
-            view = _replicate(data, i, axis, self.state[i])
-            x, self.state[i] = self._call(view, q, (seed,) if axis else seed, replicate=i)
-            rows.append(x if axis else x.unsqueeze(0))
+            x, self.state[i] = self._one(data, q, i, self.state[i])
+            rows.append(x.unsqueeze(0) if self.mode == "plain" else x)
         return torch.cat(rows)
+
+    def _one(self, data: StudyData, q: int, i: int, state: object) -> tuple[Tensor, object]:
+        """Call it for replicate i: with a replicate axis of one, in mode "plain" without."""
+        axis, seed = self.mode != "plain", self._seed(i, data.round)
+        view = _replicate(data, i, axis, state)
+        return self._call(view, q, (seed,) if axis else seed, replicate=i)
 
     def _call(
         self, data: StudyData, q: int, seed: Seed, replicate: int | None = None
     ) -> tuple[Tensor, object]:
         """Call the strategy; check the shape of what it returns."""
         try:
-            out = self.strategy(data, self.bounds, q, seed)
+            out = self.strategy(_copied(data), self.bounds.clone(), q, seed)
         except Exception as error:
             raise self._raised("", data.round, error, replicate) from error
         X, state = out if isinstance(out, tuple) and len(out) == 2 else (out, data.state)
@@ -575,6 +634,8 @@ class _Checkpoint:
         seeds: tuple[int, ...],
         strategies: Mapping[str, Strategy],
     ) -> "_Checkpoint":
+        if path is None:
+            return cls(None, {}, {})
         settings = {
             "format": FORMAT,
             "problem": _name(problem),
@@ -586,35 +647,43 @@ class _Checkpoint:
             "seeds": list(seeds),
             "strategies": {name: _recipe(strategy) for name, strategy in strategies.items()},
         }
-        if path is None:
-            return cls(None, settings, {})
+        if not isinstance(path, str | os.PathLike):
+            raise DataError(f"checkpoint: expected the path of a file, got {path!r}")
         file = Path(path)
+        if not file.parent.is_dir():
+            raise StorageError(f"checkpoint: the folder of {file} does not exist; create it first")
         if not file.exists():
             return cls(file, settings, {})
         try:
             content = torch.load(file, weights_only=True)
-            found = content["settings"]
+            found, arms = dict(content["settings"]), dict(content["arms"])
         except Exception as error:
             raise StorageError(
                 f"{file}: expected the checkpoint of a study ({error}); move it away to start anew"
             ) from error
-        for key, value in settings.items():
-            if found.get(key) != value:
-                raise StorageError(
-                    f"{file}: the checkpoint belongs to another study: {key} is "
-                    f"{_short(found.get(key))} there and {_short(value)} here; use another file"
-                )
-        return cls(file, settings, content["arms"])
+        for key, here in settings.items():
+            there = found.get(key)
+            if there == here:
+                continue
+            if isinstance(there, dict) and isinstance(here, dict):
+                both = there.items() & here.items()
+                there, here = dict(there.items() - both), dict(here.items() - both)
+            raise StorageError(
+                f"{file}: the checkpoint belongs to another study: {key} is {_short(there)} there "
+                f"and {_short(here)} here; use another file"
+            )
+        return cls(file, settings, arms)
 
     def store(self, name: str, record: _Record, arm: _Arm) -> None:
         """Save one strategy's progress; the file is replaced as a whole or not at all."""
         if self.path is None:
             return
-        if not _is_plain(arm.state):
+        odd = _not_plain(arm.state, "state")
+        if odd:
             raise StorageError(
                 f"strategy {name!r}: a checkpoint needs a state made of tensors, numbers, strings, "
-                f"lists, tuples and dictionaries, got {type(arm.state).__name__}; "
-                "run the study without checkpoint="
+                f"lists, tuples and dictionaries (those types exactly), got {odd}; convert it in "
+                "the strategy, for example by float(...), or run the study without checkpoint="
             )
         content = vars(record) | {
             "failures": [(f.replicate, f.evaluation, f.reason) for f in record.failures]
@@ -624,14 +693,29 @@ class _Checkpoint:
             "arm": {"mode": arm.mode, "note": arm.note, "state": arm.state},
         }
         part = self.path.with_name(self.path.name + ".part")
-        torch.save({"settings": self.settings, "arms": self.arms}, part)
-        os.replace(part, self.path)
+        try:
+            torch.save({"settings": self.settings, "arms": self.arms}, part)
+            os.replace(part, self.path)
+        except (OSError, RuntimeError) as error:
+            raise StorageError(
+                f"{self.path}: the checkpoint cannot be written ({error}); choose another place"
+            ) from error
 
     def restore(self, name: str, record: _Record, arm: _Arm) -> None:
         """Bring record and arm to the saved round, if there is one."""
         if name not in self.arms:
             return
-        saved = self.arms[name]
+        saved, n = self.arms[name], record.used
+        for key in ("X", "Y", "observed", "values"):
+            before, now = (x[:, :n].double() for x in (saved["record"][key], getattr(record, key)))
+            if before.shape != now.shape or not torch.allclose(
+                before, now, rtol=_SAME_VALUE, atol=0.0, equal_nan=True
+            ):
+                raise StorageError(
+                    f"{self.path}: the checkpoint belongs to another problem: its initial design, "
+                    f"measured again, gives other numbers ({key}); use another file. A problem "
+                    "that draws numbers of its own has to take them from the seed it is given"
+                )
         for key, value in saved["record"].items():
             setattr(record, key, value)
         record.failures = [Failure(*entry) for entry in saved["record"]["failures"]]
@@ -686,26 +770,96 @@ def _describe(x: object) -> str:
     return type(x).__name__
 
 
-def _is_plain(state: object) -> bool:
-    if isinstance(state, list | tuple):
-        return all(_is_plain(entry) for entry in state)
-    if isinstance(state, dict):
-        return all(_is_plain(entry) for pair in state.items() for entry in pair)
-    return state is None or isinstance(state, Tensor | int | float | str)
+def _not_plain(x: object, where: str) -> str:
+    """What in a state would not come back from a file as it is; "" if all would.
+
+    Types have to be exact: a subclass (a NumPy number, a named tuple) would be read as something
+    else, or not at all.
+    """
+    parts: list[tuple[object, str]] = []
+    if type(x) in (list, tuple):
+        parts = [(entry, f"{where}[{i}]") for i, entry in enumerate(cast("list[object]", x))]
+    elif type(x) in (dict, OrderedDict):
+        pairs = cast("dict[object, object]", x)
+        parts = [(key, f"the key {key!r} of {where}") for key in pairs]
+        parts += [(entry, f"{where}[{key!r}]") for key, entry in pairs.items()]
+    elif type(x) not in _ATOMS:
+        return f"{type(x).__module__}.{type(x).__qualname__} as {where}"
+    return next(filter(None, (_not_plain(*part) for part in parts)), "")
 
 
-def _recipe(x: object) -> str:
-    """What a strategy is made of, as far as can be told: names of functions, fields, numbers."""
+def _recipe(x: object, depth: int = 6) -> str:
+    """What a strategy is made of, as far as can be told: names of functions, attributes, numbers.
+
+    Attributes of attributes are followed six levels deep, in case they lead back.
+    """
+    if isinstance(x, MethodType) and depth > 0:
+        return f"{_recipe(x.__self__, depth - 1)}.{x.__name__}"
     if isinstance(x, type) or (callable(x) and hasattr(x, "__qualname__")):
         return f"{x.__module__}.{x.__qualname__}"
-    if is_dataclass(x):
-        inside = ", ".join(f"{f.name}={_recipe(getattr(x, f.name))}" for f in fields(x))
-        return f"{_recipe(type(x))}({inside})"
+    if x is None or isinstance(x, int | float | str):
+        return repr(x)
+    kind = _recipe(type(x))
+    if depth == 0:
+        return kind
+    if isinstance(x, Tensor | np.ndarray | np.generic):
+        numbers = torch.as_tensor(x).detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        return f"{kind}({x.dtype}, {tuple(x.shape)}, {zlib.crc32(numbers.numpy().tobytes()):x})"
     if isinstance(x, partial):
-        parts = [_recipe(part) for part in (x.func, *x.args)]
-        parts += [f"{key}={_recipe(value)}" for key, value in x.keywords.items()]
-        return f"partial({', '.join(parts)})"
-    return repr(x) if x is None or isinstance(x, int | float | str) else _recipe(type(x))
+        inside = {"": (x.func, *x.args), **x.keywords}
+    elif isinstance(x, list | tuple):
+        return f"[{', '.join(_recipe(entry, depth - 1) for entry in x)}]"
+    elif isinstance(x, dict):
+        inside = {repr(key): entry for key, entry in x.items()}
+    elif is_dataclass(x):
+        inside = {f.name: getattr(x, f.name) for f in fields(x)}
+    else:
+        inside = getattr(x, "__dict__", {})
+    return f"{kind}({', '.join(f'{k}={_recipe(v, depth - 1)}' for k, v in inside.items())})"
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    """Values side by side; what failed altogether does not know how many outputs there are."""
+    m = max(part.shape[-1] for part in parts)
+    parts = [
+        torch.full_like(part[..., :1], torch.nan).expand(*part.shape[:-1], m)
+        if part.isnan().all()
+        else part
+        for part in parts
+    ]
+    found = sorted({part.shape[-1] for part in parts})
+    if found != [m]:
+        raise ShapeError(f"problem: expected the same number of outputs everywhere, got {found}")
+    return torch.cat(parts, dim=dim)
+
+
+def _fidelity(problem: StudyProblem, box: Tensor) -> int | None:
+    """The index of the input that is a fidelity, whose target 1 has to be within the bounds."""
+    index = getattr(problem, "fidelity", None)
+    if index is None:
+        return None
+    if type(index) is not int or not 0 <= index < box.shape[-1]:
+        raise DataError(
+            f"problem: expected fidelity to be the index of one of {box.shape[-1]} inputs, or "
+            f"None, got {index!r}"
+        )
+    low, high = box[:, index].tolist()
+    if not low <= 1.0 <= high:
+        raise UnsupportedError(
+            f"problem: a study counts values at fidelity 1, but the bounds of input {index} are "
+            f"[{low:g}, {high:g}]; rescale it so that 1 is the truth, or drop fidelity="
+        )
+    return index
+
+
+def _copied(data: StudyData) -> StudyData:
+    """Copies, so that a strategy that writes into its data writes into nobody else's."""
+    tensors = {key: getattr(data, key).clone() for key in ("X", "Y", "observed", "bounds")}
+    return replace(data, **tensors)
+
+
+def _late(data: StudyData) -> str:
+    return f" in round {data.round}" if data.round else ""
 
 
 def _of(replicate: int | None) -> str:

@@ -1,16 +1,18 @@
 """Studies: paired by construction, reproducible, honest about failures and about batching."""
 
+import enum
 import json
 import math
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -27,10 +29,11 @@ from bolearn.errors import (
     StorageError,
     UnsupportedError,
 )
-from bolearn.problems import Branin, Hartmann6, Problem
+from bolearn.problems import AugmentedBranin, Branin, ConstrainedBranin, Hartmann6, Problem
 from bolearn.protocols import Acquisition, Surrogate
 from bolearn.results import StudyResult
 from bolearn.seeds import Seed, derive
+from bolearn.stats import quantiles
 from bolearn.strategies import NelderMead, StudyData, nelder_mead, random, sobol
 from bolearn.studies import study
 
@@ -978,3 +981,332 @@ def test_a_study_with_a_model_can_be_interrupted_too(tmp_path: Path) -> None:
     resumed = study(Branin(), arms, 4, 3, replicates=2, checkpoint=path)
     assert torch.equal(whole.X["LogEI"], resumed.X["LogEI"])
     assert torch.equal(whole.recommended["LogEI"], resumed.recommended["LogEI"])
+
+
+# --- what counts: feasible, at the target, found at all ------------------------------------------
+
+
+def test_only_feasible_points_count(tmp_path: Path) -> None:
+    for noise_std in (0.0, 0.5):
+        problem = ConstrainedBranin(noise_std=noise_std)
+        result = study(problem, {"random": random}, n_init=3, n_iter=40, replicates=24)
+        exact = problem.noiseless(result.X["random"])
+        feasible = problem.feasible(exact)
+        best = torch.where(feasible, exact[..., 0], -math.inf).cummax(-1).values
+        torch.testing.assert_close(result.best("random"), best)
+        assert result.observed["random"].all()  # a strategy sees all of them
+        assert (best[:, -1] < exact[..., 0].amax(-1)).any()  # else this test shows nothing
+        regret = result.regret("random")
+        assert (regret >= 0).all() and torch.equal(regret.isinf(), best.isinf())
+        assert regret[:, 0].isinf().any() and regret[:, -1].isfinite().all()
+        result.to_json(tmp_path / "study.json")
+        assert torch.equal(StudyResult.from_json(tmp_path / "study.json").regret("random"), regret)
+
+
+def test_a_recommendation_that_is_not_feasible_is_worth_nothing() -> None:
+    class First:
+        def __call__(self, data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+            return random(data, bounds, q, seed)
+
+        def recommend(self, data: StudyData) -> Tensor:
+            return data.X[..., 0, :]
+
+    problem = ConstrainedBranin()
+    result = study(problem, {"first": First()}, n_init=3, n_iter=2, replicates=16)
+    feasible = problem.feasible(problem(result.X["first"][:, :1]))[:, 0]
+    held = result.regret("first", "inference")[:, 2:]
+    assert 0 < feasible.sum() < 16
+    assert torch.equal(held.isfinite(), feasible.unsqueeze(-1).expand_as(held))
+    with pytest.raises(DataError, match="at least n_init = 3, got at=2"):
+        result.table(at=2, kind="inference")
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 1.0])
+def test_values_count_at_the_target_fidelity(noise_std: float) -> None:
+    problem = AugmentedBranin(noise_std=noise_std)
+    result = study(problem, {"random": random}, n_init=3, n_iter=20, replicates=8)
+    X = result.X["random"].clone()
+    assert (X[..., 2] < 1).any()
+    X[..., 2] = 1.0
+    torch.testing.assert_close(result.values["random"], problem.noiseless(X)[..., 0])
+    assert (result.regret("random") >= 0).all() and len(result.table()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "words"), [(1, "rescale it so that 1 is the truth"), (2, "one of 2 inputs")]
+)
+def test_a_fidelity_without_a_target_is_refused(fidelity: int, words: str) -> None:
+    problem = Problem(lambda X: X.sum(-1), 10.0 + SQUARE, fidelity=fidelity)
+    with pytest.raises(BolearnError, match=words):
+        study(problem, {"random": random}, n_init=2, n_iter=1, replicates=2)
+
+
+def test_runs_that_found_nothing_yet_are_compared_honestly() -> None:
+    problem = Problem(
+        lambda X: torch.where(X[..., 0] > 0.6, math.nan, X[..., 0]), SQUARE, optimal_value=0.6
+    )
+
+    def left(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        return random(data, bounds, q, seed) * 0.5 - 0.5
+
+    result = study(problem, {"random": random, "left": left}, n_init=6, n_iter=2, replicates=24)
+    for at in (1, 2, 8):
+        paired = result.compare("left", "random", at=at)
+        a, b = (result.regret(name)[:, at - 1] for name in ("left", "random"))
+        assert (paired.wins, paired.losses) == ((a < b).sum(), (a > b).sum())
+        row = result.table(at=at).loc["left"]
+        assert row["verdict"] == paired.verdict and row["ties"] == (a == b).sum()
+        assert row["q10"] == quantiles(a, [0.1]).item() and math.isfinite(row["q10"])
+    assert result.table(at=1).loc["left", "verdict"] == "undecided"
+    assert result.regret("left")[:, 0].isinf().any()
+
+
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_a_failure_of_a_problem_with_several_outputs_is_masked(replicates: int) -> None:
+    def two(X: Tensor) -> Tensor:
+        if (X[..., 0] > 0.3).any():
+            raise ValueError("boom")
+        return torch.stack([X.sum(-1), -X.sum(-1)], -1)
+
+    problem = Problem(two, SQUARE, num_outputs=2)
+    result = study(problem, {"random": random}, 4, 12, replicates=replicates)
+    failed = result.X["random"][..., 0] > 0.3
+    assert failed.any() and torch.equal(~result.observed["random"], failed)
+    assert torch.equal(result.Y["random"].isnan().all(-1), failed)
+    assert "boom" in result.failures["random"][0].reason
+
+
+# --- strategies that change their ways or their arguments ----------------------------------------
+
+
+def test_mixing_replicates_from_the_second_round_on_is_found_out() -> None:
+    def mixing(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        if data.round == 0:
+            return random(data, bounds, q, seed)
+        X = data.X.reshape(-1, 2)
+        return X[data.Y.reshape(-1).argmax()].expand(*data.X.shape[:-2], q, 2)
+
+    def own(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        if data.round == 0:
+            return random(data, bounds, q, seed)
+        at = data.Y.argmax(-2, keepdim=True).expand(*data.X.shape[:-2], 1, 2)
+        return data.X.gather(-2, at)
+
+    def single(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        if data.round == 0:
+            return random(data, bounds, q, seed)
+        return data.X[data.Y[:, 0].argmax()].expand(q, 2)
+
+    arms = {"mixing": mixing, "own": own, "single": single}
+    result = study(Branin(), arms, n_init=4, n_iter=4, replicates=5)
+    assert result.batched == {"mixing": False, "own": True, "single": False}
+    assert "in round 1" in result.notes["mixing"] and "in round 1" in result.notes["single"]
+    for name in arms:
+        assert torch.equal(result.X[name], result.X["own"])
+
+
+def test_states_are_kept_where_batching_ends_in_the_second_round() -> None:
+    def counting(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> tuple[Tensor, object]:
+        total = data.X[..., :4, :].sum((-2, -1)) + (0.0 if data.state is None else data.state)
+        if data.round > 0:
+            total = total.mean(0, keepdim=True).expand_as(total)  # over replicates
+        u = total.sin().square().reshape(-1, 1, 1).expand(-1, q, 2)
+        return bounds[0] + (bounds[1] - bounds[0]) * u, total
+
+    batch = study(Branin(), {"counting": counting}, n_init=4, n_iter=4, replicates=3)
+    assert not batch.batched["counting"]
+    for i in range(3):
+        alone = study(Branin(), {"counting": counting}, 4, 4, replicates=1, seed=[batch.seeds[i]])
+        assert torch.equal(alone.X["counting"][0], batch.X["counting"][i])
+
+
+def test_strategies_cannot_write_into_the_bounds() -> None:
+    problem = Branin()
+    before = problem.bounds.clone()
+
+    @dataclass
+    class Vandal:
+        batched: bool
+
+        def __call__(self, data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+            assert torch.equal(bounds, before) and torch.equal(data.bounds, before)
+            X = random(data, bounds, q, seed)
+            if isinstance(seed, int):
+                X = X.reshape(q, 2)
+            bounds.zero_()
+            data.bounds.zero_()
+            return X
+
+        def recommend(self, data: StudyData) -> Tensor:
+            data.bounds.zero_()
+            return data.X[..., 0, :].clone()
+
+    arms = {"all": Vandal(True), "single": Vandal(False), "random": random}
+    result = study(problem, arms, 3, 3, replicates=3)
+    assert torch.equal(problem.bounds, before) and torch.equal(result.bounds, before)
+    for name in arms:
+        assert torch.equal(result.X[name], result.X["random"])
+
+
+# --- checkpoints that do not fit -----------------------------------------------------------------
+
+
+def test_a_checkpoint_of_another_function_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.pt"
+    arms = {"random": random}
+    once, twice = (
+        Problem(
+            lambda X, k=k: torch.where(X[:, 0] > 0.8, math.nan, k * X.sum(-1)), SQUARE, None, 1.0
+        )
+        for k in (1.0, 2.0)
+    )
+    whole = study(once, arms, 8, 2, replicates=4, checkpoint=path)
+    assert not whole.observed["random"][:, :8].all()
+    again = study(once, arms, 8, 2, replicates=4, checkpoint=path)
+    assert torch.equal(whole.X["random"], again.X["random"])
+    with pytest.raises(StorageError, match="belongs to another problem"):
+        study(twice, arms, 8, 2, replicates=4, checkpoint=path)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The same point for ever."""
+
+    at: tuple[float, ...]
+
+    def __call__(self, data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        return (bounds[0] + (bounds[1] - bounds[0]) * self.at[0]).expand(*data.X.shape[:-2], q, 2)
+
+
+class Holding:
+    """A strategy of ordinary make, with anything in it."""
+
+    def __init__(self, at: object) -> None:
+        self.at, self.back = at, self
+
+    def __call__(self, data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        return random(data, bounds, q, seed)
+
+
+def test_a_checkpoint_remembers_what_strategies_are_made_of(tmp_path: Path) -> None:
+    def sharpened(
+        data: StudyData, bounds: Tensor, q: int, seed: Seed, k: tuple[float, ...]
+    ) -> Tensor:
+        return random(data, bounds, q, seed)
+
+    kinds: list[Callable[[float], Any]] = [
+        lambda k: Fixed((k,)),
+        Holding,
+        lambda k: Holding({"a": [k]}),
+        lambda k: Holding(torch.tensor(k)),
+        lambda k: Holding(np.array([k])),
+        lambda k: Holding(Fixed((k,))),
+        lambda k: Holding(k).__call__,
+        lambda k: partial(sharpened, k=(k,)),
+    ]
+    for i, kind in enumerate(kinds):
+        path = tmp_path / f"{i}.pt"
+        study(Branin(), {"a": kind(0.1)}, 3, 1, replicates=2, checkpoint=path)
+        study(Branin(), {"a": kind(0.1)}, 3, 1, replicates=2, checkpoint=path)
+        with pytest.raises(StorageError, match="strategies is"):
+            study(Branin(), {"a": kind(0.9)}, 3, 1, replicates=2, checkpoint=path)
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+@pytest.mark.parametrize(
+    ("state", "where"),
+    [
+        (np.float64(1.0), "numpy.float64 as state"),
+        ({"best": [np.float64(1.0)]}, r"numpy.float64 as state\['best'\]\[0\]"),
+        ({np.str_("a"): 1}, "the key"),
+        ([1, Pair(1, 2)], r"Pair as state\[1\]"),
+        (Level.LOW, "Level as state"),
+        (defaultdict(list), "defaultdict as state"),
+        ({"a": {1}}, r"set as state\['a'\]"),
+    ],
+)
+def test_states_that_would_come_back_as_something_else_are_refused(
+    tmp_path: Path, state: object, where: str
+) -> None:
+    def keeping(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> tuple[Tensor, object]:
+        return random(data, bounds, q, seed), state
+
+    with pytest.raises(StorageError, match=where):
+        study(Branin(), {"a": keeping}, 3, 2, replicates=2, checkpoint=tmp_path / "study.pt")
+
+
+def test_states_that_are_accepted_come_back(tmp_path: Path) -> None:
+    state: dict[object, Any] = {"a": [1, 2.5, "x", None, True], 3: (torch.ones(2), torch.Size([3]))}
+    state["net"] = torch.nn.Linear(2, 1).state_dict()
+    seen: list[Any] = []
+
+    @dataclass(frozen=True)
+    class Keeping:
+        batched: ClassVar[bool] = True
+
+        def __call__(
+            self, data: StudyData, bounds: Tensor, q: int, seed: Seed
+        ) -> tuple[Tensor, object]:
+            seen.append(data.state)
+            return random(data, bounds, q, seed), state
+
+    path = tmp_path / "study.pt"
+    with pytest.raises(KeyboardInterrupt):
+        study(Fuse(Branin(), 5), {"a": Keeping()}, 3, 3, replicates=2, checkpoint=path)  # type: ignore[arg-type]
+    seen.clear()
+    study(Branin(), {"a": Keeping()}, 3, 3, replicates=2, checkpoint=path)
+    back = seen[0]
+    assert list(back) == list(state) and back["a"] == state["a"]
+    assert [type(x) for x in back[3]] == [Tensor, torch.Size]
+    assert all(torch.equal(back["net"][k], v) for k, v in state["net"].items())
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_bad_places_for_a_checkpoint_are_found_before_any_work(tmp_path: Path) -> None:
+    torch.save({"settings": None, "arms": {}}, tmp_path / "none.pt")
+    torch.save({"settings": {}, "arms": 3}, tmp_path / "arms.pt")
+    places: list[tuple[object, str]] = [
+        (tmp_path / "missing" / "study.pt", "does not exist; create it"),
+        (5, "expected the path of a file"),
+        (tmp_path / "none.pt", "move it away"),
+        (tmp_path / "arms.pt", "move it away"),
+        (tmp_path, "move it away"),
+    ]
+    for place, words in places:
+        fuse = Fuse(Branin(), 1)  # the first evaluation would be a KeyboardInterrupt
+        with pytest.raises(BolearnError, match=words):
+            study(fuse, {"a": random}, 3, 2, replicates=2, checkpoint=place)  # type: ignore[arg-type]
+
+
+def test_files_that_lack_something_are_refused(tmp_path: Path, noisy: StudyResult) -> None:
+    path = tmp_path / "study.json"
+    noisy.to_json(path)
+    whole = json.loads(path.read_text())
+
+    def without(key: str) -> dict[str, Any]:
+        content = json.loads(path.read_text())
+        content["strategies"]["Sobol"].pop(key)
+        return content
+
+    ragged = json.loads(path.read_text())
+    ragged["strategies"]["Sobol"]["Y"][0].pop()
+    short = json.loads(path.read_text())
+    for rows in (short["strategies"]["Sobol"][key] for key in ("X", "Y", "observed", "values")):
+        rows.pop()
+    broken = [without(key) for key in ("seconds", "values", "Y", "observed")]
+    broken += [ragged, short, {"format": whole["format"]}, whole | {"strategies": []}]
+    for i, content in enumerate(broken):
+        other = tmp_path / f"{i}.json"
+        other.write_text(json.dumps(content))
+        with pytest.raises(StorageError, match="expected a study written by"):
+            StudyResult.from_json(other)
+    with pytest.raises(StorageError, match="folder that exists"):
+        noisy.to_json(tmp_path / "missing" / "study.json")
