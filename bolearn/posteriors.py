@@ -12,7 +12,7 @@ part_4/tutorial_04.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -295,6 +295,49 @@ class SamplesPosterior:
         return self.samples.gather(0, pick.expand(len(z), *self.batch_shape, q, m))
 
 
+class IndependentPosterior:
+    """Beliefs of any kind about different outputs, side by side.
+
+    A joint draw consumes the normals of all parts, flattened one after the other.
+    """
+
+    def __init__(self, parts: Sequence[Posterior]) -> None:
+        self.parts = tuple(parts)
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """``*batch``."""
+        return _batch_shape(self.parts[0])
+
+    @property
+    def mean(self) -> Float[Tensor, "*batch q m"]:
+        """Expected values."""
+        return torch.cat([part.mean for part in self.parts], dim=-1)
+
+    @property
+    def variance(self) -> Float[Tensor, "*batch q m"]:
+        """Marginal variances."""
+        return torch.cat([part.variance for part in self.parts], dim=-1)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """``(k,)``: the standard normals of all parts."""
+        return (sum(torch.Size(part.event_shape).numel() for part in self.parts),)
+
+    def rsample(self, z: Float[Tensor, "s ..."]) -> Float[Tensor, "s ..."]:
+        """Joint samples ``s *batch q m`` from normals ``s *b k``.
+
+        Raises:
+            ShapeError: z does not end in ``k``.
+        """
+        check_base_samples(z, self.event_shape)
+        sizes = [torch.Size(part.event_shape).numel() for part in self.parts]
+        own = zip(self.parts, z.split(sizes, dim=-1), strict=True)
+        return torch.cat(
+            [p.rsample(u.reshape(*u.shape[:-1], *p.event_shape)) for p, u in own], dim=-1
+        )
+
+
 class _Stack:
     """Separate posteriors as one with a member axis before q."""
 
@@ -331,10 +374,13 @@ def gaussian_members(
     """Means and variances of the equally credible Gaussians that a belief consists of.
 
     What a closed form needs: an expectation under the belief is the average over k. A single
-    Gaussian is the case k = 1.
+    Gaussian is the case k = 1. Independent beliefs about different outputs combine every member of
+    one with every member of the other. A posterior of a class that is not known here counts as the
+    Gaussian with its moments.
 
     Raises:
-        UnsupportedError: a belief made of samples, which is no mixture of Gaussians.
+        UnsupportedError: a belief made of samples, which is no mixture of Gaussians, or more
+            combinations than are worth it.
     """
     if isinstance(posterior, SamplesPosterior):
         raise UnsupportedError(
@@ -352,7 +398,29 @@ def gaussian_members(
             for moments in zip(*parts, strict=True)
         )
         return mean, variance
+    if isinstance(posterior, IndependentPosterior):
+        return _combinations([gaussian_members(part) for part in posterior.parts])
     return posterior.mean.unsqueeze(0), posterior.variance.unsqueeze(0)
+
+
+_MANY_COMBINATIONS = 4096
+
+
+def _combinations(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Members of independent beliefs about different outputs, each with each, side by side."""
+    counts = [len(mean) for mean, _ in parts]
+    if math.prod(counts) > _MANY_COMBINATIONS:
+        raise UnsupportedError(
+            f"closed forms need every combination of the members of independent mixtures, here "
+            f"{' x '.join(map(str, counts))}, more than {_MANY_COMBINATIONS}; use "
+            "qLogExpectedImprovement, which samples, or fewer members (SAASGP.thinned(16))"
+        )
+    axes = torch.cartesian_prod(*(torch.arange(k) for k in counts)).reshape(-1, len(counts))
+    mean, variance = (
+        torch.cat([v[pick.to(v.device)] for v, pick in zip(kind, axes.unbind(-1), strict=True)], -1)
+        for kind in zip(*parts, strict=True)
+    )
+    return mean, variance
 
 
 def check_base_samples(z: Tensor, event: tuple[int, ...]) -> None:

@@ -188,7 +188,7 @@ class PowerWarp:
         affine = Standardize.fit(Y, mask)
         seen = mask.unsqueeze(-1)
         u = torch.where(seen, affine.encode(Y), 0.0)
-        count = seen.sum(-2, keepdim=True)
+        count = seen.sum(-2, keepdim=True).to(Y)
         stretch = (u.sign() * u.abs().log1p()).sum(-2, keepdim=True)
 
         def likelihood(p: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from oracles import (
     build,
     cases,
     condition,
+    dataset,
     draw,
     few,
     gp,
@@ -320,3 +321,30 @@ def test_several_outputs_need_an_objective_and_q_needs_a_joint_acquisition() -> 
         bl.qLogExpectedImprovement(gp(5, 2), 1.0, objective=bl.weighted_sum(1.0, 2.0))(
             draw((3, 2), "")
         )
+
+
+def test_constrained_ei_of_a_list_averages_over_the_members_of_each_model() -> None:
+    X, Y, bounds = dataset(8, 2, 2)
+    saas = bl.SAASGP(X, Y[:, :1], bounds, num_samples=16, warmup=20, seed=0)
+    other = bl.ExactGP(X, Y[:, 1:], bounds)
+    P = draw((4, 1, 2), "P")
+    members, own = saas.members.posterior(P.unsqueeze(-3)), other.posterior(P)
+    mean, std = members.mean[..., 0, 0], members.variance[..., 0, 0].sqrt()
+    expected = log_expected_improvement(mean, std, 0.5).exp().mean(-1)
+    z = (0.3 - own.mean[..., 0, 0]) / own.variance[..., 0, 0].sqrt()
+    expected = expected.log() + torch.special.log_ndtr(z)
+    for parts, i in (([saas, other], 0), ([other, saas], 1)):
+        acq = bl.LogConstrainedExpectedImprovement(
+            bl.ModelList(parts),
+            0.5,
+            objective=bl.output(i),
+            outcome_constraints=(bl.at_most(1 - i, 0.3),),
+        )
+        assert_close(acq(P), expected, 1e-10)
+    ensemble = bl.DeepEnsemble(X, Y[:, :1], bounds, hidden=(4,), steps=2, seed=0)
+    for parts in ([ensemble, other], [other, ensemble]):
+        acq = bl.LogConstrainedExpectedImprovement(
+            bl.ModelList(parts), 0.5, outcome_constraints=(bl.at_most(1, 0.3),)
+        )
+        with pytest.raises(bl.UnsupportedError, match="qLogExpectedImprovement"):
+            acq(P)

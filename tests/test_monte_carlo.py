@@ -19,6 +19,7 @@ from oracles import (
     build,
     cases,
     condition,
+    dataset,
     draw,
     few,
     gp,
@@ -430,3 +431,33 @@ def test_wrong_input() -> None:
                 with pytest.raises(error, match=words):
                     acq.with_pending(X)
         assert name and acq.X_pending is None
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("r", [(), (2,)])
+def test_functions_are_smoothed_in_units_of_what_was_observed(
+    scale: float, r: tuple[int, ...]
+) -> None:
+    X, Y, bounds = dataset(8, 2, 1, r)
+    observed = draw((*r, 8), "observed") > 0.2
+    model = bl.ExactGP(X, scale * Y, bounds, observed=observed)
+    P = draw((4, *r, 2, 2), "P")
+    ours = [
+        bl.qLogExpectedImprovement(model, 0.5 * scale),
+        bl.qLogExpectedImprovement(model, 0.5 * scale, objective=lambda y: y[..., 0]),
+        bl.qLogNoisyExpectedImprovement(model, X),
+        bl.qLogNoisyExpectedImprovement(model, X, objective=lambda y: y[..., 0]),
+    ]
+    assert_close(ours[1](P), ours[0](P), 1e-9)
+    assert_close(ours[3](P), ours[2](P), 1e-9)
+    limit, function = bl.at_most(0, 0.9 * scale), lambda y: y[..., 0] - 0.9 * scale
+    known, own = (
+        bl.qLogExpectedImprovement(model, 0.5 * scale, outcome_constraints=(c,))(P)
+        for c in (limit, function)
+    )
+    assert_close(own, known, 1e-9)
+    unit = bl.ExactGP(X, Y, bounds, observed=observed)
+    again = bl.qLogExpectedImprovement(unit, 0.5, objective=lambda y: y[..., 0])
+    assert_close(ours[1](P) - math.log(scale), again(P), 1e-7)
+    never = bl.qLogExpectedImprovement(model, 0.0, objective=lambda y: 0 * y[..., 0])
+    assert torch.isfinite(never(P)).all()

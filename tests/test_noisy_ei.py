@@ -14,9 +14,11 @@ from oracles import (
     F64,
     T,
     assert_close,
+    box,
     build,
     cases,
     condition,
+    dataset,
     draw,
     few,
     gp,
@@ -28,6 +30,7 @@ from oracles import (
 
 import bolearn as bl
 from bolearn.acquisition.baseline import Baseline, conditional, conditional_reference
+from bolearn.posteriors import IndependentPosterior
 
 NEI = bl.qLogNoisyExpectedImprovement
 
@@ -323,3 +326,36 @@ def test_wrong_baselines() -> None:
     assert shared.baseline.points.shape == (2, 5, 2)
     with pytest.raises(bl.ShapeError, match="expected 2 inputs"):
         shared(torch.zeros(3, 2, 1, 3, dtype=F64))
+
+
+class Guesses:
+    """Three Gaussian processes of equal credit, and beside them one of another output."""
+
+    num_outputs = 2
+
+    def __init__(self, X: torch.Tensor, Y: torch.Tensor, observed: torch.Tensor) -> None:
+        self.X, self.Y, self.observed = X, Y, observed
+        self.batch_shape = X.shape[:-2]
+        one = bl.ExactGP(X, Y[..., :1], box(2), observed=observed)
+        self.parts = [one.with_hyperparameters(lengthscale=v) for v in (0.2, 0.4, 0.8)]
+        self.other = bl.ExactGP(X, Y[..., 1:], box(2), observed=observed)
+
+    def posterior(self, X: torch.Tensor, *, observation_noise: bool = False) -> object:
+        mixture = bl.MixturePosterior.of(*(part.posterior(X) for part in self.parts))
+        return IndependentPosterior([mixture, self.other.posterior(X)])
+
+
+@pytest.mark.parametrize("prune", [True, False])
+def test_a_replicate_of_a_mixture_is_drawn_as_alone(prune: bool) -> None:
+    X, Y, _ = dataset(9, 2, 2, (3,))
+    Y = Y + 0.3 * draw(Y.shape, "noise")
+    observed = torch.arange(9) < torch.tensor([[9], [6], [9]])
+    P = draw((4, 3, 2, 2), "P")
+    how = {"prune": prune, "outcome_constraints": (bl.at_most(1, 1.5),)}
+    together = NEI(Guesses(X, Y, observed), X, sampler=bl.Sampler(64, seed=[1, 2, 3]), **how)
+    assert len(set(together.baseline.counts)) > 1
+    for i in range(3):
+        model = Guesses(X[i], Y[i], observed[i])
+        alone = NEI(model, X[i], sampler=bl.Sampler(64, seed=i + 1), **how)
+        assert alone.baseline.counts[0] == together.baseline.counts[i]
+        assert_close(together(P)[:, i], alone(P[:, i]), 1e-7)

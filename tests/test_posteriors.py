@@ -13,7 +13,7 @@ from oracles import F64, T, assert_close, draw, few, gp
 from scipy import integrate, stats
 
 import bolearn as bl
-from bolearn.posteriors import gaussian_members
+from bolearn.posteriors import GaussianPosterior, IndependentPosterior, gaussian_members
 from bolearn.sampling import Sampler
 
 
@@ -313,3 +313,29 @@ def test_improvement_under_a_set_of_functions() -> None:
     for closed_form in (bl.LogExpectedImprovement, bl.ExpectedImprovement):
         with pytest.raises(bl.UnsupportedError, match="qLogExpectedImprovement"):
             closed_form(model, 0.2)(X)
+
+
+def test_members_of_independent_mixtures_are_combined_each_with_each() -> None:
+    means = [draw((k, 3, 1, 1), f"m{k}") for k in (2, 3, 1)]
+    parts = [
+        bl.MixturePosterior(
+            GaussianPosterior.from_moments(
+                m.movedim(0, 1), (1 + m.movedim(0, 1).square()).unsqueeze(-1)
+            )
+        )
+        for m in means
+    ]
+    mean, variance = gaussian_members(IndependentPosterior(parts))
+    assert mean.shape == variance.shape == (6, 3, 1, 3)
+    expected = [(a, b) for a in means[0] for b in means[1]]
+    for own, (a, b) in zip(mean, expected, strict=True):
+        assert_close(own, torch.cat([a, b, means[2][0]], dim=-1), 0.0)
+    assert_close(variance, 1 + mean.square(), 1e-15)
+    many = bl.MixturePosterior(
+        GaussianPosterior.from_moments(draw((65, 1, 1), "m"), torch.ones(65, 1, 1, 1, dtype=F64))
+    )
+    with pytest.raises(bl.UnsupportedError, match=r"65 x 65.*qLogExpectedImprovement"):
+        gaussian_members(IndependentPosterior([many, many]))
+    samples = bl.SamplesPosterior(draw((4, 3, 1, 1), "s"))
+    with pytest.raises(bl.UnsupportedError, match="qLogExpectedImprovement"):
+        gaussian_members(IndependentPosterior([parts[0], samples]))

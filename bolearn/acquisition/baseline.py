@@ -21,15 +21,15 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .. import seeds
 from ..linalg import psd_cholesky
 from ..models.algebra import Algebra, ClosedForm
 from ..models.exact import VARIANCE_FLOOR, algebra_of
-from ..posteriors import GaussianPosterior
-from ..protocols import Surrogate, has_training_data
+from ..posteriors import GaussianPosterior, IndependentPosterior
+from ..protocols import Posterior, Surrogate, has_training_data
 from ..sampling import Sampler
 from ..shapes import check_points, check_tensor
 from .objectives import Constraint, Objective, evaluate, log_feasibility, scale_of
@@ -116,8 +116,9 @@ class Baseline:
         drawn = None
         if self.L is None:
             many = Sampler(_PRUNING_SAMPLES, tuple(seeds.derive(k, "prune") for k in streams))
-            drawn = belief.rsample(many.base_samples(belief.event_shape, r, device=means.device))
-            drawn = drawn.reshape(len(drawn), *means.shape)
+            b = self.points.shape[-2]
+            z = _normals_of_rows(many, belief, self.counts, 0, b, tuple(r)).to(means.device)
+            drawn = belief.rsample(z).reshape(len(z), *means.shape)
         keep = torch.zeros_like(self.mask).reshape(len(streams), -1)
         for i, (stream, count) in enumerate(zip(streams, self.counts, strict=True)):
             if drawn is not None:
@@ -179,18 +180,30 @@ class Baseline:
         """
         check_points(X, self.points.shape[-1], self.model.batch_shape)
         if self.samples is None:
-            b, batch = self.points.shape[-2], X.shape[:-2]
-            together = torch.cat([self.points.expand(*batch, b, -1), X], dim=-2)
-            posterior = self.model.posterior(together)
-            z = self.sampler.base_samples(
-                posterior.event_shape, self.model.batch_shape, device=X.device
-            )
-            y = posterior.rsample(z)
-            return y[..., b:, :], y[..., :b, :]
+            return self._draw_together(X)
         mean, A = self.factors(X)
         z = self.all_normals(X.shape[-2])
         z = z.reshape(len(z), *(1,) * (mean.ndim + 1 - z.ndim), *z.shape[1:])
         return mean + torch.einsum("...mij,...jm->...im", A, z), self.samples
+
+    def _draw_together(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples at X and the baseline, of a belief of any kind.
+
+        The filling of short baselines comes last, behind X, with normals of zero: then a replicate
+        is drawn as alone.
+        """
+        r, (b, q) = self.model.batch_shape, (self.points.shape[-2], X.shape[-2])
+        X = X.expand(*X.shape[: X.ndim - 2 - len(r)], *r, *X.shape[-2:])
+        batch, count = X.shape[:-2], self.mask.sum(-1, keepdim=True)
+        together = torch.cat([self.points.expand(*batch, b, -1), X], dim=-2)
+        # where in `together` row i comes from, and back
+        i = torch.arange(b + q, device=X.device).expand(*r, b + q)
+        order = torch.where(i < count, i, torch.where(i < count + q, i - count + b, i - q))
+        back = order.argsort(-1)
+        posterior = self.model.posterior(_take(together, order))
+        z = _normals_of_rows(self.sampler, posterior, self.counts, q, b + q, tuple(r))
+        y = _take(posterior.rsample(z.to(X.device)), back)
+        return y[..., b:, :], y[..., :b, :]
 
     def all_normals(self, q: int) -> Float[Tensor, "s *r bq m"]:
         """Base samples of the baseline, then of q candidates."""
@@ -239,9 +252,8 @@ def _valid_first(
     most = max(1, int(mask.sum(-1).max()))
     order = torch.argsort(~mask, dim=-1, stable=True)[..., :most]
     kept = X.gather(-2, order.unsqueeze(-1).expand(*order.shape, X.shape[-1]))
-    mask = mask.gather(-1, order)
-    # Filling: a valid point again, which changes no maximum
-    return torch.where(mask.unsqueeze(-1), kept, kept[..., :1, :]), mask
+    # Filling: points that do not count. (Valid ones again would make joint covariances singular.)
+    return kept, mask.gather(-1, order)
 
 
 def _draw(
@@ -302,6 +314,51 @@ def _by_replicate(
         own = Sampler(sampler.num_samples, stream, sampler.kind).base_samples((count + q, m))
         z[:, i, : q or count] = own[:, count:] if q else own
     return z.reshape(len(z), *r, width, m)
+
+
+def _take(
+    v: Float[Tensor, "*batch k p"], order: Int[Tensor, "*r k"]
+) -> Float[Tensor, "*batch k p"]:
+    """Rows in another order, one for each replicate."""
+    return v.gather(-2, order.unsqueeze(-1).expand(v.shape))
+
+
+def _normals_of_rows(
+    sampler: Sampler,
+    posterior: Posterior,
+    counts: tuple[int, ...],
+    q: int,
+    rows: int,
+    r: tuple[int, ...],
+) -> Float[Tensor, "s ..."]:
+    """Base samples for a joint draw at ``rows`` points, of which the first count + q are used.
+
+    Each replicate has as many dimensions as alone; the normals of the other points are zero.
+    """
+    event = tuple(posterior.event_shape)
+    if all(count + q == rows for count in counts):
+        return sampler.base_samples(event, r)
+    size = torch.Size(event).numel()
+    z = torch.zeros(sampler.num_samples, len(counts), size, dtype=torch.float64)
+    streams = seeds.replicate_seeds(sampler.seed, r)
+    for i, (stream, count) in enumerate(zip(streams, counts, strict=True)):
+        own = _used_dimensions(posterior, count + q, rows)
+        alone = Sampler(sampler.num_samples, stream, sampler.kind)
+        z[:, i, own] = alone.base_samples((len(own),))
+    return z.reshape(len(z), *r, *event)
+
+
+def _used_dimensions(posterior: Posterior, used: int, rows: int) -> Int[Tensor, "k"]:
+    """Which of the normals of a draw at ``rows`` points belong to the first ``used``."""
+    if isinstance(posterior, IndependentPosterior):
+        sizes = [torch.Size(part.event_shape).numel() for part in posterior.parts]
+        own = [_used_dimensions(part, used, rows) for part in posterior.parts]
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        return torch.cat([k + start for k, start in zip(own, starts, strict=True)])
+    event = tuple(posterior.event_shape)
+    size = torch.Size(event).numel()
+    each = size // rows if event[0] == rows and len(event) == 2 else 0
+    return torch.arange(used * each if each else size)  # (1,): one for all points
 
 
 # -- conditional moments: reference first, then the closed form ----------------------------------

@@ -88,9 +88,12 @@ class LogMonteCarloAcquisition:
         """From sampled outcomes to the value."""
         log_u = self.utility(evaluate(self.objective, y))
         if self.outcome_constraints:
-            scales = [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
-            log_u = log_u + log_feasibility(y, self.outcome_constraints, scales)
+            log_u = log_u + log_feasibility(y, self.outcome_constraints, self._limit_scales)
         return logmeanexp(fatmax(log_u, dim=-1), dim=0)
+
+    @cached_property
+    def _limit_scales(self) -> list[Tensor]:
+        return [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
 
     def with_pending(self, X: Float[Tensor, "*r p d"]) -> "LogMonteCarloAcquisition":
         """The same acquisition that counts X as already chosen, beside earlier pending points."""
@@ -139,12 +142,15 @@ class MonteCarloAcquisition:
         y = self.draw(join_pending(X, self.X_pending, self.model.batch_shape))
         u = self.utility(evaluate(self.objective, y))
         if self.outcome_constraints:
-            scales = [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
-            weight = log_feasibility(y, self.outcome_constraints, scales).exp()
+            weight = log_feasibility(y, self.outcome_constraints, self._limit_scales).exp()
             low = torch.as_tensor(self.infeasible_value, dtype=u.dtype, device=u.device)
             low = low.unsqueeze(-1) if low.ndim else low
             u = low + (u - low) * weight
         return u.amax(-1).mean(0)
+
+    @cached_property
+    def _limit_scales(self) -> list[Tensor]:
+        return [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
 
     def with_pending(self, X: Float[Tensor, "*r p d"]) -> "MonteCarloAcquisition":
         """The same acquisition that counts X as already chosen, beside earlier pending points."""
@@ -179,9 +185,7 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
 
     def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
         """log max(0, y - best_f), smoothed in units of the objective's scale."""
-        return log_improvement(
-            y, torch.as_tensor(self.best_f), scale_of(self.objective, self.model)
-        )
+        return log_improvement(y, torch.as_tensor(self.best_f), self._scale)
 
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the expected improvement of each set of q points, in log user units."""
@@ -191,6 +195,10 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
         points = algebra.check(join_pending(X, self.X_pending, self.model.batch_shape))
         z = base_normals(self.sampler, (points.shape[-2], self.model.num_outputs), self.model)
         return fused_improvement(self, algebra, points, z, self._threshold)
+
+    @cached_property
+    def _scale(self) -> Tensor:
+        return scale_of(self.objective, self.model)
 
     @cached_property
     def _threshold(self) -> Threshold:
@@ -245,7 +253,7 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
 
     def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
         """log max(0, y - best of the sample), smoothed in units of the objective's scale."""
-        return log_improvement(y, self.best, scale_of(self.objective, self.model))
+        return log_improvement(y, self.best, self._scale)
 
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the noisy expected improvement of each set of q points."""
@@ -261,6 +269,10 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
         points = algebra.check(points)
         z = self.baseline.all_normals(points.shape[-2])
         return fused_improvement(self, algebra, points, z, self._threshold)
+
+    @cached_property
+    def _scale(self) -> Tensor:
+        return scale_of(self.objective, self.model)
 
     @cached_property
     def _threshold(self) -> Threshold:
@@ -421,7 +433,7 @@ def threshold_of(
     acq: "qLogExpectedImprovement | qLogNoisyExpectedImprovement", best: Float[Tensor, "..."]
 ) -> Threshold:
     """What ``acq`` improves on, by replicate; best is a number, ``*r`` or ``s *r``."""
-    scale = scale_of(acq.objective, acq.model)
+    scale = acq._scale
     best = best.expand(scale.shape) if best.ndim < scale.ndim else best
     return Threshold.of(best.reshape(-1, scale.numel()).mT.to(scale.device), scale.reshape(-1))
 

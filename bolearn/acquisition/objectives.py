@@ -1,8 +1,8 @@
 """From outcomes to one number: what is to be maximised, and what has to be met.
 
 An objective maps outcomes to a value, a constraint maps them to a number that is <= 0 where they
-are feasible. Any callable will do; those here also know their scale in the units of the model, so
-that smoothing does not depend on the units of Y.
+are feasible. Any callable will do. Smoothing must not depend on the units of Y: those here know
+their scale in the units of the model, and that of any other is estimated from the observed values.
 
 Taught in part_4/tutorial_02 and part_5/tutorial_02.
 """
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..errors import DataError, ShapeError
 from ..numerics import log_fatstep
-from ..protocols import Surrogate
+from ..protocols import Surrogate, has_training_data
+from ..transforms import Standardize
 
 Objective = Callable[[Tensor], Tensor]
 """Maps outcomes ``... m`` to values ``...``."""
@@ -195,13 +196,19 @@ def scale_of(f: Objective, model: Surrogate) -> Float[Tensor, "*r"]:
     """Unit in which an objective's or constraint's differences are small or large.
 
     That of the model's outputs for objectives and constraints with a ``scale`` method and models
-    with an ``output_scale``; otherwise 1.
+    with an ``output_scale``; otherwise the standard deviation of f over the observed values, as
+    outputs are standardised; 1 for a model without data and where f does not vary.
     """
     output_scale = getattr(model, "output_scale", None)
     scale = getattr(f, "scale", None)
-    if output_scale is None or scale is None:
+    if output_scale is not None and scale is not None:
+        return scale(output_scale)  # type: ignore[no-any-return]
+    if not has_training_data(model):
         return torch.ones(model.batch_shape, dtype=torch.float64)
-    return scale(output_scale)  # type: ignore[no-any-return]
+    with torch.no_grad():
+        values = evaluate(f, model.Y).unsqueeze(-1)
+        spread = Standardize.fit(values, model.observed).scale[..., 0, 0]
+    return torch.where(torch.isfinite(spread), spread, 1.0)
 
 
 def log_feasibility(

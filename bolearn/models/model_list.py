@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
-from ..posteriors import GaussianPosterior
-from ..protocols import Posterior, SupportsFantasies, Surrogate
+from ..posteriors import GaussianPosterior, IndependentPosterior
+from ..protocols import Posterior, SupportsConditioning, SupportsFantasies, Surrogate
 from ..shapes import check_tensor
 
 
@@ -143,8 +143,15 @@ class ModelList(nn.Module):
         """Every model conditioned on its columns of Y at X (see `ExactGP.condition`).
 
         Raises:
+            DataError: a model that cannot learn from new data without a new fit.
             ShapeError: Y has another number of outputs.
         """
+        for part in self.models:
+            if not isinstance(part, SupportsConditioning):
+                raise DataError(
+                    f"condition: {type(part).__name__} has no method condition; make that model "
+                    "anew with all data, and a new ModelList"
+                )
         check_tensor("Y", Y, finite=False)
         if Y.ndim < 2 or Y.shape[-1] != self.num_outputs:
             raise ShapeError(
@@ -165,7 +172,9 @@ class ModelList(nn.Module):
         """
         for part in self.models:
             if not isinstance(part, SupportsFantasies):
-                raise DataError(f"fantasize: {type(part).__name__} has no method fantasize")
+                raise DataError(
+                    f"fantasize: {type(part).__name__} has no method fantasize; an ExactGP has one"
+                )
         check_tensor("z", z)
         if z.ndim < 3 or z.shape[-1] != self.num_outputs:
             raise ShapeError(f"z: expected shape s *b q {self.num_outputs}, got {tuple(z.shape)}")
@@ -189,42 +198,3 @@ def _gaussian(parts: list[GaussianPosterior], output_scale: Tensor | None) -> Ga
     scale = None if output_scale is None else output_scale.square()
     shape = torch.Size((*parts[0].batch_shape, q, m))
     return GaussianPosterior(shape, marginal, joint, scale=scale)
-
-
-class IndependentPosterior:
-    """Beliefs of any kind about different outputs, side by side.
-
-    A joint draw consumes the normals of all parts, flattened one after the other.
-    """
-
-    def __init__(self, parts: Sequence[Posterior]) -> None:
-        self.parts = tuple(parts)
-
-    @property
-    def mean(self) -> Float[Tensor, "*batch q m"]:
-        """Expected values."""
-        return torch.cat([part.mean for part in self.parts], dim=-1)
-
-    @property
-    def variance(self) -> Float[Tensor, "*batch q m"]:
-        """Marginal variances."""
-        return torch.cat([part.variance for part in self.parts], dim=-1)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """``(k,)``: the standard normals of all parts."""
-        return (sum(torch.Size(part.event_shape).numel() for part in self.parts),)
-
-    def rsample(self, z: Float[Tensor, "s ..."]) -> Float[Tensor, "s ..."]:
-        """Joint samples ``s *batch q m`` from normals ``s *b k``.
-
-        Raises:
-            ShapeError: z does not end in ``k``.
-        """
-        sizes = [torch.Size(part.event_shape).numel() for part in self.parts]
-        if z.ndim < 2 or z.shape[-1] != sum(sizes):
-            raise ShapeError(f"z: expected shape s *b {sum(sizes)}, got {tuple(z.shape)}")
-        own = zip(self.parts, z.split(sizes, dim=-1), strict=True)
-        return torch.cat(
-            [p.rsample(u.reshape(*u.shape[:-1], *p.event_shape)) for p, u in own], dim=-1
-        )
