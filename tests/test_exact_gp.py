@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 
 import gpytorch
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from gpytorch.kernels import Kernel, MaternKernel, PeriodicKernel, RBFKernel, ScaleKernel
-from gpytorch.means import LinearMean, ZeroMean
+from gpytorch.means import ConstantMean, LinearMean, Mean, ZeroMean
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import (
@@ -401,3 +402,58 @@ def test_a_posterior_does_not_follow_a_later_fit(plain: bool) -> None:
     torch.testing.assert_close(asked_later.mean, mean, rtol=0, atol=0)
     torch.testing.assert_close(asked_later.covariance, covariance, rtol=0, atol=0)
     assert not torch.allclose(model.posterior(X).mean, mean)
+
+
+class Slope(Mean):
+    """Linear in the first input; with one number as parameter, it cannot batch."""
+
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.full(shape, 2.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.w * x[..., 0] if self.w.numel() == 1 else (self.w * x).sum(-1)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2,)])
+@pytest.mark.parametrize("r, n, m", [((), 4, 1), ((), 2, 2), ((3,), 3, 1), ((2,), 2, 2)])
+def test_a_mean_of_ones_own_has_parameters_for_every_replicate_and_output(
+    shape: tuple[int, ...], r: tuple[int, ...], n: int, m: int
+) -> None:
+    X, Y, bounds = dataset(n, 2, m, r)
+    model = bl.fit_mll(bl.ExactGP(X, Y, bounds, mean=Slope(shape)))
+    have = model.hyperparameters()
+    w = [v for name, v in have.items() if name.startswith("mean.")]
+    w = (torch.stack(w) if len(w) > 1 else w[0]).reshape(*r, m, *shape)
+    P, Z = draw((*r, 3, 2), "P"), draw((4, *r, 1, m), "Z")
+    grown = model.condition(P[..., :1, :], Z).posterior(P.expand(4, *P.shape)).mean
+    for k in itertools.product(*map(range, r)):
+        for i in range(m):
+            alone = bl.ExactGP(X[k], Y[k][:, i : i + 1], bounds, mean=Slope(shape))
+            values = {"noise_var": have["noise_var"][(*k, i)]}
+            values["lengthscale"] = have["lengthscale"][(*k, i)]
+            values |= {name: w[(*k, i)] for name in alone.hyperparameters() if "mean" in name}
+            alone = alone.with_hyperparameters(**values)
+            assert_close(model.posterior(P).mean[k][:, i], alone.posterior(P[k]).mean[:, 0], 1e-8)
+            own = alone.condition(P[k][:1], Z[(slice(None), *k)][..., i : i + 1])
+            own = own.posterior(P[k].expand(4, 3, 2)).mean[..., 0]
+            assert_close(grown[(slice(None), *k)][..., i], own, 1e-8)
+
+
+class Itself(Mean):
+    """Gives a vector for each point."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_means_that_do_not_fit_are_refused() -> None:
+    X, Y, bounds = dataset(5, 2)
+    bad = {
+        "expected a mean for 2 inputs, but LinearMean": LinearMean(5),
+        r"expected batch shape \(\) or \(1,\)": ConstantMean(batch_shape=torch.Size([4])),
+        r"with values \.\.\. n, here \(3, 2\) -> \(3,\), got \(3, 2\)": Itself(),
+    }
+    for text, mean in bad.items():
+        with pytest.raises(bl.ShapeError, match=text):
+            bl.ExactGP(X, Y, bounds, mean=mean)

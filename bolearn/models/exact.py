@@ -163,7 +163,7 @@ class ExactGP(nn.Module):
         self.mean = (
             _like(X, ConstantMean(batch_shape=torch.Size(batch)))
             if mean is None
-            else replicate_mean(mean, batch).to(X)
+            else replicate_mean(mean, batch, d).to(X)
         )
         self.register_buffer("noise", self._fixed_noise(noise_var, batch, n))
         self.likelihood: GaussianLikelihood | None = None

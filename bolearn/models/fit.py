@@ -758,11 +758,11 @@ def _raw_limits(model: ExactGP, name: str, constraint: Any) -> tuple[Tensor, Ten
 
 def _entry(name: str) -> tuple[str, int | None]:
     """Split ``kernel.copies.3.raw_x`` into ("kernel.raw_x", 3); other names belong to all rows."""
-    head, _, rest = name.partition("kernel.copies.")
-    if head or not rest:
+    part, _, rest = name.partition(".copies.")
+    if part not in ("kernel", "mean") or not rest:
         return name, None
     index, _, leaf = rest.partition(".")
-    return f"kernel.{leaf}", int(index)
+    return f"{part}.{leaf}", int(index)
 
 
 def _nan_cholesky(A: Tensor, X: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""A user's kernel, copied for every replicate and output: checked before it is trusted.
+"""A user's kernel or mean, copied for every replicate and output: checked before it is trusted.
 
 A gpytorch kernel written for one data set usually works for a batch of them if its parameters get
 batch axes. Usually: a kernel that ignores ``batch_shape`` would silently share one lengthscale
 between all replicates. So batched and single evaluation are compared once, on a probe with
-different parameters in every entry, and a kernel that fails is run entry by entry.
+different parameters in every entry, and a kernel that fails is run entry by entry. Means likewise.
 """
 
 import copy
@@ -57,6 +57,30 @@ class KernelByEntry(Kernel):  # type: ignore[misc]
         return out.reshape(*extra, *self.batch_shape, *out.shape[2:])
 
 
+class MeanByEntry(Mean):  # type: ignore[misc]
+    """One independent copy of a mean for each batch entry, evaluated in a loop."""
+
+    def __init__(self, mean: Mean, batch_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.batch_shape = torch.Size(batch_shape)
+        self.copies = nn.ModuleList(copy.deepcopy(mean) for _ in range(math.prod(batch_shape)))
+
+    def repeated(self, shape: Sequence[int]) -> "MeanByEntry":
+        """A copy with ``shape`` before the batch axes, every entry with a mean of its own."""
+        twin = MeanByEntry(self.copies[0], (*shape, *self.batch_shape))
+        twin.copies = nn.ModuleList(
+            copy.deepcopy(mean) for _ in range(math.prod(shape)) for mean in self.copies
+        )
+        return twin
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Means of each entry, stacked."""
+        lead = torch.broadcast_shapes(x.shape[:-2], self.batch_shape)
+        rows = x.expand(*lead, *x.shape[-2:]).reshape(-1, len(self.copies), *x.shape[-2:])
+        entries = [mean(rows[:, i]) for i, mean in enumerate(self.copies)]
+        return torch.stack(entries, dim=1).reshape(*lead, x.shape[-2])
+
+
 def replicate_kernel(kernel: Kernel, batch: Sequence[int], d: int) -> Kernel:
     """``kernel`` with batch shape ``batch`` = ``(*r, m)`` and parameters of its own in each entry.
 
@@ -107,13 +131,45 @@ def _check_inputs(kernel: Kernel, d: int) -> None:
         ) from cause
 
 
-def replicate_mean(mean: Mean, batch: Sequence[int]) -> Mean:
-    """``mean`` with batch shape ``batch`` (see `replicate_kernel`)."""
+def replicate_mean(mean: Mean, batch: Sequence[int], d: int) -> Mean:
+    """``mean`` with batch shape ``batch`` and parameters of its own (see `replicate_kernel`).
+
+    Raises:
+        ShapeError: the mean has another batch shape, or is not one for points with d inputs.
+    """
     shape = torch.Size(batch)
     mean = copy.deepcopy(mean).double()
-    if getattr(mean, "batch_shape", torch.Size()) == shape:
+    own = getattr(mean, "batch_shape", torch.Size())
+    if len(own) and own != shape:
+        raise ShapeError(
+            f"mean: expected batch shape () or {tuple(shape)} (replicates and outputs), "
+            f"got {tuple(own)}"
+        )
+    points = seeds.uniform(range(shape.numel()), (3, d)).reshape(*shape, 3, d)
+    points = points if len(own) else points.reshape(-1, 3, d)[0]
+    try:
+        with torch.no_grad():
+            value = mean(points)
+    except Exception as cause:  # any failure of foreign code
+        raise ShapeError(
+            f"mean: expected a mean for {d} inputs, but {type(mean).__name__} failed on three "
+            f"points with {d} inputs: {cause}"
+        ) from cause
+    if not isinstance(value, Tensor) or value.shape != points.shape[:-1]:
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ShapeError(
+            f"mean: expected a function of points ... n d with values ... n, here "
+            f"{tuple(points.shape)} -> {tuple(points.shape[:-1])}, got {got} from "
+            f"{type(mean).__name__}"
+        )
+    if len(own):
         return mean
-    return expand_module(mean, shape)
+    expanded = expand_module(mean, shape)
+    # With more axes before them: those of conditioning on several outcomes.
+    more = torch.Size((2, *shape))
+    if _batches_truly(mean, expand_module(mean, more), more, d):
+        return expanded
+    return MeanByEntry(mean, shape)
 
 
 def expand_module(module: Any, shape: torch.Size) -> Any:
@@ -121,7 +177,7 @@ def expand_module(module: Any, shape: torch.Size) -> Any:
 
     Priors keep theirs: they broadcast.
     """
-    if isinstance(module, KernelByEntry):
+    if isinstance(module, KernelByEntry | MeanByEntry):
         return module.repeated(shape)
     twin = copy.deepcopy(module)
     for part in twin.modules():
@@ -138,28 +194,29 @@ def expand_module(module: Any, shape: torch.Size) -> Any:
     return twin
 
 
-def _batches_truly(kernel: Kernel, expanded: Kernel, shape: torch.Size, d: int) -> bool:
-    """Whether the expanded kernel gives in each entry what the single kernel gives there."""
+def _batches_truly(single: Any, expanded: Any, shape: torch.Size, d: int) -> bool:
+    """Whether the expanded kernel or mean gives in each entry what the single one gives there."""
     count = shape.numel()
     probe = seeds.uniform(range(count), (3, d)).reshape(*shape, 1, 3, d).squeeze(-3)
-    trial, single = copy.deepcopy(expanded), copy.deepcopy(kernel)
+    trial, single = copy.deepcopy(expanded), copy.deepcopy(single)
+    evaluate = gram if isinstance(single, Kernel) else lambda mean, x: mean(x)
     factors = 1 + 0.3 * torch.arange(count, dtype=torch.float64) / count
     with torch.no_grad():
-        originals = dict(kernel.named_parameters())
+        shapes = {name: p.shape for name, p in single.named_parameters()}
         for parameter in trial.parameters():
             f = factors.view(*shape, *(1,) * (parameter.ndim - len(shape)))
             parameter.copy_(parameter * f + 0.05 * (f - 1))
         try:
-            together = gram(trial, probe).reshape(count, 3, 3)
+            together = evaluate(trial, probe)
+            together = together.reshape(count, *together.shape[len(shape) :])
         except Exception:  # any failure of foreign code on a batch means: it does not batch
             return False
-        values = {
-            name: p.reshape(count, *originals[name].shape) for name, p in trial.named_parameters()
-        }
+        values = {name: p.reshape(count, *shapes[name]) for name, p in trial.named_parameters()}
         for i in range(count):
             for name, parameter in single.named_parameters():
                 parameter.copy_(values[name][i])
-            alone = gram(single, probe.reshape(count, 3, d)[i])
-            if not torch.allclose(alone, together[i], rtol=1e-9, atol=1e-12):
+            alone = evaluate(single, probe.reshape(count, 3, d)[i])
+            same = alone.shape == together[i].shape
+            if not same or not torch.allclose(alone, together[i], rtol=1e-9, atol=1e-12):
                 return False
     return True
