@@ -62,7 +62,24 @@ class GaussianPosterior:
     def from_moments(
         mean: Float[Tensor, "*batch q m"], covariance: Float[Tensor, "*batch m q q"]
     ) -> "GaussianPosterior":
-        """A posterior with the given mean and covariance of each output."""
+        """A posterior with the given mean and covariance of each output.
+
+        Raises:
+            DataError: not float64 tensors.
+            ShapeError: shapes that do not belong together.
+        """
+        check_rank("mean", check_tensor("mean", mean, finite=False), 2, "*batch q m")
+        check_tensor("covariance", covariance, finite=False)
+        q, m = mean.shape[-2:]
+        try:
+            known = torch.broadcast_shapes(covariance.shape, (*mean.shape[:-2], m, q, q))
+        except RuntimeError:
+            known = torch.Size()
+        if known != covariance.shape:
+            raise ShapeError(
+                f"covariance: expected shape *batch m q q = {(*mean.shape[:-2], m, q, q)} for a "
+                f"mean of shape {tuple(mean.shape)}, got {tuple(covariance.shape)}"
+            )
         variance = covariance.diagonal(dim1=-2, dim2=-1).mT
         return GaussianPosterior(mean.shape, lambda: (mean, variance), lambda: (mean, covariance))
 
@@ -214,8 +231,9 @@ class MixturePosterior:
         Raises:
             ShapeError: z does not end in the event shape.
         """
-        event, k, s = self.event_shape, self.num_members, len(z)
+        event, k = self.event_shape, self.num_members
         check_base_samples(z, event)
+        s = len(z)
         i = torch.arange(s, device=z.device)
         member = i * k // s
         # Member j has the samples from ceil(j s / k) on; short blocks are filled up, then dropped.

@@ -124,7 +124,9 @@ class Sampler:
     def __post_init__(self) -> None:
         check_count("num_samples", self.num_samples)
         seeds.check_seed(self.seed)
-        if self.kind not in ("sobol", "iid"):
+        if not isinstance(self.seed, int):  # samplers are keys of caches
+            object.__setattr__(self, "seed", tuple(self.seed))
+        if not isinstance(self.kind, str) or self.kind not in ("sobol", "iid"):
             raise DataError(f"kind: expected 'sobol' or 'iid', got {self.kind!r}")
 
     def base_samples(

@@ -26,9 +26,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .errors import DataError
+from .errors import DataError, ShapeError
 from .numerics import log1mexp
-from .shapes import check_tensor
+from .shapes import check_mask, check_rank, check_tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,11 +134,11 @@ class LogWarp:
 
     def encode(self, Y: Float[Tensor, "*b q m"]) -> Float[Tensor, "*b q m"]:
         """log y; NaN for negative values."""
-        return Y.log()
+        return check_tensor("Y", Y, finite=False).log()
 
     def decode(self, Z: Float[Tensor, "*b q m"]) -> Float[Tensor, "*b q m"]:
         """exp z."""
-        return Z.exp()
+        return check_tensor("Z", Z, finite=False).exp()
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,10 +211,12 @@ class PowerWarp:
 
     def encode(self, Y: Float[Tensor, "*b q m"]) -> Float[Tensor, "*b q m"]:
         """User units to warped units, of scale about 1."""
+        Y = _values("Y", Y, self.power.shape[-1])
         return _yeo_johnson(self.standardize.encode(Y), self.power)
 
     def decode(self, Z: Float[Tensor, "*b q m"]) -> Float[Tensor, "*b q m"]:
         """Warped units to user units; infinite beyond the range of a bounded power."""
+        Z = _values("Z", Z, self.power.shape[-1])
         # with t = p or 2 - p: 1 + |u| = (1 + t |z|)^(1/t)
         side = torch.where(Z >= 0, 1.0, -1.0)
         t, z = torch.where(Z >= 0, self.power, 2 - self.power), side * Z
@@ -236,7 +238,25 @@ def _yeo_johnson(u: Tensor, p: Tensor) -> Tensor:
 
 def _observed(Y: Tensor, observed: Tensor | None) -> Tensor:
     """The observed rows of Y, checked."""
-    return check_tensor("Y", Y if observed is None else Y[observed])
+    check_rank("Y", check_tensor("Y", Y, finite=observed is None), 2, "*r n m")
+    if observed is not None and check_mask(observed).shape != Y.shape[:-1]:
+        raise ShapeError(
+            f"observed: expected shape *r n = {tuple(Y.shape[:-1])}, got {tuple(observed.shape)}"
+        )
+    seen = check_tensor("Y", Y if observed is None else Y[observed])
+    if Y.shape[-2] == 0 or (observed is not None and not observed.any(-1).all()):
+        raise DataError(f"Y: expected an observation in every replicate, got {tuple(Y.shape)}")
+    return seen
+
+
+def _values(name: str, x: Tensor, m: int) -> Tensor:
+    """Values ``*b q m`` to transform, checked."""
+    check_rank(name, check_tensor(name, x, finite=False), 2, "*b q m")
+    if x.shape[-1] != m:
+        raise ShapeError(
+            f"{name}: expected {m} outputs in the last axis, as fitted, got {tuple(x.shape)}"
+        )
+    return x
 
 
 def kumaraswamy(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from gpytorch.kernels import RBFKernel, RQKernel
 from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import config
@@ -380,3 +383,141 @@ def test_what_is_no_model_or_no_point_is_refused_by_analytic_acquisitions() -> N
     model = gp(1)
     refused(lambda: bl.LogExpectedImprovement("model", 0.0), "model with posterior", "str")  # type: ignore[arg-type]
     refused(lambda: bl.LogExpectedImprovement(model, 0.0)([[0.5]]), "float64 tensor", "list")  # type: ignore[arg-type]
+
+
+def test_acquisitions_need_a_model() -> None:
+    X, limits = draw((3, 2), "X"), (bl.at_most(0, 0.5),)
+    for model in ([1.0], X, "model", None, bl.ExactGP):
+        for make in (
+            lambda m: bl.qLogExpectedImprovement(m, 0.0),
+            lambda m: bl.qLogNoisyExpectedImprovement(m, X),
+            lambda m: bl.qUpperConfidenceBound(m, 2.0),
+            bl.qSimpleRegret,
+            lambda m: bl.qLogProbabilityOfFeasibility(m, outcome_constraints=limits),
+            lambda m: bl.LogConstrainedExpectedImprovement(m, 0.0, outcome_constraints=limits),
+            lambda m: bl.LogExpectedImprovement(m, 0.0),
+            lambda m: bl.incumbent(m, X, bl.output(0)),
+        ):
+            if model is not bl.ExactGP:
+                refused(lambda make=make, model=model: make(model), "expected a model", "fit_mll")
+    model = gp(6, 2)
+    refused(lambda: bl.incumbent(model, X, "first"), "objective", "bolearn.output(i)")
+    refused(lambda: bl.qLogNoisyExpectedImprovement(model, X[None]), "X_baseline", "(1, 3, 2)")
+
+
+def test_an_empty_batch_has_no_values() -> None:
+    X = torch.empty(0, 2, 2, dtype=F64, requires_grad=True)
+    for kernel in (RBFKernel(), RQKernel()):
+        model = gp(6, 2, kernel=kernel)
+        for acq in (
+            bl.qLogExpectedImprovement(model, 0.0),
+            bl.qLogNoisyExpectedImprovement(model, model.X),
+            bl.qUpperConfidenceBound(model, 2.0),
+            bl.qLogProbabilityOfFeasibility(model, outcome_constraints=(bl.at_most(0, 0.5),)),
+        ):
+            assert acq(X).shape == (0,)
+        for acq in (bl.LogExpectedImprovement(model, 0.0), bl.UpperConfidenceBound(model, 2.0)):
+            assert acq(X[:, :1]).shape == (0,)
+        value = bl.qLogExpectedImprovement(model, 0.0)(X).sum()
+        assert torch.autograd.grad(value, X)[0].shape == X.shape
+
+
+def test_parts_of_models() -> None:
+    X, Y, bounds = dataset(6, 2)
+    for bad in (X.tolist(), None, "X", X[0, 0]):
+        refused(lambda bad=bad: bl.SAASGP(bad, Y, bounds, seed=0), "X: expected")
+    net, kernel = bl.perceptron(2, 4, seed=0), RBFKernel()
+    refused(lambda: bl.DeepKernel([2, 4], kernel), "net: expected a torch network", "[2, 4]")
+    refused(lambda: bl.DeepKernel(net, net), "base_kernel: expected a gpytorch kernel")
+    refused(lambda: bl.WarpedKernel(kernel, 2, prior=0.75), "prior", "LogNormalPrior", "0.75")
+    refused(lambda: bl.perceptron(2, 4, seed=0, activation="tanh"), "activation", "torch.nn.Tanh")
+    refused(lambda: bl.DeepEnsemble(X, Y, bounds, hidden=64, seed=0), "hidden", "(64, 64)", "64")
+    refused(lambda: bl.DeepEnsemble(X, Y, bounds, bias_std=True, seed=0), "bias_std", "True")
+    model = gp(6, 2)
+    ensemble = bl.DeepEnsemble(X, Y, bounds, hidden=(4,), steps=2, seed=0)
+    both = bl.ModelList([model, ensemble])
+    refused(lambda: both.condition(X, Y.expand(6, 2)), "DeepEnsemble has no method condition")
+    for value in (torch.tensor(0.3), torch.tensor(1), True, torch.tensor(1j), "short"):
+        refused(lambda value=value: model.with_hyperparameters(lengthscale=value), "lengthscale")
+    refused(lambda: model.fantasize(X, torch.empty(0, 6, 1, dtype=F64)), "z: expected", "s = 0")
+
+
+def test_beliefs_and_warps() -> None:
+    mean, C = draw((3, 2), "mean"), torch.eye(3, dtype=F64).expand(2, 3, 3)
+    make = bl.GaussianPosterior.from_moments
+    assert make(mean, C).variance.shape == (3, 2)
+    for bad in (mean.tolist(), mean.float(), None, mean[0]):
+        refused(lambda bad=bad: make(bad, C), "mean: expected")
+    for bad in (C.tolist(), C.float(), None, C[:1, :2], C[0, 0]):
+        refused(lambda bad=bad: make(mean, bad), "covariance: expected")
+    mixture = bl.MixturePosterior.of(make(mean, C), make(-mean, C))
+    for bad in (None, torch.tensor(1.0, dtype=F64), "z"):
+        refused(lambda bad=bad: mixture.rsample(bad), "z: expected")
+    Y = draw((4, 2), "Y") + 0.1
+    for warp in (bl.LogWarp, bl.PowerWarp):
+        for bad in (Y[0], Y[0, 0], Y[:0], None):
+            refused(lambda warp=warp, bad=bad: warp.fit(bad), "Y: expected")
+        for mask in ([True] * 4, torch.ones(4), torch.ones(3).bool(), torch.ones(4, 2).bool()):
+            refused(lambda warp=warp, mask=mask: warp.fit(Y, mask), "observed: expected")
+        refused(lambda warp=warp: warp.fit(Y, torch.zeros(4).bool()), "an observation in every")
+        refused(lambda warp=warp: warp.fit(Y).encode([[1.0, 2.0]]), "Y: expected")
+    refused(lambda: bl.PowerWarp.fit(Y).encode(Y[:, :1]), "expected 2 outputs")
+
+
+def test_noise_of_masked_rows_may_be_anything() -> None:
+    X, Y, bounds = dataset(6, 2)
+    observed = torch.arange(6) < 5
+    noise = torch.where(observed, 1e-3, torch.nan).double().unsqueeze(-1)
+    model = bl.ExactGP(X, Y, bounds, noise_var=noise, observed=observed)
+    P, same = draw((3, 2), "P"), bl.ExactGP(X[:5], Y[:5], bounds, noise_var=1e-3)
+    assert torch.allclose(model.posterior(P).mean, same.posterior(P).mean, rtol=1e-9)
+    assert torch.isfinite(bl.fit_mll(model).fit_report.value).all()
+    grown = model.condition(P, Y[:3], noise_var=-noise[3:].abs(), observed=observed[:3] & False)
+    assert torch.allclose(grown.posterior(P).mean, model.posterior(P).mean, rtol=1e-9)
+    refused(lambda: bl.ExactGP(X, Y, bounds, noise_var=noise), "positive variances", "nan")
+
+
+def test_a_utility_of_another_shape() -> None:
+    model, X = gp(6, 2), draw((5, 3, 2), "P")
+    wrong = (
+        lambda y: y.mean(),
+        lambda y: y.sum(-1),
+        lambda y: y.sum(-1, keepdim=True),
+        lambda y: torch.zeros(3, dtype=F64),
+        lambda y: 1.0,
+    )
+    for template in (bl.LogMonteCarloAcquisition, bl.MonteCarloAcquisition):
+        for f in wrong:
+            own = type("Own", (template,), {"utility": lambda self, y, f=f: f(y)})
+            refused(lambda own=own: own(model)(X), "Own.utility", "s *batch q = (128, 5, 3)")
+
+
+def test_acquisitions_keep_what_they_were_given() -> None:
+    model, X = gp(6, 2), draw((5, 1, 2), "P")
+    level, pending = torch.tensor(0.3, dtype=F64), draw((2, 2), "pending")
+    made = [
+        bl.LogExpectedImprovement(model, level),
+        bl.UpperConfidenceBound(model, level),
+        bl.qLogExpectedImprovement(model, level, X_pending=pending),
+        bl.qLogExpectedImprovement(model, level).with_pending(pending),
+    ]
+    before = [acq(X) for acq in made]
+    level.fill_(9.0)
+    pending.zero_()
+    for acq, value in zip(made, before, strict=True):
+        assert torch.equal(acq(X), value)
+
+
+def test_models_with_kernels_of_the_package_can_be_saved() -> None:
+    X, Y, bounds = dataset(6, 2)
+    net = bl.perceptron(2, 4, seed=0)
+    for kernel in (None, bl.WarpedKernel(RBFKernel(), 2), bl.DeepKernel(net, RBFKernel())):
+        model = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=kernel))
+        again = pickle.loads(pickle.dumps(model))
+        assert torch.equal(again.posterior(X).mean, model.posterior(X).mean)
+        file = io.BytesIO()
+        torch.save(model, file)
+        file.seek(0)
+        again = torch.load(file, weights_only=False)
+        assert torch.equal(again.posterior(X).mean, model.posterior(X).mean)
+        assert torch.isfinite(bl.fit_mll(again).fit_report.value).all()

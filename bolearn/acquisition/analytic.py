@@ -176,6 +176,7 @@ class LogConstrainedExpectedImprovement:
     outcome_constraints: Sequence[UpperLimit | LowerLimit]
 
     def __post_init__(self) -> None:
+        check_model(self.model, type(self).__name__)
         object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
         limits_by_output(self.objective, self.outcome_constraints, self.model.num_outputs)
 
@@ -279,6 +280,7 @@ def incumbent(
         0.5
     """
     mask = None
+    check_model(model, "incumbent")
     constraints = check_constraints(outcome_constraints)
     X = check_tensor("X", X, finite=False)
     if has_training_data(model) and X.shape == model.X.shape:
@@ -286,6 +288,8 @@ def incumbent(
         X = torch.where(mask.unsqueeze(-1), X, model.X)
     if objective is None:
         check_single_output(model, "incumbent without an objective")
+    elif not callable(objective):
+        raise DataError(f"objective: expected bolearn.output(i), got {objective!r}")
     mean = model.posterior(X).mean.detach()
     value = mean.squeeze(-1) if objective is None else evaluate(objective, mean)
     if mask is not None:
@@ -321,6 +325,21 @@ def check_any_feasible(feasible: Bool[Tensor, "*r n"]) -> None:
 # -- checks and moments shared by acquisitions ---------------------------------------------------
 
 
+def check_model(model: object, who: str) -> None:
+    """Check that something is a surrogate.
+
+    Raises:
+        DataError: it is not.
+    """
+    missing = [x for x in ("posterior", "num_outputs", "batch_shape") if not hasattr(model, x)]
+    if missing:
+        raise DataError(
+            f"{who}: expected a model with posterior(X), num_outputs and batch_shape first, got "
+            f"{type(model).__name__} without {', '.join(missing)}; fit one with "
+            "bolearn.fit_mll(bolearn.ExactGP(X, Y, bounds))"
+        )
+
+
 def check_single_output(model: Surrogate, who: str) -> None:
     """Check that the model has one output.
 
@@ -328,11 +347,7 @@ def check_single_output(model: Surrogate, who: str) -> None:
         DataError: it is no model.
         UnsupportedError: it has several; the message names the way out.
     """
-    if not hasattr(model, "posterior"):
-        raise DataError(
-            f"{who}: expected a model with posterior(X) first, got {type(model).__name__}; fit one "
-            "with bolearn.fit_mll(bolearn.ExactGP(X, Y, bounds))"
-        )
+    check_model(model, who)
     if model.num_outputs != 1:
         raise UnsupportedError(
             f"{who}: expected a model with one output, got {model.num_outputs}; use a Monte-Carlo "
@@ -365,7 +380,7 @@ def check_level(name: str, value: object, model: Surrogate) -> Tensor:
         )
     if level.ndim and has_training_data(model):
         check_same_device(**{name: level, "model": model.X})
-    return level.detach()
+    return level.detach().clone()  # the caller may change his own
 
 
 def check_beta(value: object, model: Surrogate) -> Tensor:

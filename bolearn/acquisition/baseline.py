@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .. import seeds
+from ..errors import ShapeError
 from ..linalg import psd_cholesky
 from ..models.algebra import Algebra, ClosedForm
 from ..models.exact import VARIANCE_FLOOR, algebra_of
@@ -81,6 +82,11 @@ class Baseline:
                 mask = model.observed
                 X = torch.where(mask.unsqueeze(-1), X, model.X)
         check_points(X, d, model.batch_shape, name="X_baseline")
+        if X.ndim > 2 + len(model.batch_shape):
+            raise ShapeError(
+                f"X_baseline: expected shape *r n d with replicates *r = "
+                f"{tuple(model.batch_shape)}, got {tuple(X.shape)}"
+            )
         X = X.detach().expand(*model.batch_shape, *X.shape[-2:])
         with torch.no_grad():
             base = _draw(model, sampler, *_valid_first(X, mask.expand(X.shape[:-1])))

@@ -67,6 +67,8 @@ def improvement_with_gradient(
         threshold: value to improve on.
         wanted: whether the gradient is needed.
     """
+    if not X.numel():
+        return X.new_zeros(X.shape[:-2]), torch.zeros_like(X)
     moments = algebra.moments(X)
     L = moments.factor(threshold.variance)
     b = z.shape[-2] - L.shape[-1]

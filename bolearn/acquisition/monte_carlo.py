@@ -14,7 +14,7 @@ Taught in part_4/tutorial_02 and part_5/tutorial_02.
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property, lru_cache
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ from ..numerics import fatmax, log_fatplus, logmeanexp
 from ..protocols import Surrogate
 from ..sampling import Sampler
 from ..shapes import check_points, check_same_device
-from .analytic import check_beta, check_level
+from .analytic import check_beta, check_level, check_model
 from .baseline import Baseline
 from .improvement import Threshold, improvement_with_gradient
 from .objectives import (
@@ -86,7 +86,7 @@ class LogMonteCarloAcquisition:
 
     def average(self, y: Float[Tensor, "s *batch q m"]) -> Float[Tensor, "*batch"]:
         """From sampled outcomes to the value."""
-        log_u = self.utility(evaluate(self.objective, y))
+        log_u = utilities(self, y)
         if self.outcome_constraints:
             log_u = log_u + log_feasibility(y, self.outcome_constraints, self._limit_scales)
         return logmeanexp(fatmax(log_u, dim=-1), dim=0)
@@ -140,7 +140,7 @@ class MonteCarloAcquisition:
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The acquisition value of each set of q points, in units of the utility."""
         y = self.draw(join_pending(X, self.X_pending, self.model.batch_shape))
-        u = self.utility(evaluate(self.objective, y))
+        u = utilities(self, y)
         if self.outcome_constraints:
             weight = log_feasibility(y, self.outcome_constraints, self._limit_scales).exp()
             low = torch.as_tensor(self.infeasible_value, dtype=u.dtype, device=u.device)
@@ -381,6 +381,27 @@ def base_normals(
     return _normals(sampler, tuple(event), tuple(model.batch_shape))
 
 
+def utilities(
+    acq: LogMonteCarloAcquisition | MonteCarloAcquisition, y: Float[Tensor, "s *batch q m"]
+) -> Float[Tensor, "s *batch q"]:
+    """The utility of each sampled outcome, checked to be one number for each.
+
+    Raises:
+        ShapeError: ``utility`` gives anything else.
+    """
+    values = evaluate(acq.objective, y)
+    u = acq.utility(values)
+    shape = u.shape if isinstance(u, Tensor) else None
+    if shape is None or len(shape) != values.ndim or shape[-1] != values.shape[-1]:
+        got = type(u).__name__ if shape is None else tuple(shape)
+        raise ShapeError(
+            f"{type(acq).__name__}.utility: expected one value for each sampled objective value, "
+            f"shape s *batch q = {tuple(values.shape)}, got {got}; the template takes the maximum "
+            "over q and the average over s"
+        )
+    return u
+
+
 def draw_jointly(
     model: Surrogate, sampler: Sampler, X: Float[Tensor, "*#batch q d"]
 ) -> Float[Tensor, "s *batch q m"]:
@@ -439,12 +460,13 @@ def threshold_of(
 
 
 def check_fields(acq: LogMonteCarloAcquisition | MonteCarloAcquisition) -> None:
-    """Check what every sampled acquisition has, and make its sampler hashable.
+    """Check what every sampled acquisition has, and copy its pending points.
 
     Raises:
         DataError: a field of another kind, or pending points that are not finite.
         ShapeError: pending points that do not fit the model.
     """
+    check_model(acq.model, type(acq).__name__)
     constraints = check_constraints(acq.outcome_constraints)
     object.__setattr__(acq, "outcome_constraints", constraints)
     if not isinstance(acq.sampler, Sampler):
@@ -453,11 +475,9 @@ def check_fields(acq: LogMonteCarloAcquisition | MonteCarloAcquisition) -> None:
         )
     if not callable(acq.objective):
         raise DataError(f"objective: expected bolearn.output(i), got {acq.objective!r}")
-    if not isinstance(acq.sampler.seed, int):
-        sampler = replace(acq.sampler, seed=tuple(acq.sampler.seed))
-        object.__setattr__(acq, "sampler", sampler)
     if acq.X_pending is not None:
         check_pending(acq.X_pending, acq.model)
+        object.__setattr__(acq, "X_pending", acq.X_pending.clone())
 
 
 def check_infeasible_value(acq: MonteCarloAcquisition) -> None:
@@ -492,7 +512,7 @@ def replace_pending(acq: _Sampled, X: Tensor) -> _Sampled:
     """A copy of the acquisition with further pending points; whatever it has drawn is kept."""
     check_pending(X, acq.model)
     twin = copy.copy(acq)
-    pending = join_pending(X, acq.X_pending, acq.model.batch_shape)
+    pending = join_pending(X.clone(), acq.X_pending, acq.model.batch_shape)
     object.__setattr__(twin, "X_pending", pending)
     return twin
 

@@ -206,8 +206,10 @@ def scale_of(f: Objective, model: Surrogate) -> Float[Tensor, "*r"]:
     if not has_training_data(model):
         return torch.ones(model.batch_shape, dtype=torch.float64)
     with torch.no_grad():
-        values = evaluate(f, model.Y).unsqueeze(-1)
-        spread = Standardize.fit(values, model.observed).scale[..., 0, 0]
+        values = f(model.Y)
+        if not isinstance(values, Tensor) or values.shape != model.Y.shape[:-1]:
+            return torch.ones_like(model.Y[..., 0, 0])  # `evaluate` will refuse what f gives
+        spread = Standardize.fit(values.unsqueeze(-1), model.observed).scale[..., 0, 0]
     return torch.where(torch.isfinite(spread), spread, 1.0)
 
 

@@ -34,6 +34,15 @@ _IMPURE = (
 )
 
 
+# Functions that can be pickled, unlike those that gpytorch makes for a name.
+def _weights(kernel: "DeepKernel") -> Tensor:
+    return kernel.weights
+
+
+def _set_weights(kernel: "DeepKernel", value: Tensor) -> None:
+    kernel.initialize(weights=value)
+
+
 class DeepKernel(Kernel):  # type: ignore[misc]
     """A base kernel on the features that a network makes of the inputs.
 
@@ -47,7 +56,8 @@ class DeepKernel(Kernel):  # type: ignore[misc]
         weight_std: standard deviation of a normal prior on all weights; None for none.
 
     Raises:
-        DataError: a network without parameters, or not float64; a weight_std that is not positive.
+        DataError: no network, one without parameters or not float64; a base that is no kernel or
+            has batch axes already; a weight_std that is not positive.
         UnsupportedError: layers that mix points or draw random numbers (batch norm, dropout).
 
     Example:
@@ -70,6 +80,16 @@ class DeepKernel(Kernel):  # type: ignore[misc]
     def __init__(
         self, net: nn.Module, base_kernel: Kernel, *, weight_std: float | None = 1.0
     ) -> None:
+        if not isinstance(net, nn.Module):
+            raise DataError(
+                f"net: expected a torch network such as bolearn.perceptron(d, 16, 2, seed=0), "
+                f"got {net!r}"
+            )
+        if not isinstance(base_kernel, Kernel) or len(base_kernel.batch_shape):
+            raise DataError(
+                "base_kernel: expected a gpytorch kernel without batch shape (the model adds its "
+                f"own), got {base_kernel!r}"
+            )
         super().__init__()
         parameters = dict(net.named_parameters())
         if not parameters:
@@ -93,7 +113,8 @@ class DeepKernel(Kernel):  # type: ignore[misc]
         if weight_std is not None:
             if not 0 < weight_std < math.inf:
                 raise DataError(f"weight_std: expected a positive number or None, got {weight_std}")
-            self.register_prior("weight_prior", NormalPrior(0.0, weight_std), "weights")
+            prior = NormalPrior(0.0, weight_std)
+            self.register_prior("weight_prior", prior, _weights, _set_weights)
 
     def features(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*e n f"]:
         """What the network makes of points of the unit cube; one set for each copy of weights."""
@@ -136,7 +157,7 @@ def perceptron(
         activation: between the layers; a smooth one keeps acquisitions smooth.
 
     Raises:
-        DataError: sizes below 1, no layer, a bad seed.
+        DataError: sizes below 1, no layer, a bad seed, an activation that is no class.
 
     Example:
         >>> perceptron(3, 16, 2, seed=0)(torch.zeros(5, 3, dtype=torch.float64)).shape
@@ -147,6 +168,8 @@ def perceptron(
     for size in (d, *widths):
         check_count("sizes", size)
     seeds.check_seed(seed)
+    if not callable(activation):
+        raise DataError(f"activation: expected a class such as torch.nn.Tanh, got {activation!r}")
     layers: list[nn.Module] = []
     for i, (inputs, outputs) in enumerate(zip((d, *widths[:-1]), widths, strict=True)):
         # nn.Linear draws from the global generator; an empty one does not

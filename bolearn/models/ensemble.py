@@ -99,8 +99,11 @@ class DeepEnsemble(nn.Module):
             check_count(name, count)
         scales = {"weight_std": weight_std, "bias_std": bias_std, "noise_std": noise_std}
         for name, scale in scales.items():
-            if not isinstance(scale, int | float) or not 0 < scale < math.inf:
+            number = isinstance(scale, int | float) and not isinstance(scale, bool)
+            if not number or not 0 < scale < math.inf:
                 raise DataError(f"{name}: expected a positive number, got {scale!r}")
+        if not isinstance(hidden, tuple | list):
+            raise DataError(f"hidden: expected widths such as (64, 64), got {hidden!r}")
         self.hidden = tuple(check_count("hidden", width) for width in hidden)
         self.weight_std, self.bias_std, self.noise_std = weight_std, bias_std, noise_std
         data = ExactGP(X, Y, bounds, observed=observed)  # borrows its checks and its units

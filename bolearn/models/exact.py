@@ -180,32 +180,41 @@ class ExactGP(nn.Module):
         """Given noise variances as ``*r m n`` in standardised units, or None."""
         if noise_var is None:
             return None
-        value = self._known_noise(noise_var, (*batch[:-1], n, batch[-1]))
+        value = self._known_noise(noise_var, (*batch[:-1], n, batch[-1]), self.observed)
         return (value / self.outcome.scale.square()).mT
 
-    def _known_noise(self, noise_var: float | Tensor, full: tuple[int, ...]) -> Tensor:
-        """Noise variances in squared user units, checked and expanded to ``full``."""
+    def _known_noise(
+        self, noise_var: float | Tensor, full: tuple[int, ...], observed: Tensor
+    ) -> Tensor:
+        """Noise variances in squared user units, checked and expanded to ``full``: ``*lead n m``.
+
+        Where ``observed`` (``*lead n``) is False they may be anything.
+        """
         if isinstance(noise_var, Tensor):
-            check_tensor("noise_var", noise_var)
+            check_tensor("noise_var", noise_var, finite=False)
         elif isinstance(noise_var, bool) or not isinstance(noise_var, int | float):
             raise DataError(
                 f"noise_var: expected a number or a float64 tensor, got {noise_var!r}; "
                 "use torch.as_tensor(noise_var, dtype=torch.float64)"
             )
         value = torch.as_tensor(noise_var, dtype=torch.float64, device=self.X.device)
-        if not torch.isfinite(value).all() or not (value > 0).all():
-            raise DataError(
-                "noise_var: expected positive variances in squared user units, "
-                f"got {value.flatten()[:4].tolist()}; for noise-free data use a small one, "
-                "for example 1e-6 times the variance of Y"
-            )
         try:
-            return value.expand(full)
+            value = value.expand(full)
         except RuntimeError:
             raise ShapeError(
                 f"noise_var: expected a number, m = {full[-1]} values or shape {full}, "
                 f"got {tuple(value.shape)}"
             ) from None
+        if not observed.all():
+            value = torch.where(observed.unsqueeze(-1), value, 1.0)
+        bad = ~(torch.isfinite(value) & (value > 0))
+        if bad.any():
+            raise DataError(
+                "noise_var: expected positive variances in squared user units, got "
+                f"{value[bad][:4].tolist()} for observed values; for noise-free data use a small "
+                "one, for example 1e-6 times the variance of Y"
+            )
+        return value
 
     # -- what the model is made of ---------------------------------------------------------------
 
@@ -285,8 +294,10 @@ class ExactGP(nn.Module):
                 )
             get, _, limits = slots[name]
             have = get()
-            if not isinstance(value, Tensor | int | float):
-                raise DataError(f"{name}: expected a number or a tensor, got {value!r}")
+            if isinstance(value, Tensor):
+                check_tensor(name, value, finite=False)
+            elif isinstance(value, bool) or not isinstance(value, int | float):
+                raise DataError(f"{name}: expected a number or a float64 tensor, got {value!r}")
             given = torch.as_tensor(value, dtype=have.dtype, device=have.device)
             if not torch.isfinite(given).all():
                 raise DataError(f"{name}: expected finite numbers, got {given.flatten().tolist()}")
@@ -444,7 +455,7 @@ class ExactGP(nn.Module):
             }
             twin._tracked, twin._cached, twin._seen = list(twin.parameters()), None, False
             twin.fit_report = None
-            noise = self._noise_with_new(noise_var, lead, X.shape[-2])
+            noise = self._noise_with_new(noise_var, new)
             if noise is not None:
                 twin.likelihood = None
             grown = {"X": X.expand(*lead, *X.shape[-2:]), "Y": Y, "observed": new}
@@ -504,8 +515,11 @@ class ExactGP(nn.Module):
         with torch.no_grad():
             belief = self.posterior(X)
             check_base_samples(z, belief.event_shape)
+            if not len(z):
+                raise DataError(f"z: expected at least one sample, got s = 0 ({tuple(z.shape)})")
             mean, covariance = belief.joint_moments
-            noise = self._noise_with_new(noise_var, mean.shape[:-2], mean.shape[-2])
+            every = torch.ones(mean.shape[:-1], dtype=torch.bool, device=mean.device)
+            noise = self._noise_with_new(noise_var, every)
             if noise is None:
                 added = self._new_noise().expand(mean.shape).mT
             else:
@@ -563,16 +577,17 @@ class ExactGP(nn.Module):
         return X.detach(), Y.detach(), mask if observed is None else observed.expand(*lead, p)
 
     def _noise_with_new(
-        self, noise_var: float | Tensor | None, lead: torch.Size, p: int
+        self, noise_var: float | Tensor | None, new_rows: Bool[Tensor, "*lead p"]
     ) -> Tensor | None:
         """Noise variances of old and p new points, ``*lead m n+p``; None if they are learned."""
+        lead, p = new_rows.shape[:-1], new_rows.shape[-1]
         scale2 = self.outcome.scale.square().mT  # *r m 1
         if noise_var is None:
             if self.noise is None:
                 return None
             new = (self._new_noise().mT / scale2).expand(*lead, self.num_outputs, p)
         else:
-            new = self._known_noise(noise_var, (*lead, p, self.num_outputs)).mT / scale2
+            new = self._known_noise(noise_var, (*lead, p, self.num_outputs), new_rows).mT / scale2
         old = self.noise_variance().detach()
         return torch.cat([old.expand(*lead, *old.shape[-2:]), new], dim=-1)
 
@@ -910,7 +925,7 @@ def _moments_reference(model: ExactGP, X: Tensor) -> tuple[Tensor, Tensor, Tenso
     box = model.bounds.unsqueeze(-3)
     points = (points - box[..., :1, :]) / (box[..., 1:, :] - box[..., :1, :])
     K = _gram(model, points, model.training_inputs()).expand(t, *lead, q, -1)
-    K = K.reshape(t, b, q, -1).transpose(0, 1)
+    K = K.reshape(t, b, q, K.shape[-1]).transpose(0, 1)
     prior_mean = model.mean(points).expand(t, *lead, q).reshape(t, b, q).transpose(0, 1)
     scale, shift = (v.reshape(b, 1, 1) for v in (model.outcome.scale, model.outcome.shift))
     mean = prior_mean * scale + shift + (K @ cache.alpha[:, None, :, None]).squeeze(-1)

@@ -35,7 +35,7 @@ from .. import seeds
 from ..errors import DataError
 from ..mcmc import SamplingReport, nuts
 from ..posteriors import MixturePosterior
-from ..shapes import check_count, check_points
+from ..shapes import check_count, check_data, check_points
 from .exact import ExactGP
 from .fit import _LogPriors as LogPriors
 from .fit import _PlainRows as PlainRows
@@ -118,6 +118,7 @@ class SAASGP(nn.Module):
                 f"num_samples: expected a multiple of chains = {chains}, at least 4 for each, "
                 f"got {num_samples}"
             )
+        X, Y = check_data(X, Y, observed)
         data = ExactGP(X, Y, bounds, kernel=_kernel(X.shape[-1]), noise_var=noise_var,
                        observed=observed)  # fmt: skip
         for name in ("X", "Y", "observed"):

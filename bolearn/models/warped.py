@@ -6,6 +6,7 @@ unit cube by an increasing map, and letting the likelihood choose the map, lifts
 Taught in part_5/tutorial_01.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,14 @@ from ..errors import DataError
 from ..linalg import gram
 from ..shapes import check_count
 from ..transforms import kumaraswamy
+
+
+def _get(name: str, module: Kernel) -> Tensor:
+    return getattr(module, name)  # type: ignore[no-any-return]
+
+
+def _set(name: str, module: Kernel, value: Tensor) -> None:
+    module.initialize(**{name: value})
 
 
 class WarpedKernel(Kernel):  # type: ignore[misc]
@@ -50,6 +59,10 @@ class WarpedKernel(Kernel):  # type: ignore[misc]
                 f"got {type(base).__name__}"
             )
         check_count("d", d)
+        if prior is not None and not isinstance(prior, Prior):
+            raise DataError(
+                f"prior: expected a gpytorch prior such as LogNormalPrior(0.0, 0.75), got {prior!r}"
+            )
         super().__init__()
         self.base_kernel = base
         for name in ("a", "b"):
@@ -57,7 +70,8 @@ class WarpedKernel(Kernel):  # type: ignore[misc]
             limits = GreaterThan(0.05, transform=None, initial_value=1.0)
             self.register_constraint(f"raw_{name}", limits)
             own = LogNormalPrior(0.0, 0.75) if prior is None else prior
-            self.register_prior(f"{name}_prior", own, f"raw_{name}")
+            raw = f"raw_{name}"  # by functions that can be pickled, unlike those for a name
+            self.register_prior(f"{name}_prior", own, partial(_get, raw), partial(_set, raw))
 
     @property
     def a(self) -> Tensor:
