@@ -309,6 +309,7 @@ def paths_reference(
 
 def _blocks(rows: int, columns: int, size: int) -> Iterator[tuple[slice, slice]]:
     """Pieces of a ``rows columns`` table whose entries need ``size`` features each."""
+    size, columns = max(1, size), max(1, columns)
     across = max(1, min(columns, _BLOCK // size))
     down = max(1, _BLOCK // (size * columns))
     for i in range(0, rows, down):

@@ -521,3 +521,8 @@ def test_models_with_kernels_of_the_package_can_be_saved() -> None:
         again = torch.load(file, weights_only=False)
         assert torch.equal(again.posterior(X).mean, model.posterior(X).mean)
         assert torch.isfinite(bl.fit_mll(again).fit_report.value).all()
+
+
+def test_an_objective_of_thompson_is_a_function() -> None:
+    call = lambda: bl.thompson(gp(8, 2), box(2), objective=3, seed=0)  # type: ignore  # noqa: E731
+    refused(call, "objective: expected a function", "bolearn.output(0)")

@@ -389,3 +389,10 @@ def test_wrong_shapes_and_counts_are_refused() -> None:
         draw_paths(model, 0, seed=0)
     with pytest.raises(bl.DataError, match="float64"):
         draw_paths(bl.ExactGP(*dataset(5, 2)), 2, seed=0)(box(2).float())
+
+
+def test_no_points_have_no_values() -> None:
+    paths = bl.draw_paths(gp(6, 2), 3, seed=0)
+    X = torch.zeros(0, 1, 2, dtype=F64)
+    assert paths(X).shape == (3, 0, 1, 1)
+    assert paths.at_each(X.expand(3, 0, 1, 2)).shape == (3, 0, 1, 1)

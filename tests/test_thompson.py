@@ -115,3 +115,9 @@ def test_what_does_not_fit_is_refused() -> None:
         bl.thompson(model, box(2), choices=draw((3, 2), "c"), seed=0)
     with pytest.raises(bl.DataError, match=r"n >= q = 4 points to choose from, got \(3, 2\)"):
         bl.thompson(model, choices=draw((3, 2), "c"), q=4, seed=0)
+
+
+def test_an_objective_combines_the_outputs() -> None:
+    model = gp(8, 2)
+    with pytest.raises(bl.ShapeError, match="combines the last axis"):
+        bl.thompson(model, box(2), objective=lambda y: y, seed=0)

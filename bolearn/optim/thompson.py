@@ -92,6 +92,11 @@ def thompson(
     check_count("q", q)
     if objective is None:
         check_single_output(model, "thompson without an objective")
+    elif not callable(objective):
+        raise DataError(
+            "objective: expected a function of outputs such as bolearn.output(0), got "
+            f"{objective!r}"
+        )
     if (bounds is None) == (choices is None):
         raise DataError("expected either bounds (a box) or choices (a finite set), one of them")
     if choices is not None:
@@ -144,7 +149,16 @@ def _among(
 
 
 def _scalar(y: Float[Tensor, "*b m"], objective: Objective | None) -> Float[Tensor, "*b"]:
-    return y.squeeze(-1) if objective is None else objective(y)
+    if objective is None:
+        return y.squeeze(-1)
+    value = objective(y)
+    if not isinstance(value, Tensor) or value.shape != y.shape[:-1]:
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ShapeError(
+            f"objective: expected values of shape {tuple(y.shape[:-1])} for outputs of shape "
+            f"{tuple(y.shape)}, got {got}; it combines the last axis, as lambda y: y[..., 0] does"
+        )
+    return value
 
 
 @dataclass(frozen=True, eq=False)
