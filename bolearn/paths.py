@@ -157,6 +157,8 @@ class MatheronPaths:
         check_same_device(X=X, model=model.X)
         r = model.batch_shape
         X = X.expand(*X.shape[: X.ndim - 2 - len(r)], *r, *X.shape[-2:])
+        if 0 in X.shape:
+            return X.new_zeros(self.num_paths, *X.shape[1:-1], model.num_outputs)
         values: Tensor
         if not self.cache.closed_form:
             values = paths_reference(self, X)
@@ -309,7 +311,6 @@ def paths_reference(
 
 def _blocks(rows: int, columns: int, size: int) -> Iterator[tuple[slice, slice]]:
     """Pieces of a ``rows columns`` table whose entries need ``size`` features each."""
-    size, columns = max(1, size), max(1, columns)
     across = max(1, min(columns, _BLOCK // size))
     down = max(1, _BLOCK // (size * columns))
     for i in range(0, rows, down):
