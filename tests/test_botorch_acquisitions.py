@@ -174,12 +174,12 @@ def test_constrained(q: int, n: int) -> None:
 
 
 def test_the_optimised_noisy_improvement_is_not_worse() -> None:
-    """Four points chosen together: same problem, restarts and raw samples."""
+    """Two points chosen together, eight problems: same model, restarts and raw samples."""
     from botorch.optim import optimize_acqf as their_optimize
 
     gaps = []
-    for seed in range(4):
-        model = gp(10 + 3 * seed, 3, seed=seed)
+    for seed in range(8):
+        model = gp(10 + 3 * (seed % 5), 3, seed=seed)
         a = bl.qLogNoisyExpectedImprovement(model, model.X, sampler=bl.Sampler(64, seed=5))
         b = logei.qLogNoisyExpectedImprovement(
             twin(model),
@@ -194,4 +194,5 @@ def test_the_optimised_noisy_improvement_is_not_worse() -> None:
             torch.manual_seed(seed)
             x, _ = their_optimize(b, bounds, q=2, **options)
         gaps.append(ours.value.item() - a(x.unsqueeze(0)).item())
-    assert sum(gap > -1e-6 for gap in gaps) >= 3 and sum(gaps) / len(gaps) > -0.05, gaps
+    # single searches end in other local optima, either way
+    assert sum(gap > -2e-3 for gap in gaps) >= 6 and sum(gaps) / len(gaps) > 0, gaps

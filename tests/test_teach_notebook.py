@@ -102,9 +102,10 @@ def test_in_plain_python_a_figure_is_its_words(capsys):
     from bolearn.errors import DataError
 
     assert matplotlib.get_backend()
+    before = pyplot.get_fignums()
     assert teach.show(pyplot.figure(), "An\n empty   figure.") is None
     assert capsys.readouterr().out == "figure: An empty figure.\n"
-    assert pyplot.get_fignums() == []
+    assert pyplot.get_fignums() == before  # it closes what it has shown
     with pytest.raises(DataError, match="expected a matplotlib figure, got int"):
         teach.show(3, "A number.")
 
