@@ -89,6 +89,8 @@ def test_an_interruption_leaves_no_kernel_and_exit_code_130(
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
+        # a test run in the background ignores interrupts, and what it starts would, too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while len(list(pids.iterdir())) < 2 and time.monotonic() < deadline:
