@@ -119,5 +119,5 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_an_objective_combines_the_outputs() -> None:
     model = gp(8, 2)
-    with pytest.raises(bl.ShapeError, match="combines the last axis"):
+    with pytest.raises(bl.ShapeError, match="for a combination sum over the last axis"):
         bl.thompson(model, box(2), objective=lambda y: y, seed=0)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import seeds
 from ..acquisition.analytic import check_single_output
-from ..acquisition.objectives import Objective
+from ..acquisition.objectives import Objective, evaluate
 from ..errors import DataError, ShapeError
 from ..paths import draw_paths
 from ..protocols import Paths, Surrogate, has_training_data
@@ -149,16 +149,7 @@ def _among(
 
 
 def _scalar(y: Float[Tensor, "*b m"], objective: Objective | None) -> Float[Tensor, "*b"]:
-    if objective is None:
-        return y.squeeze(-1)
-    value = objective(y)
-    if not isinstance(value, Tensor) or value.shape != y.shape[:-1]:
-        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ShapeError(
-            f"objective: expected values of shape {tuple(y.shape[:-1])} for outputs of shape "
-            f"{tuple(y.shape)}, got {got}; it combines the last axis, as lambda y: y[..., 0] does"
-        )
-    return value
+    return y.squeeze(-1) if objective is None else evaluate(objective, y)
 
 
 @dataclass(frozen=True, eq=False)
