@@ -6,13 +6,14 @@ misses the data, and add the correction that the kernel carries to every other p
 
     f(x) = c + f0(x) + k(x, X) K^-1 (y - c - f0(X) - noise).
 
-f0 is a random sum of F cosines and sines with frequencies from the kernel's spectral density. The
-correction is exact, so that the mean over paths is the posterior mean whatever F is; only the
+f0 is a random sum of cosines and sines, F in all, with frequencies from the kernel's spectral
+density. The correction is exact, so that the mean over paths is the posterior mean whatever F is; only the
 variance between the data inherits the error of f0, about 1 / sqrt(F).
 
 Taught in part_4/tutorial_02.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -91,14 +92,16 @@ class MatheronPaths:
     """s functions for each replicate, drawn by `draw_paths`; they do not change any more.
 
     Rows b are replicates x outputs. With A = W z for scaled inputs z = (x - centre) inverse, the
-    value of path i at x is mean(x) + C_i . [cos A, sin A, k(x, X)]: all paths at all points are one
-    product.
+    value of path i at x is mean(x) + C_i . [cos A, sin A, k(x, X)]: all paths at shared points are
+    one product. A cosine and a sine of one frequency are one wave, amplitude cos(A - phase), which
+    is half the work where every path has points of its own.
 
     Attributes:
         model, cache: the model as it was when the paths were drawn.
         centre, inverse: what scales inputs, ``b 1 d``.
         W: frequencies ``b f d``, shared by the paths of a row.
         C: weights ``b s 2f+n`` of the cosines, the sines and the kernel values, in user units.
+        amplitude, phase: the waves, ``b s 1 f``, in user units and radians.
     """
 
     model: ExactGP
@@ -107,6 +110,8 @@ class MatheronPaths:
     inverse: Tensor
     W: Tensor
     C: Tensor
+    amplitude: Tensor
+    phase: Tensor
 
     @property
     def num_paths(self) -> int:
@@ -253,15 +258,18 @@ def _matheron(
     rows = [seeds.derive(x, "path", i) for x in each for i in range(model.num_outputs)]
     W = density.frequencies([seeds.derive(x, "frequencies") for x in rows], f)
     W = W.mT.contiguous().mT  # products with it sum over f: a third faster in this order of memory
-    z = seeds.normal([seeds.derive(x, "weights") for x in rows], (s, 2 * f), device)
+    u = seeds.uniform([seeds.derive(x, "waves") for x in rows], (s, 2, f), device)
     noise = seeds.normal([seeds.derive(x, "noise") for x in rows], (s, n), device)
     width = model.cube.width.unsqueeze(-3)  # *r 1 1 d
     inverse = 1 / (width * density.lengthscale.unsqueeze(-2))
     inverse = inverse.expand(*model.batch_shape, model.num_outputs, 1, d).reshape(b, 1, d)
     centre = cache.centre
     amplitude = density.outputscale.expand(*model.batch_shape, model.num_outputs).reshape(b, 1, 1)
-    # f0 at the data, standardised
-    weights = z * (amplitude / f).sqrt()
+    # f0 at the data, standardised. Two independent normal weights, of a cosine and of a sine, are a
+    # wave whose squared amplitude is exponential and whose phase is uniform (Box & Muller 1958)
+    wave = (u[..., 0, :].log() * (-2 * amplitude / f)).sqrt_()
+    phase = u[..., 1, :] * (2 * math.pi)
+    weights = torch.cat([wave * phase.cos(), wave * phase.sin()], dim=-1)
     X = model.X.reshape(-1, n, d).repeat_interleave(model.num_outputs, dim=0)
     A = ((X - centre) * inverse) @ W.mT
     f0 = weights @ torch.cat([A.cos(), A.sin()], dim=-1).mT  # b s n
@@ -274,7 +282,8 @@ def _matheron(
     scale = model.outcome.scale.reshape(b, 1, 1)
     correction = cache.alpha.unsqueeze(-2) - (missed @ cache.LinvT @ cache.Linv) / scale
     C = torch.cat([weights * scale, correction], dim=-1)
-    return MatheronPaths(model, cache, centre, inverse, W, C)
+    wave = (wave * scale).unsqueeze(-2)
+    return MatheronPaths(model, cache, centre, inverse, W, C, wave, phase.unsqueeze(-2))
 
 
 def _mask(model: ExactGP) -> Tensor:
@@ -318,30 +327,38 @@ def _blocks(rows: int, columns: int, size: int) -> Iterator[tuple[slice, slice]]
             yield slice(i, i + down), slice(j, j + across)
 
 
+def _kernel(paths: MatheronPaths, Z: Float[Tensor, "b p d"], rows: slice) -> tuple[Tensor, Tensor]:
+    """Kernel values to the data ``b p n``, and H, at scaled inputs."""
+    cache = paths.cache
+    assert cache.kind is not None
+    squares = Z.square().sum(-1, keepdim=True) + cache.z2[rows].unsqueeze(-2)
+    r2 = torch.baddbmm(squares, Z, cache.Z[rows].mT, alpha=-2).clamp_(min=0)
+    k, h = correlation(cache.kind, r2)
+    if cache.outputscale is None:
+        return k, h
+    return k * cache.outputscale[rows], h * cache.outputscale[rows]
+
+
+def _slopes(paths: MatheronPaths, rows: slice, Z: Tensor, g_A: Tensor, g_k: Tensor) -> Tensor:
+    """Gradient in scaled inputs: minus the sum over W of g_A, and over the data of g_k (z_j - z).
+
+    g_A is minus the gradient in A = W z; g_k that in the kernel values, times their H.
+    """
+    slope = torch.bmm(g_A, paths.W[rows]).baddbmm_(g_k, paths.cache.Z[rows], beta=-1)
+    return slope.sub_(g_k.sum(-1, keepdim=True) * Z)
+
+
 def _features(
     paths: MatheronPaths, Z: Float[Tensor, "b p d"], rows: slice
 ) -> tuple[Tensor, Tensor]:
     """Cosines, sines and kernel values ``b p 2f+n``, and H ``b p n``, at scaled inputs."""
-    cache, f = paths.cache, paths.W.shape[-2]
-    assert cache.kind is not None
+    f = paths.W.shape[-2]
     features = Z.new_empty(*Z.shape[:-1], paths.C.shape[-1])
     A = torch.bmm(Z, paths.W[rows].mT)
     torch.cos(A, out=features[..., :f])
     torch.sin(A, out=features[..., f : 2 * f])
-    squares = Z.square().sum(-1, keepdim=True) + cache.z2[rows].unsqueeze(-2)
-    r2 = torch.baddbmm(squares, Z, cache.Z[rows].mT, alpha=-2).clamp_(min=0)
-    k, h = correlation(cache.kind, r2)
-    if cache.outputscale is not None:
-        k, h = k * cache.outputscale[rows], h * cache.outputscale[rows]
-    features[..., 2 * f :] = k
+    features[..., 2 * f :], h = _kernel(paths, Z, rows)
     return features, h
-
-
-def _slopes(paths: MatheronPaths, rows: slice, Z: Tensor, g_A: Tensor, g_k: Tensor) -> Tensor:
-    """Gradient in scaled inputs: sum over W of g_A, and of g_k H (z_j - z) over the data."""
-    data = paths.cache.Z[rows]
-    slope = torch.bmm(g_A, paths.W[rows]).baddbmm_(g_k, data)
-    return slope.sub_(g_k.sum(-1, keepdim=True) * Z)
 
 
 class _Shared(torch.autograd.Function):
@@ -372,7 +389,7 @@ class _Shared(torch.autograd.Function):
             (slow,) = torch.autograd.grad(paths_reference(paths, X), X, grads[0], create_graph=True)
             return slow, None
         f, g = paths.W.shape[-2], torch.bmm(grads[0].mT, paths.C)  # b p 2f+n
-        g_A = (g[..., f : 2 * f] * features[..., :f]).sub_(g[..., :f] * features[..., f : 2 * f])
+        g_A = (g[..., :f] * features[..., f : 2 * f]).sub_(g[..., f : 2 * f] * features[..., :f])
         slope = _slopes(paths, slice(None), Z, g_A, g[..., 2 * f :] * h)
         return paths._to_points(slope.unsqueeze(1), X), None
 
@@ -382,22 +399,21 @@ class _Each(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, paths: MatheronPaths) -> Tensor:
-        cache, (f, n) = paths.cache, (paths.W.shape[-2], paths.cache.Z.shape[-2])
-        assert cache.constant is not None
+        constant, f = paths.cache.constant, paths.W.shape[-2]
+        assert constant is not None
         Z = paths._scaled(X)
         (b, s, p, d), wanted = Z.shape, ctx.needs_input_grad[0]
         values, slopes = Z.new_empty(b, s, p), torch.empty_like(Z) if wanted else None
         for rows, own in _blocks(b, s, p * paths.C.shape[-1]):
             z = Z[rows, own]  # b s p d
-            flat = z.reshape(z.shape[0], -1, d)
-            features, h = (v.view(*z.shape[:3], -1) for v in _features(paths, flat, rows))
-            C = paths.C[rows, own].unsqueeze(-2)
-            values[rows, own] = torch.linalg.vecdot(features, C).add_(cache.constant[rows])
+            flat, shape = z.flatten(1, 2), (*z.shape[:3], -1)
+            wave, w_k = paths.amplitude[rows, own], paths.C[rows, own, None, 2 * f :]
+            A = torch.bmm(flat, paths.W[rows].mT).view(shape).sub_(paths.phase[rows, own])
+            k, h = (v.view(shape) for v in _kernel(paths, flat, rows))
+            value = torch.linalg.vecdot(A.cos(), wave) + torch.linalg.vecdot(k, w_k)
+            values[rows, own] = value.add_(constant[rows])
             if slopes is not None:
-                w_cos, w_sin, w_k = C.split([f, f, n], dim=-1)
-                cos, sin, _ = features.split([f, f, n], dim=-1)
-                g_A = (cos * w_sin).addcmul_(sin, w_cos, value=-1).flatten(1, 2)
-                g_k = h.mul(w_k).flatten(1, 2)
+                g_A, g_k = A.sin_().mul_(wave).flatten(1, 2), h.mul(w_k).flatten(1, 2)
                 slopes[rows, own] = _slopes(paths, rows, flat, g_A, g_k).view(z.shape)
         ctx.paths = paths
         ctx.save_for_backward(X, slopes)
