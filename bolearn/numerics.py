@@ -42,7 +42,8 @@ def log_h_reference(u: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
 
 def log_h_and_slope(u: Tensor) -> tuple[Tensor, Tensor]:
     """log h(u) and its derivative Phi(u) / h(u)."""
-    if u.numel() and (limits := torch.aminmax(u)).min >= _LOWER and limits.max <= _UPPER:
+    low, high = (v.item() for v in torch.aminmax(u)) if u.numel() else (math.nan, math.nan)
+    if low >= _LOWER and high <= _UPPER:
         # The usual case, in a third of the operations: nothing is far out (and nothing is NaN)
         ratio = torch.special.erfcx(u * -_SQRT_HALF).mul_(_SQRT_HALF_PI)
         h_over_phi = (u * ratio).add_(1)
@@ -55,10 +56,10 @@ def log_h_and_slope(u: Tensor) -> tuple[Tensor, Tensor]:
     series = w * (1 + w * (-3 + w * (15 + w * (-105 + w * 945))))
     h_over_phi = torch.where(v < _LOWER, series, 1 + v * ratio)
     value = h_over_phi.log() - 0.5 * v * v - _LOG_SQRT_2PI
-    high = u.clamp(min=_UPPER)
+    linear = u.clamp(min=_UPPER)
     above = u > _UPPER
-    value = torch.where(above, high.log(), value)
-    return value, torch.where(above, high.reciprocal(), ratio / h_over_phi)
+    value = torch.where(above, linear.log(), value)
+    return value, torch.where(above, linear.reciprocal(), ratio / h_over_phi)
 
 
 class _SlopeOfLogH(torch.autograd.Function):

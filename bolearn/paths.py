@@ -7,8 +7,8 @@ misses the data, and add the correction that the kernel carries to every other p
     f(x) = c + f0(x) + k(x, X) K^-1 (y - c - f0(X) - noise).
 
 f0 is a random sum of cosines and sines, F in all, with frequencies from the kernel's spectral
-density. The correction is exact, so that the mean over paths is the posterior mean whatever F is; only the
-variance between the data inherits the error of f0, about 1 / sqrt(F).
+density. The correction is exact, so that the mean over paths is the posterior mean whatever F is;
+only the variance between the data inherits the error of f0, about 1 / sqrt(F).
 
 Taught in part_4/tutorial_02.
 """
@@ -402,7 +402,7 @@ class _Each(torch.autograd.Function):
         constant, f = paths.cache.constant, paths.W.shape[-2]
         assert constant is not None
         Z = paths._scaled(X)
-        (b, s, p, d), wanted = Z.shape, ctx.needs_input_grad[0]
+        (b, s, p), wanted = Z.shape[:-1], ctx.needs_input_grad[0]
         values, slopes = Z.new_empty(b, s, p), torch.empty_like(Z) if wanted else None
         for rows, own in _blocks(b, s, p * paths.C.shape[-1]):
             z = Z[rows, own]  # b s p d

@@ -227,4 +227,4 @@ def _kernel(c: Any, Zq: Tensor, Z: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
 
 def _pull(Z: Tensor, Zq: Tensor, M: Tensor) -> Tensor:
     """sum_j M_ij (z_j - z_i): gradient in points z_i of kernel values weighted by M / H."""
-    return torch.baddbmm(M.sum(-1, keepdim=True) * -Zq, M, Z)
+    return torch.baddbmm(M.sum(-1, keepdim=True) * Zq, M, Z, beta=-1)
