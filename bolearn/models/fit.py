@@ -16,7 +16,7 @@ Taught in part_3/tutorial_03 (the gradient) and part_4/tutorial_01 (priors, star
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from gpytorch.constraints import GreaterThan
@@ -159,10 +159,8 @@ def _fit_each(models: ModelList, start: _Start | Sequence[_Start], seed: seeds.S
 
 def _fit(model: ExactGP, start: _Start, seed: seeds.Seed) -> None:
     """Fit one Gaussian process in place."""
-    kernel = model.stationary()
-    closed_form = kernel is not None and _is_plain(model)
     rows: _PlainRows | _AutogradRows
-    rows = _PlainRows(model) if closed_form else _AutogradRows(model)
+    rows = _PlainRows(model) if _is_plain(model) else _AutogradRows(model)
     theta, ended = _starts(rows, model, start), []
     best: _Best | None = None
     for attempt in range(_RETRIES + 1):
@@ -243,9 +241,9 @@ def _best_start(end: lbfgs.Minimum, S: int) -> _Best:
 
 
 def _is_plain(model: ExactGP) -> bool:
-    """Whether the closed form knows the mean and every prior, and every parameter is free."""
+    """Whether the closed form knows kernel, mean and every prior, and every parameter is free."""
     mean = model.mean
-    if not all(parameter.requires_grad for parameter in model.parameters()):
+    if model.stationary() is None or not all(p.requires_grad for p in model.parameters()):
         return False
     if type(mean) is not ConstantMean or mean.constraint_for_parameter_name("raw_constant"):
         return False
@@ -273,13 +271,21 @@ _FACTORS: tuple[dict[str, float], ...] = (
 
 
 def _starts(
-    rows: "_PlainRows | _AutogradRows", model: ExactGP, start: dict[str, Tensor] | None
+    rows: "_PlainRows | _AutogradRows", model: ExactGP, start: _Start
 ) -> Float[Tensor, "S b p"]:
+    """The fixed starts, or a warm start and the first of them."""
     fixed = rows.fixed_starts()
     if start is None:
         return fixed
     warm = rows.read(model.with_hyperparameters(**start))
     return torch.stack([warm, fixed[0]])
+
+
+def _normals(model: ExactGP, p: int, seed: seeds.Seed) -> Float[Tensor, "S b p"]:
+    """Standard normals for four starts of p parameters; each replicate has a stream of its own."""
+    r, m = model.batch_shape, model.num_outputs
+    z = seeds.normal(seeds.replicate_seeds(seed, r), (m, 4, p), model.X.device)
+    return z.reshape(r.numel() * m, 4, p).transpose(0, 1)
 
 
 class _PlainRows:
@@ -313,7 +319,7 @@ class _PlainRows:
         spread = ((y - self.shift[:, None]).square() * weight).sum(-1) / self.n
         self.unit = torch.where(spread > 0, spread.sqrt(), 1.0)
         self.y = torch.where(self.mask, y, 0.0)
-        self._space: tuple[Tensor, ...] | None = None
+        self._space: _Space | None = None
         self.all_observed = bool(self.mask.all())
         self.fixed_noise = (
             None if model.noise is None else model.noise.expand(*lead, n).reshape(self.count, n)
@@ -340,6 +346,7 @@ class _PlainRows:
         return self.num_scales + 1 + (self.fixed_noise is None) + self.scaled
 
     def _split(self, theta: Array) -> tuple[Array, Array, Array | None, Array | None]:
+        """Views of log lengthscales ``k d``, mean, log noise and log scale, each ``k`` or None."""
         k = self.num_scales
         noise = theta[..., k + 1] if self.fixed_noise is None else None
         scale = theta[..., -1] if self.scaled else None
@@ -348,6 +355,7 @@ class _PlainRows:
     def _join(
         self, log_l: Tensor, mean: Tensor, log_noise: Tensor | None, log_scale: Tensor | None
     ) -> Tensor:
+        """Undoes `_split`."""
         parts = [log_l, mean.unsqueeze(-1)]
         parts += [p.unsqueeze(-1) for p in (log_noise, log_scale) if p is not None]
         return torch.cat(parts, dim=-1)
@@ -402,18 +410,19 @@ class _PlainRows:
             values["outputscale"] = scale.exp().view(shape)
         self.model._put(values)
 
-    def _prior_modes(self) -> tuple[float, float]:
-        """Typical lengthscale and noise variance to start from."""
+    def _lengthscale_mode(self) -> float:
+        """The mode of the lengthscale's prior, or of the default one where it has another."""
         prior = getattr(self.base, "lengthscale_prior", None)
         if isinstance(prior, priors.LogNormalPrior) and prior.loc.numel() == 1:
-            return priors.mode(prior), priors.NOISE_MODE
-        return priors.lengthscale_mode(self.model.X.shape[-1]), priors.NOISE_MODE
+            return priors.mode(prior)
+        return priors.lengthscale_mode(self.model.X.shape[-1])
 
     def fixed_starts(self) -> Float[Tensor, "S b p"]:
         """Multiples of the priors' modes: see `_STARTS`."""
         starts = _STARTS if self.X.shape[-2] <= _MANY else _STARTS[:2]
-        modes = self.X.new_tensor([[math.log(mode) for mode in self._prior_modes()]])
-        ell, noise = (self.X.new_tensor(starts).log() + modes).T[..., None]  # S 1 each
+        modes = [math.log(self._lengthscale_mode()), math.log(priors.NOISE_MODE)]
+        logs = self.X.new_tensor(starts).log() + self.X.new_tensor(modes)
+        ell, noise = logs.T[..., None]  # S 1 each
         theta = self.X.new_zeros(len(starts), self.count, self.num_parameters)
         log_l, mean, log_noise, _ = self._split(theta)
         log_l.copy_(ell[..., None])
@@ -424,10 +433,7 @@ class _PlainRows:
 
     def draw(self, seed: seeds.Seed) -> Float[Tensor, "S b p"]:
         """Four starts from the log-normal priors; what has none, round the first fixed start."""
-        r = self.model.batch_shape
-        m, p = self.model.num_outputs, self.num_parameters
-        z = seeds.normal(seeds.replicate_seeds(seed, r), (m, 4, p), self.X.device)
-        z = z.reshape(self.count, 4, p).transpose(0, 1)
+        z = _normals(self.model, self.num_parameters, seed)
         centre = self.fixed_starts()[0]
         width = torch.full_like(centre, 1.5)
         for where, prior in self._prior_columns():
@@ -448,29 +454,30 @@ class _PlainRows:
 
     def take(self, b: Int[Tensor, "k"]) -> "_Rows":
         """The data of some rows."""
-        shift, space = self.shift[b].unsqueeze(-1), self._workspace(len(b))
+        space = self._workspace(len(b))
         return _Rows(
             X=array(self.X[b]),
-            y=array(self.y[b] - shift),
+            y=array(self.y[b] - self.shift[b].unsqueeze(-1)),
             n=array(self.n[b].unsqueeze(-1)),
             unit=array(self.unit[b].unsqueeze(-1)),
             noise=None if self.fixed_noise is None else array(self.fixed_noise[b]),
             weight=None if self.all_observed else array(self.mask[b].to(self.y)),
             space=space,
-            views=tuple(map(array, space)),
+            views=_Space(*map(array, space)),
         )
 
-    def _workspace(self, k: int) -> tuple[Tensor, ...]:
-        """Four n x n matrices for each of k rows, and k integers: written anew by every evaluation.
+    def _workspace(self, k: int) -> "_Space":
+        """Memory for k rows.
 
         Fresh memory of this size would come from the operating system, page by page, each time:
         at n = 200 that costs as much as the arithmetic.
         """
-        if self._space is None or len(self._space[-1]) < k:
+        if self._space is None or len(self._space.info) < k:
             n = self.X.shape[-2]
             info = torch.empty(k, dtype=torch.int32, device=self.X.device)
-            self._space = (*(self.X.new_empty(k, n, n) for _ in range(4)), info)
-        return tuple(part[:k] for part in self._space)
+            r2, product, L, K_inv = (self.X.new_empty(k, n, n) for _ in range(4))
+            self._space = _Space(r2, product, L, K_inv, info)
+        return _Space(*(part[:k] for part in self._space))
 
     def value_and_gradient(
         self, theta: Float[Tensor, "k p"], data: "_Rows"
@@ -480,45 +487,25 @@ class _PlainRows:
         Like `optim.lbfgs` it computes on torch tensors, and for tensors on the CPU on NumPy views
         of them: for ten observations the starting of operations is all that it costs.
         """
-        # A holds squared distances, then K (and for an RBF kernel H), then K + noise; other holds
-        # the products of K^-1 with the residual, then M; L and K_inv the factor and the inverse.
-        A, other, L, K_inv, info = data.views
-        xp, at = namespace(A), array(theta)
+        at = array(theta)
+        xp, product = namespace(at), data.views.product
         log_l, mean, log_noise, log_scale = self._split(at)
         ell = xp.exp(log_l)
-        Z = data.X / ell[:, None]
-        z2 = (Z * Z).sum(-1)
-        r2 = xp.matmul(Z, Z.swapaxes(-1, -2), out=A)
-        r2 *= -2
-        r2 += z2[:, :, None]
-        r2 += z2[:, None]
-        r2 *= r2 > 0  # rounding
-        _diagonal(r2)[:] = 0
-        K, H = correlation(self.kind, data.space[0])
-        k, h = array(K), array(H)
-        for part in (k,) if h is k else (k, h):
-            if log_scale is not None:
-                part *= xp.exp(log_scale)[:, None, None]
         noise = data.noise if log_noise is None else xp.exp(log_noise)[:, None]
         assert noise is not None
         residual = data.y - data.unit * mean[:, None]
+        K, H = self._kernel(ell, log_scale, data)
         if data.weight is not None:  # a masked row becomes a row of the identity
-            k *= data.weight[:, :, None]
-            k *= data.weight[:, None]
+            K *= data.weight[:, :, None]
+            K *= data.weight[:, None]
             residual = residual * data.weight
             noise = xp.where(data.weight > 0, noise, 1.0)
-        # From here on k is A. H may be the same tensor, with the noise on its diagonal, which then
-        # gets into that of M; it cancels in diag(M 1) - M.
-        diagonal = _diagonal(k)
+        # An RBF kernel's H is the same matrix, and gets the noise on its diagonal too. So does the
+        # diagonal of M then, which cancels in diag(M 1) - M.
+        diagonal = _diagonal(K)
         diagonal += noise
-        _, _, L_, K_inv_, info_ = data.space
-        torch.linalg.cholesky_ex(K, out=(L_.mT, info_))
-        # LAPACK writes by columns: into a transposed view it writes without a copy
-        diagonal = _diagonal(L)
-        diagonal += xp.where(info > 0, xp.nan, 0.0)[:, None]
-        torch.cholesky_inverse(L_.mT, out=K_inv_.mT)
-        a = xp.multiply(K_inv, residual[:, None], out=other).sum(-1)
-        log_det = 2 * xp.log(diagonal).sum(-1)
+        K_inv, log_det = _inverse(K, data.space, data.views)
+        a = xp.multiply(K_inv, residual[:, None], out=product).sum(-1)
         fit, n = (residual * a).sum(-1), data.n[:, 0]
         value = -0.5 * (fit + log_det + n * _LOG_2PI)
         W_diagonal = a * a - _diagonal(K_inv)
@@ -526,21 +513,47 @@ class _PlainRows:
             W_diagonal = W_diagonal * data.weight
         W_noise = (W_diagonal * noise).sum(-1)
         # M = (a a^T - K^-1) o H
-        M = xp.multiply(a[:, :, None], a[:, None], out=other)
+        M = xp.multiply(a[:, :, None], a[:, None], out=product)
         M -= K_inv
-        M *= h
+        M *= H
         # x_k^T diag(M 1) x_k - x_k^T M x_k, for every input k at once
         g_l = (data.X * (M.sum(-1)[..., None] * data.X - xp.matmul(M, data.X))).sum(-2)
+        g_l = g_l / (ell * ell)
         density, gradient = self.priors(at)
         g_log_l, g_mean, g_noise, g_scale = self._split(gradient)
-        g_l = g_l / (ell * ell)
         g_log_l += g_l.sum(-1)[:, None] if self.num_scales == 1 else g_l
         g_mean += a.sum(-1) * data.unit[:, 0]
         if g_noise is not None:
             g_noise += 0.5 * W_noise
-        if g_scale is not None:  # <W, K> = <W, A> - <W, noise>, and <W, A> = a.A a - n
+        if g_scale is not None:  # <W, scale k> = <W, K> - <W, noise>, and <W, K> = a.K a - n
             g_scale += 0.5 * (fit - n - W_noise)
         return tensor((value + density) / -n), tensor(gradient / -data.n)
+
+    def _kernel(self, ell: Array, log_scale: Array | None, data: "_Rows") -> tuple[Array, Array]:
+        """The kernel matrices without noise, and H, ``k n n``; they may share memory."""
+        Z = data.X / ell[:, None]
+        xp, z2 = namespace(Z), (Z * Z).sum(-1)
+        r2 = xp.matmul(Z, Z.swapaxes(-1, -2), out=data.views.r2)
+        r2 *= -2
+        r2 += z2[:, :, None]
+        r2 += z2[:, None]
+        r2 *= r2 > 0  # rounding
+        _diagonal(r2)[:] = 0
+        K, H = map(array, correlation(self.kind, data.space.r2))
+        if log_scale is not None:
+            for part in (K,) if H is K else (K, H):
+                part *= xp.exp(log_scale)[:, None, None]
+        return K, H
+
+
+def _inverse(K: Array, space: "_Space", views: "_Space") -> tuple[Array, Array]:
+    """K^-1 ``k n n`` and log det K ``k``, by Cholesky; NaN where K is not positive definite."""
+    # LAPACK writes by columns: into a transposed view it writes without a copy
+    torch.linalg.cholesky_ex(tensor(K), out=(space.L.mT, space.info))
+    xp, diagonal = namespace(K), _diagonal(views.L)
+    diagonal += xp.where(views.info > 0, xp.nan, 0.0)[:, None]
+    torch.cholesky_inverse(space.L.mT, out=space.K_inv.mT)
+    return views.K_inv, 2 * xp.log(diagonal).sum(-1)
 
 
 def _diagonal(A: Array) -> Array:
@@ -558,8 +571,18 @@ class _Rows:
     unit: Array  # k 1: spread of y, the unit of the mean parameter
     noise: Array | None  # k n: known noise variances
     weight: Array | None  # k n: 1 where observed, 0 elsewhere; None if all are
-    space: tuple[Tensor, ...]  # four k n n and one k, to compute in
-    views: tuple[Array, ...]  # the same as arrays
+    space: "_Space"  # tensors
+    views: "_Space"  # the same memory as arrays: to make a view costs as much as a small operation
+
+
+class _Space(NamedTuple):
+    """Memory to compute in, written anew by every evaluation."""
+
+    r2: Array  # k n n: squared distances; for an RBF kernel the kernel matrices, too
+    product: Array  # k n n: the products of K^-1 with the residual, then M
+    L: Array  # k n n
+    K_inv: Array  # k n n
+    info: Array  # k: 0 where the factorisation succeeded
 
 
 class _LogPriors:
@@ -617,11 +640,10 @@ class _AutogradRows:
         parameters = named_parameters(model)
         self.frozen = {_entry(name)[0] for name, p, _ in parameters if not p.requires_grad}
         for name, parameter, constraint in parameters:
-            shape = parameter.shape
             key, entry = _entry(name)
-            shape = shape if entry is not None else shape[len(self.lead) :]
             if key in self.sizes or key in self.frozen:
                 continue
+            shape = parameter.shape if entry is not None else parameter.shape[len(self.lead) :]
             self.sizes[key] = shape
             pair = _raw_limits(model, name, constraint)
             for side, bound in zip((low, high), pair, strict=True):
@@ -669,11 +691,9 @@ class _AutogradRows:
     def write(self, theta: Float[Tensor, "b p"]) -> None:
         """Give the model the parameters of some rows."""
         self.model.renew()
-        values = self._tensors(theta)
         with torch.no_grad():
-            for name, parameter, _ in named_parameters(self.model):
-                if name in values:
-                    parameter.copy_(values[name])
+            for name, value in self._tensors(theta).items():
+                self.model.get_parameter(name).copy_(value)
 
     def fixed_starts(self) -> Float[Tensor, "S b p"]:
         """The parameters as they are, rough, smooth, and with much noise: see `_FACTORS`."""
@@ -682,9 +702,7 @@ class _AutogradRows:
 
     def draw(self, seed: seeds.Seed) -> Float[Tensor, "S b p"]:
         """Four starts from a normal around the parameters as they are."""
-        r, p = self.model.batch_shape, len(self.lower)
-        z = seeds.normal(seeds.replicate_seeds(seed, r), (self.lead[-1], 4, p), self.model.X.device)
-        z = z.reshape(self.count, 4, p).transpose(0, 1)
+        z = _normals(self.model, len(self.lower), seed)
         return torch.clamp(self.read(self.model) + z, self.lower, self.upper)
 
     def objective(self, S: int) -> lbfgs.Objective:
@@ -724,11 +742,12 @@ class _LogPosterior(nn.Module):
         model = self.model
         lead = (*model.batch_shape, model.num_outputs)
         value = log_likelihood_by_output(model, _nan_cholesky).reshape(-1)
-        for part, of_likelihood in ((model.kernel, 0), (model.mean, 0), (model.likelihood, 1)):
+        for path in ("kernel", "mean", "likelihood"):
+            part = getattr(model, path)
             if part is None:
                 continue
             for name, module, prior, closure, _ in part.named_priors():
-                entry = None if of_likelihood else _entry(f"kernel.{name}")[1]
+                _, entry = _entry(f"{path}.{name}")
                 if entry is None:
                     value = value + priors.log_density(prior, closure(module), math.prod(lead))
                 else:
