@@ -42,7 +42,9 @@ _OUTER = 15  # multiplier updates; each gains about a digit
 _INNER = 60  # steps between them at most: a row that crawls shall not hold up the others
 _STIFFNESS = 100.0  # first rho, in units of the slope at the start
 _SETTLED = 1e-7  # residuals and complementarity of a row that is done; repair does the rest
+_REDRAWS = 4  # of all candidates of a replicate in which none could be repaired
 _CHORDS = 20  # at most this many hit-and-run steps
+_SHORTENINGS = 5  # of a chord that a non-linear constraint cuts off somewhere
 
 
 @dataclass(frozen=True)
@@ -200,37 +202,27 @@ class Region:
                     f"input_constraints: {c} names input {max(c.indices)}; there are inputs 0 to "
                     f"{d - 1}"
                 )
-        rows: list[tuple[list[float], float, bool, Linear]] = []  # weights, limit, equality, origin
-        for c in constraints:
-            if not isinstance(c, Linear):
-                continue
-            weights = [0.0] * d
-            for i, w in zip(c.indices, c.coefficients, strict=True):
-                weights[i] = w
-            if c.at_most < math.inf:
-                rows.append((weights, c.at_most, c.equality, c))
-            if c.at_least > -math.inf and not c.equality:
-                rows.append(([-w for w in weights], -c.at_least, False, c))
-        rows.sort(
-            key=lambda row: row[2]
-        )  # inequalities first, then the non-linear, equalities last
+        # one order in all that follows: linear inequalities, non-linear, equalities
+        rows = [row for c in constraints if isinstance(c, Linear) for row in _rows(c, d)]
+        rows.sort(key=lambda row: row[2])
+        self.m = sum(not equality for *_, equality, _ in rows)  # linear inequalities
         self.functions = [c.fn for c in constraints if isinstance(c, Nonlinear)]
-        self.names = [str(row[3]) for row in rows]
-        A = low.new_tensor([row[0] for row in rows]).reshape(len(rows), d)
-        limit = low.new_tensor([row[1] for row in rows])
+        self.equality = torch.tensor(
+            [False] * (self.m + len(self.functions)) + [True] * (len(rows) - self.m),
+            device=low.device,
+        )
+        self.names = [name for *_, name in rows]
+        A = low.new_tensor([weights for weights, *_ in rows]).reshape(len(rows), d)
+        limit = low.new_tensor([limit for _, limit, *_ in rows])
         # In the unit cube, with rows of unit length: A' u <= b'
         self.A = A * self.width.unsqueeze(1)  # R' m d
         self.b = limit - self.lower @ A.T  # R' m
         norm = self.A.norm(dim=-1)
         self.A, self.b = self.A / norm.unsqueeze(-1), self.b / norm
-        self.m = sum(not row[2] for row in rows)  # linear inequalities
         self._check_each(norm)
-        # the same order in all that follows: linear inequalities, non-linear, equalities
-        self.equality = torch.tensor(
-            [False] * (self.m + len(self.functions)) + [True] * (len(rows) - self.m),
-            device=low.device,
-        )
-        self.scale = self._scales()
+        self.scale = low.new_ones(len(self.functions))
+        if self.functions:
+            self.scale = self._mean_slopes()
 
     def _check_each(self, norm: Tensor) -> None:
         """Refuse a constraint that contradicts the box by itself, with numbers in user units."""
@@ -240,26 +232,19 @@ class Region:
         wrong[:, self.m :] |= most[:, self.m :] < self.b[:, self.m :] - FEASIBLE
         if wrong.any():
             where, i = (int(v) for v in wrong.nonzero()[0])
-            over = (
-                (least - self.b)[where, i]
-                if least[where, i] > self.b[where, i]
-                else ((self.b - most)[where, i])
-            )
+            over = torch.maximum(least - self.b, self.b - most)[where, i]
             raise InfeasibleError(
                 f"input_constraints: no point of the box satisfies {self.names[i]}; it is missed "
                 f"by at least {(over * norm[where, i]).item():.3g}. Widen the bounds (or free a "
                 "fixed input), or loosen the constraint"
             )
 
-    def _scales(self) -> Tensor:
-        """Mean slope of each non-linear constraint in the unit cube."""
-        if not self.functions:
-            return self.low.new_ones(0)
+    def _mean_slopes(self) -> Tensor:
+        """Mean slope of each non-linear constraint in the unit cube, 1 for one without."""
         R = len(self.low)
         u = shifted_sobol([0] * R, 64, self.d, self.low.device)
         P = (self.low.unsqueeze(1) + u * (self.high - self.low).unsqueeze(1)).reshape(-1, self.d)
         replicate = torch.arange(R, device=P.device).repeat_interleave(64)
-        self.scale = self.low.new_ones(len(self.functions))
         _, J = self._with_jacobian(P, replicate)
         slope = J[:, self.m : self.m + len(self.functions)].norm(dim=-1).nan_to_num(0.0, 0.0, 0.0)
         mean = slope.sum(0) / (slope > 0).sum(0).clamp(min=1)
@@ -308,6 +293,12 @@ class Region:
         c = self.residuals(P, replicate)
         c = torch.where(self.equality, c.abs(), c)
         return c.nan_to_num(torch.inf, torch.inf, -torch.inf).amax(-1).clamp(min=0)
+
+    def _worst(self, x: Float[Tensor, "N qd"], replicate: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
+        """The largest violation among the q points of each row."""
+        q = x.shape[1] // self.d
+        each = self.violation(x.reshape(-1, self.d), replicate.repeat_interleave(q))
+        return each.view(len(x), q).amax(-1)
 
     @torch.no_grad()
     def repair(self, P: Float[Tensor, "k d"], replicate: Int[Tensor, "k"]) -> Float[Tensor, "k d"]:
@@ -367,25 +358,23 @@ class Region:
         inside = self.violation(P, replicate) <= 0
         moved = torch.where(inside.unsqueeze(-1), P, self.repair(P, replicate))
         good = self.violation(moved, replicate) <= FEASIBLE
-        found = good.view(R, -1).any(1)
-        for attempt in range(4):
-            if found.all():
+        for attempt in range(_REDRAWS):
+            lost = ~good.view(R, -1).any(1)
+            if not lost.any():
                 break
-            lost = (~found).nonzero().flatten().tolist()
-            fresh = shifted_sobol(
-                [seeds.derive(streams[i], "feasible", attempt) for i in lost],
-                count * q,
-                d,
-                P.device,
-            )
-            who = replicate[~found[replicate]]
+            own = [
+                seeds.derive(streams[i], "feasible", attempt)
+                for i in lost.nonzero().flatten().tolist()
+            ]
+            fresh = shifted_sobol(own, count * q, d, P.device).reshape(-1, d)
+            mine = lost[replicate]
+            who = replicate[mine]
             low, high = self._of(self.low, who), self._of(self.high, who)
-            again = self.repair(low + fresh.reshape(-1, d) * (high - low), who)
-            moved[~found[replicate]] = again
-            good[~found[replicate]] = self.violation(again, who) <= FEASIBLE
-            found = good.view(R, -1).any(1)
-        if not found.all():
-            self._explain(moved, replicate, int((~found).nonzero()[0]))
+            moved[mine] = self.repair(low + fresh * (high - low), who)
+            good[mine] = self.violation(moved[mine], who) <= FEASIBLE
+        lost = ~good.view(R, -1).any(1)
+        if lost.any():
+            self._explain(moved, replicate, int(lost.nonzero()[0]))
         # Points that could not be repaired become copies of some that could.
         each = good.view(R, -1)
         pick = seeds.uniform([seeds.derive(s, "copy") for s in streams], each.shape[1:], P.device)
@@ -393,8 +382,8 @@ class Region:
         which = order.gather(1, (pick * each.sum(1, keepdim=True)).long())
         spare = moved.view(R, -1, d).gather(1, which.unsqueeze(-1).expand(-1, -1, d)).reshape(-1, d)
         moved = torch.where(good.unsqueeze(-1), moved, spare)
-        walk = ~inside & (torch.arange(count * q, device=P.device).repeat(R) < spread * q)
-        walk = walk | (~good)
+        among_first = torch.arange(count * q, device=P.device).repeat(R) < spread * q
+        walk = (~inside & among_first) | ~good
         return self._hit_and_run(moved, walk, replicate, streams).view(R, count, q, d)
 
     def _hit_and_run(
@@ -410,9 +399,14 @@ class Region:
         "Slice sampling", Annals of Statistics 31, 2003.
         """
         R, d = len(streams), self.d
-        count = len(everyone) // R
         means = everyone.view(R, -1, d).mean(1)
         P, replicate = everyone[walk], replicate[walk]
+
+        def uniform(width: int, *names: int | str) -> Tensor:
+            own = [seeds.derive(s, *names) for s in streams]
+            shape = (len(everyone) // R, width)
+            return seeds.uniform(own, shape, P.device).reshape(-1, width)[walk]
+
         A, b = self._of(self.A, replicate), self._of(self.b, replicate)
         low, high = self._of(self.low, replicate), self._of(self.high, replicate)
         A, b, E = A[:, : self.m], b[:, : self.m], A[:, self.m :]
@@ -420,34 +414,23 @@ class Region:
         E = E * room.unsqueeze(-2)
         back = E.mT @ torch.linalg.pinv(E @ E.mT, hermitian=True, rtol=1e-10)  # k d e
         # In a corner nearly every chord has length zero: leave it towards the mean of the points.
-        u = seeds.uniform([seeds.derive(s, "inwards") for s in streams], (count, 1), P.device)
-        inwards = P + u.reshape(-1, 1)[walk] * (means[replicate] - P)
+        inwards = P + uniform(1, "inwards") * (means[replicate] - P)
         allowed = self.violation(inwards, replicate) <= FEASIBLE
         P = torch.where(allowed.unsqueeze(-1), inwards, P)
         for step in range(min(4 * d, _CHORDS)):
-            u = seeds.uniform(
-                [seeds.derive(s, "chord", step) for s in streams], (count, d + 6), P.device
-            ).reshape(-1, d + 6)[walk]
+            u = uniform(d + 6, "chord", step)  # a direction, and where on the chord
             z = torch.special.ndtri(u[:, :d]) * room
             z = z - (back @ (E @ z.unsqueeze(-1))).squeeze(-1)  # stays on the equalities
             z = z / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-            rate = torch.cat([(A @ z.unsqueeze(-1)).squeeze(-1), z, -z], -1)
-            slack = torch.cat([b - (A @ P.unsqueeze(-1)).squeeze(-1), high - P, P - low], -1)
-            slack = slack.clamp(min=0)
-            ends = slack / torch.where(rate.abs() > 1e-12, rate, torch.nan)
-            right = torch.where(rate > 1e-12, ends, torch.inf).amin(-1)
-            left = torch.where(rate < -1e-12, ends, -torch.inf).amax(-1)
-            stuck = ~torch.isfinite(right - left)
-            right, left = torch.where(stuck, 0.0, right), torch.where(stuck, 0.0, left)
-            done = torch.zeros_like(stuck)
-            here = P
-            for shortening in range(5 if self.functions else 1):
+            left, right = _chord(P, z, A, b, low, high)
+            here, done = P, torch.zeros(len(P), dtype=torch.bool, device=P.device)
+            for shortening in range(_SHORTENINGS if self.functions else 1):
                 t = left + (right - left) * u[:, d + shortening]
                 there = torch.minimum(torch.maximum(here + t.unsqueeze(-1) * z, low), high)
                 allowed = ~done
                 if self.functions:
-                    allowed = self.violation(there, replicate) <= FEASIBLE
-                P = torch.where((allowed & ~done).unsqueeze(-1), there, P)
+                    allowed = allowed & (self.violation(there, replicate) <= FEASIBLE)
+                P = torch.where(allowed.unsqueeze(-1), there, P)
                 done = done | allowed
                 left, right = torch.where(t < 0, t, left), torch.where(t >= 0, t, right)
         # Thousands of roundings away from an equality: put back, which moves nothing else.
@@ -471,8 +454,8 @@ class Region:
                 f"each other in the box{who}; loosen one, or widen the bounds"
             )
         raise InfeasibleError(
-            f"input_constraints: no feasible point found among {5 * int(mine.sum())} repaired "
-            f"candidates{who}; the closest misses by {closest:.3g} of the box. Loosen the "
+            f"input_constraints: no feasible point found among {(1 + _REDRAWS) * int(mine.sum())} "
+            f"repaired candidates{who}; the closest misses by {closest:.3g} of the box. Loosen the "
             "constraints, or narrow the bounds to where they can hold"
         )
 
@@ -511,10 +494,9 @@ class Region:
         rho = torch.where(rho > 0, rho, 1.0)
         multipliers = x0.new_zeros(N, q * len(self.equality))
         free = self.equality.repeat(q)  # multipliers of equalities have either sign
-        last = x0.new_full((N,), torch.inf)
         x, status = x0.clone(), torch.full_like(everyone, lbfgs.LIMIT)
         iterations, evaluations, points = torch.zeros_like(everyone), 1, N
-        residual = x0.new_full((N,), torch.inf)
+        unsettled = x0.new_full((N,), torch.inf)  # largest residual of each row
         gradient = torch.full_like(f0, torch.nan)
         left = everyone
         for _ in range(_OUTER):
@@ -529,29 +511,33 @@ class Region:
             multipliers[left] = torch.where(free, old + stiff * c, (old + stiff * c).clamp(min=0))
             # an inequality is settled when it is active, or inactive with no multiplier left
             off = torch.where(free, c, torch.maximum(c, -old / stiff)).abs().amax(-1)
-            rho[left] *= torch.where(off > 0.25 * last[left], 10.0, 1.0)
-            last[left], residual[left] = off, off
-            going = (off > _SETTLED) & (end.status != lbfgs.BAD_START) & torch.isfinite(off)
-            left = left[going]
+            rho[left] *= torch.where(off > 0.25 * unsettled[left], 10.0, 1.0)
+            unsettled[left] = off
+            left = left[(off > _SETTLED) & (end.status != lbfgs.BAD_START) & torch.isfinite(off)]
             if not len(left):
                 break
-        status = torch.where((status != lbfgs.BAD_START) & (residual > 1e-4), lbfgs.LIMIT, status)
-        each = replicate.repeat_interleave(q)
-        end_x = self.repair(x.reshape(-1, self.d), each).reshape(x.shape)
-        f, _ = objective(end_x, everyone)
-        wrong = self.violation(end_x.reshape(-1, self.d), each).view(N, q).amax(-1)
-        better = (wrong <= FEASIBLE) & (f <= f0)
-        end_x = torch.where(better.unsqueeze(-1), end_x, x0)
+        bad = status == lbfgs.BAD_START
+        end_x, value = self._ends(objective, x0, f0, x, replicate)
         minimum = lbfgs.Minimum(
             x=end_x,
-            value=torch.where(status == lbfgs.BAD_START, torch.nan, torch.where(better, f, f0)),
+            value=torch.where(bad, torch.nan, value),
             gradient=gradient,
-            status=status,
+            status=torch.where(~bad & (unsettled > 1e-4), lbfgs.LIMIT, status),
             iterations=iterations,
             evaluations=evaluations + 1,
             points=points + N,
         )
-        return minimum, self.violation(end_x.reshape(-1, self.d), each).view(N, q).amax(-1)
+        return minimum, self._worst(end_x, replicate)
+
+    def _ends(
+        self, objective: lbfgs.Objective, x0: Tensor, f0: Tensor, x: Tensor, replicate: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Repaired ends and their values; the start where an end is infeasible or worse."""
+        each = replicate.repeat_interleave(x.shape[1] // self.d)
+        end = self.repair(x.reshape(-1, self.d), each).reshape(x.shape)
+        f, _ = objective(end, torch.arange(len(x), device=x.device))
+        better = (self._worst(end, replicate) <= FEASIBLE) & (f <= f0)
+        return torch.where(better.unsqueeze(-1), end, x0), torch.where(better, f, f0)
 
 
 class _Lagrangian:
@@ -591,6 +577,37 @@ class _Lagrangian:
             penalty = ((push.square() - lam.square()) / (2 * rho)).sum(-1)
             (slope,) = torch.autograd.grad(penalty.sum(), leaf)
         return f + penalty.detach(), g + slope
+
+
+def _rows(c: Linear, d: int) -> list[tuple[list[float], float, bool, str]]:
+    """A constraint as rows ``weights x <= limit`` or, where the flag says so, ``= limit``."""
+    weights = [0.0] * d
+    for i, w in zip(c.indices, c.coefficients, strict=True):
+        weights[i] = w
+    rows = []
+    if c.at_most < math.inf:
+        rows.append((weights, c.at_most, c.equality, str(c)))
+    if c.at_least > -math.inf and not c.equality:
+        rows.append(([-w for w in weights], -c.at_least, False, str(c)))
+    return rows
+
+
+def _chord(
+    P: Float[Tensor, "k d"],
+    z: Float[Tensor, "k d"],
+    A: Float[Tensor, "#k m d"],
+    b: Float[Tensor, "#k m"],
+    low: Float[Tensor, "#k d"],
+    high: Float[Tensor, "#k d"],
+) -> tuple[Float[Tensor, "k"], Float[Tensor, "k"]]:
+    """From which to which t all P + t z have A x <= b and low <= x <= high; 0, 0 if unbounded."""
+    rate = torch.cat([(A @ z.unsqueeze(-1)).squeeze(-1), z, -z], -1)
+    slack = torch.cat([b - (A @ P.unsqueeze(-1)).squeeze(-1), high - P, P - low], -1)
+    ends = slack.clamp(min=0) / torch.where(rate.abs() > 1e-12, rate, torch.nan)
+    right = torch.where(rate > 1e-12, ends, torch.inf).amin(-1)
+    left = torch.where(rate < -1e-12, ends, -torch.inf).amax(-1)
+    stuck = ~torch.isfinite(right - left)
+    return torch.where(stuck, 0.0, left), torch.where(stuck, 0.0, right)
 
 
 def _contradicts(region: Region, where: int) -> bool:
