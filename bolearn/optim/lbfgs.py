@@ -76,7 +76,7 @@ _ROW_MAJOR = torch.contiguous_format
 _ARMIJO = 1e-4
 _TINY = float(np.finfo(float).tiny)
 LOOK_EVERY = 2  # iterations between looks at who is done or need not go on ...
-_LOOK_EVERY = 4  # ... twice as many on a device, which a look waits for, and for who is behind
+_SELDOM = 4  # ... twice as many on a device, which a look waits for, and for who is behind
 _MAX_HALVINGS = 20
 _FEW = 10  # variables up to which H is kept as a matrix; beyond, it is made of pairs ...
 _MEMORY = 10  # ... and of so many
@@ -199,14 +199,9 @@ def minimize(
     problems with simple constraints", SIAM J. Control Optim. 20, 1982; Nocedal & Wright, "Numerical
     optimization", 2006, algorithms 6.1 (few variables), 7.4 and 3.1.
     """
-    _check(x0, rivals, max_iter, arrays)
-    for name, size in (("gtol", gtol), ("ftol", ftol)):
-        check_number(name, size, least=0.0)
-    for name, size in (("first_step", first_step), ("max_step", max_step)):
-        check_number(name, size, above=0.0)
-    N = len(x0)
+    settings = _Settings(gtol, ftol, max_iter, first_step, max_step)
+    _check(x0, rivals, arrays, settings)
     numpy = arrays == "numpy" or (arrays == "auto" and x0.device.type == "cpu")
-    xp: Any = np if numpy else torch
     ask = _Asked(fun, numpy)
     low, high = (
         ask.to_arrays(_bound(bound, default, x0))
@@ -214,16 +209,56 @@ def minimize(
     )
     if not (low <= high).all():  # NaN is not
         raise DataError("bounds: expected lower <= upper everywhere; swap them where they cross")
-    rows = torch.arange(N, device=x0.device)
+    rows = torch.arange(len(x0), device=x0.device)
+    state = _begin(ask, x0, rows, low, high, settings)
+    ended: list[_State] = []
+    race = None if rivals is None else Race(rivals, state.f, state.x, max_step)
+    # NumPy never waits for a device: looks are cheap, and the last row's end is seen at once.
+    look_every = LOOK_EVERY if numpy else _SELDOM
+    for iteration in itertools.count():
+        if iteration % look_every == 0 or _all(state.status != RUNNING):
+            if race is not None:
+                now = (state.rows, state.x, state.f, state.g, state.status)
+                state = replace(state, status=race.judge(*now, gtol, iteration))
+            running = state.status == RUNNING
+            if not running.all():
+                ended.append(state.take(~running))
+                state = state.take(running)
+                if not len(state.rows):
+                    break
+                rows = tensor(state.rows)
+        trial = _clip(state.x + state.t * state.p, state.lower, state.upper)
+        f_trial, g_trial = ask(trial, rows)
+        with np.errstate(all="ignore"):  # like torch: NaN and infinities are values of a row
+            state = _advance(state, trial, f_trial, g_trial, settings)
+    return _minimum(ended, ask)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The arguments of `minimize` that say how far rows go, and when they are done."""
+
+    gtol: float
+    ftol: float
+    max_iter: int
+    first_step: float
+    max_step: float
+
+
+def _begin(
+    ask: "_Asked", x0: Tensor, rows: Tensor, low: Array, high: Array, settings: _Settings
+) -> _State:
+    """All rows at their starts, with the step that each tries first."""
     x = _clip(ask.to_arrays(x0.detach().T), low, high)
     f, g = ask(x, rows)
+    xp = namespace(x)
     bad = ~(xp.isfinite(f) & xp.isfinite(g).all(0))
     g = xp.where(bad, 0.0, g)
     memory, zero, one = _nothing_known(x), xp.zeros_like(f), xp.ones_like(f)
-    p = _direction(x, g, memory, one, low, high, max_step)
-    there = _projected_gradient(x, g, low, high) <= gtol
-    status = xp.where(there, GRADIENT, RUNNING if max_iter else LIMIT)
-    state = _State(
+    p = _direction(x, g, memory, one, low, high, settings.max_step)
+    there = _projected_gradient(x, g, low, high) <= settings.gtol
+    status = xp.where(there, GRADIENT, RUNNING if settings.max_iter else LIMIT)
+    return _State(
         rows=ask.to_arrays(rows),
         x=x,
         f=f,
@@ -233,45 +268,28 @@ def minimize(
         lower=low,
         upper=high,
         p=p,
-        t=_first_length(p, first_step),
+        t=_first_length(p, settings.first_step),
         fresh=xp.ones_like(bad),
         halvings=zero,
         flat=zero,
         iterations=zero,
         status=xp.where(bad, BAD_START, status),
     )
-    ended: list[_State] = []
-    race = None if rivals is None else Race(rivals, f, x, max_step)
-    # NumPy never waits for a device: looks are cheap, and the last row's end is seen at once.
-    look_every = LOOK_EVERY if numpy else _LOOK_EVERY
-    for iteration in itertools.count():
-        if iteration % look_every == 0 or (numpy and (state.status != RUNNING).all()):
-            running = state.status == RUNNING
-            if race is not None and (not numpy or running.any()):
-                now = (state.rows, state.x, state.f, state.g, state.status)
-                state = replace(state, status=race.judge(*now, gtol, iteration))
-                running = state.status == RUNNING
-            if not running.all():
-                ended.append(state.take(~running))
-                state = state.take(running)
-                if not len(state.rows):
-                    break
-                rows = ask.to_tensor(state.rows)
-        trial = _clip(state.x + state.t * state.p, state.lower, state.upper)
-        f_trial, g_trial = ask(trial, rows)
-        with np.errstate(all="ignore"):  # like torch: NaN and infinities are values of a row
-            state = _advance(state, trial, f_trial, g_trial, gtol, ftol, max_iter, max_step)
-    order = torch.cat([ask.to_tensor(part.rows) for part in ended]).argsort()
+
+
+def _minimum(ended: list[_State], ask: "_Asked") -> Minimum:
+    """Where all rows ended, in the order in which they came."""
+    order = torch.cat([tensor(part.rows) for part in ended]).argsort()
 
     def gather(name: str) -> Tensor:
-        parts = [ask.to_tensor(getattr(part, name)) for part in ended]
+        parts = [tensor(getattr(part, name)) for part in ended]
         return torch.cat(parts, dim=-1)[..., order]
 
-    x, g, status = gather("x"), gather("g"), gather("status")
+    x, status = gather("x"), gather("status")
     return Minimum(
         x=x.T.contiguous(),
         value=torch.where(status == BAD_START, torch.nan, gather("f")),
-        gradient=_projected_gradient(x, g, ask.to_tensor(low), ask.to_tensor(high)),
+        gradient=_projected_gradient(x, gather("g"), gather("lower"), gather("upper")),
         status=status,
         iterations=gather("iterations").long(),
         evaluations=ask.evaluations,
@@ -286,19 +304,15 @@ class _Asked:
         self.fun, self.numpy = fun, numpy
         self.evaluations = self.points = 0
 
-    def to_arrays(self, tensor: Tensor) -> Array:
-        """The tensor, or a NumPy view of it."""
-        tensor = tensor.detach().contiguous()
-        return tensor.numpy() if self.numpy else tensor
-
-    def to_tensor(self, array: Array) -> Tensor:
-        """Undoes `to_arrays`."""
-        return torch.from_numpy(array) if self.numpy else array
+    def to_arrays(self, a: Tensor) -> Array:
+        """The tensor, or a NumPy view of it; `tensor` undoes it."""
+        a = a.detach().contiguous()
+        return a.numpy() if self.numpy else a
 
     def __call__(self, x: Array, rows: Tensor) -> tuple[Array, Array]:
         """Values ``k`` and gradients ``D k`` at ``x: D k``."""
         self.evaluations, self.points = self.evaluations + 1, self.points + len(rows)
-        f, g = self.fun(self.to_tensor(x).T, rows)
+        f, g = self.fun(tensor(x).T, rows)
         D, k = x.shape
         for name, part, shape in (("values", f, (k,)), ("gradients", g, (k, D))):
             if not isinstance(part, Tensor) or part.shape != shape or part.dtype != torch.float64:
@@ -352,7 +366,7 @@ class Race:
         f = namespace(f).where(status == BAD_START, np.inf, f)
         xp, group, running = namespace(f), self.group[rows], status == RUNNING
         with np.errstate(all="ignore"):  # infinities are values
-            if iteration % _LOOK_EVERY == 0:
+            if iteration % _SELDOM == 0:
                 status = xp.where(running & self._behind(rows, group, f), BEHIND, status)
             ended = (status == GRADIENT) | (status == DECREASE) | (_largest(g) <= _ALMOST * gtol)
             return xp.where(running & self._same_end(group, x, f, g, ended), SAME_END, status)
@@ -388,7 +402,7 @@ def _lower(least: Array, group: Array, f: Array) -> None:
         least.scatter_reduce_(0, group, f, "amin")
 
 
-def _check(x0: Tensor, rivals: Tensor | None, max_iter: int, arrays: str) -> None:
+def _check(x0: Tensor, rivals: Tensor | None, arrays: str, settings: _Settings) -> None:
     """Refuse arguments that cannot be meant."""
     check_tensor("x0", x0, finite=False)
     if x0.ndim != 2 or 0 in x0.shape:
@@ -398,9 +412,13 @@ def _check(x0: Tensor, rivals: Tensor | None, max_iter: int, arrays: str) -> Non
         raise ShapeError(
             f"rivals: expected a tensor with a number for each of {len(x0)} rows, got {got}"
         )
-    check_count("max_iter", max_iter, least=0)
+    check_count("max_iter", settings.max_iter, least=0)
     if arrays not in ("auto", "numpy", "torch"):
         raise DataError(f"arrays: expected 'auto', 'numpy' or 'torch', got {arrays!r}")
+    for name in ("gtol", "ftol"):
+        check_number(name, getattr(settings, name), least=0.0)
+    for name in ("first_step", "max_step"):
+        check_number(name, getattr(settings, name), above=0.0)
 
 
 def _bound(bound: Tensor | float | None, default: float, x0: Tensor) -> Tensor:
@@ -575,53 +593,51 @@ def _shortened(s: _State, f_trial: Array, slope: Array) -> Array:
     return xp.where(slope >= 0, xp.minimum(0.5 * s.t, _hit(s)), shorter)
 
 
+def _flatness(s: _State, f_trial: Array, slope: Array, accepted: Array, ftol: float) -> Array:
+    """Evidence that steps gain less than ftol, ``k``; 2 is enough."""
+    xp = namespace(slope)
+    level = ftol * abs(s.f).clip(1.0)
+    # One full step that gains nothing counts, of shortened ones it takes two in a row.
+    small = (s.f - f_trial <= level) * (1.0 + (s.t >= 1))
+    flat = xp.where(accepted, xp.where(small > 0, s.flat + small, 0.0), s.flat)
+    # Rejected, and even the full step promised less than rounding can show: nothing left to gain.
+    return xp.where(~accepted & (slope < 0) & (-slope <= level * s.t), 2.0, flat)
+
+
 def _advance(
-    s: _State,
-    trial: Array,
-    f_trial: Array,
-    g_trial: Array,
-    gtol: float,
-    ftol: float,
-    max_iter: int,
-    max_step: float,
+    s: _State, trial: Array, f_trial: Array, g_trial: Array, settings: _Settings
 ) -> _State:
     """Judge the trial points, remember curvature, choose each row's next direction and step."""
-    xp = namespace(trial)
+    xp, max_step = namespace(trial), settings.max_step
     running = s.status == RUNNING
     step = trial - s.x
     slope = _dot(s.g, step)
     # NaN compares false: a trial that is not finite is simply not accepted.
     accepted = (f_trial <= s.f + _ARMIJO * slope) & (slope < 0) & running
     accepted = accepted & xp.isfinite(g_trial).all(0)
+    all_accepted = _all(accepted)
 
     y = xp.where(accepted, g_trial - s.g, 0.0)
     curved = accepted & (_dot(step, y) > 1e-9 * (_dot(step, step) * _dot(y, y)) ** 0.5)
     memory, scale = _remember(s.memory, s.scale, step, y, curved)
-
-    level = ftol * abs(s.f).clip(1.0)
-    # One full step that gains nothing counts, of shortened ones it takes two in a row.
-    small = (s.f - f_trial <= level) * (1.0 + (s.t >= 1))
-    flat = xp.where(accepted, xp.where(small > 0, s.flat + small, 0.0), s.flat)
-    # Rejected, and even the full step promised less than rounding can show: nothing left to gain.
-    flat = xp.where(~accepted & (slope < 0) & (-slope <= level * s.t), 2.0, flat)
+    flat = _flatness(s, f_trial, slope, accepted, settings.ftol)
     x, g = xp.where(accepted, trial, s.x), xp.where(accepted, g_trial, s.g)
     f = xp.where(accepted, f_trial, s.f)
 
-    if _all(accepted):
-        t, halvings = xp.ones_like(s.t), xp.zeros_like(s.t)
-        stuck = reset = ~accepted
-        p = _direction(x, g, memory, scale, s.lower, s.upper, max_step)
-    else:
+    t, halvings, stuck = xp.ones_like(s.t), xp.zeros_like(s.t), ~accepted
+    reset = stuck
+    if not all_accepted:
         t = xp.where(accepted, 1.0, _shortened(s, f_trial, slope))
         halvings = xp.where(accepted, 0.0, s.halvings + 1)
         # No step works: forget the memory and try steepest descent once before giving up.
         tiny = _longest(s.p) * t < 1e-14
         stuck = running & ~accepted & ((halvings >= _MAX_HALVINGS) | tiny)
         reset = stuck & ~s.fresh
-        if not (isinstance(reset, np.ndarray) and not reset.any()):
+        if not _all(~reset):
             memory = xp.where(reset, _nothing_known(x), memory)
             scale = xp.where(reset, 1.0, scale)
-        p = _direction(x, g, memory, scale, s.lower, s.upper, max_step)
+    p = _direction(x, g, memory, scale, s.lower, s.upper, max_step)
+    if not all_accepted:
         p = xp.where(accepted | reset, p, s.p)
         t = xp.where(reset, _first_length(p, 1e-3 * max_step), t)
     if not _all(curved):
@@ -630,10 +646,7 @@ def _advance(
         t = xp.where(accepted & ~curved, longer, t)
 
     iterations = s.iterations + accepted
-    status = xp.where(stuck & ~reset, STUCK, s.status)
-    status = xp.where(running & (iterations >= max_iter), LIMIT, status)
-    status = xp.where(running & (flat >= 2), DECREASE, status)
-    done = _projected_gradient(x, g, s.lower, s.upper) <= gtol
+    gradient = _projected_gradient(x, g, s.lower, s.upper)
     return _State(
         rows=s.rows,
         x=x,
@@ -649,5 +662,16 @@ def _advance(
         halvings=xp.where(reset, 0.0, halvings),
         flat=flat,
         iterations=iterations,
-        status=xp.where(running & done, GRADIENT, status),
+        status=_verdict(s, stuck & ~reset, iterations, flat, gradient, settings),
     )
+
+
+def _verdict(
+    s: _State, stuck: Array, iterations: Array, flat: Array, gradient: Array, settings: _Settings
+) -> Array:
+    """The status of each row ``k``; where several hold, the last one counts."""
+    xp, running = namespace(flat), s.status == RUNNING
+    status = xp.where(stuck, STUCK, s.status)
+    status = xp.where(running & (iterations >= settings.max_iter), LIMIT, status)
+    status = xp.where(running & (flat >= 2), DECREASE, status)
+    return xp.where(running & (gradient <= settings.gtol), GRADIENT, status)
