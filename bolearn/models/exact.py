@@ -47,7 +47,7 @@ from .replicated import expand_module, replicate_kernel, replicate_mean
 VARIANCE_FLOOR = 1e-14
 
 # How to read and write a hyperparameter, and its gpytorch constraint (or None).
-_Slot = tuple[Callable[[], Tensor], Callable[[Tensor], object], Callable[[], Any]]
+_Slot = tuple[Callable[[], Tensor], Callable[[Tensor], object], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,13 +131,8 @@ class ExactGP(nn.Module):
     ) -> None:
         super().__init__()
         X, Y = check_data(X, Y, observed)
-        for name, part, kind in (("kernel", kernel, Kernel), ("mean", mean, Mean)):
-            if part is not None and not isinstance(part, kind):
-                raise DataError(
-                    f"{name}: expected a gpytorch {name} such as gpytorch.{name}s."
-                    f"{'MaternKernel(nu=2.5)' if name == 'kernel' else 'ConstantMean()'}, "
-                    f"got {part!r}"
-                )
+        _check_part("kernel", kernel, Kernel, "MaternKernel(nu=2.5)")
+        _check_part("mean", mean, Mean, "ConstantMean()")
         box = check_bounds(bounds, X.shape[-1])
         check_same_device(X=X, bounds=box)
         r, n, d, m = X.shape[:-2], X.shape[-2], X.shape[-1], Y.shape[-1]
@@ -145,8 +140,8 @@ class ExactGP(nn.Module):
             raise ShapeError(
                 f"bounds: expected shape 2 {d} or {(*r, 2, d)}, got {tuple(box.shape)}"
             )
-        mask = torch.ones(*r, n, dtype=torch.bool, device=X.device)
-        mask = mask if observed is None else observed.clone()
+        every = torch.ones(*r, n, dtype=torch.bool, device=X.device)
+        mask = every if observed is None else observed.clone()
         # Masked rows may hold NaN: put something harmless there (the box's lower corner and 0).
         X = torch.where(mask.unsqueeze(-1), X, box[..., :1, :]).detach()
         Y = torch.where(mask.unsqueeze(-1), Y, 0.0).detach()
@@ -190,14 +185,7 @@ class ExactGP(nn.Module):
 
         Where ``observed`` (``*lead n``) is False they may be anything.
         """
-        if isinstance(noise_var, Tensor):
-            check_tensor("noise_var", noise_var, finite=False)
-        elif isinstance(noise_var, bool) or not isinstance(noise_var, int | float):
-            raise DataError(
-                f"noise_var: expected a number or a float64 tensor, got {noise_var!r}; "
-                "use torch.as_tensor(noise_var, dtype=torch.float64)"
-            )
-        value = torch.as_tensor(noise_var, dtype=torch.float64, device=self.X.device)
+        value = _as_tensor("noise_var", noise_var, self.X)
         try:
             value = value.expand(full)
         except RuntimeError:
@@ -270,10 +258,7 @@ class ExactGP(nn.Module):
             DataError: an unknown name, a value that is not finite or outside its constraint.
             ShapeError: a value that does not broadcast.
         """
-        twin = self._twin()
-        twin._modules = {name: copy.deepcopy(module) for name, module in self._modules.items()}
-        twin._cached, twin.fit_report = None, None
-        twin._tracked, twin._seen = list(twin.parameters()), False
+        twin = self._with_parts(copy.deepcopy)
         twin.set_hyperparameters(values)
         return twin
 
@@ -284,6 +269,16 @@ class ExactGP(nn.Module):
         twin.__dict__.update(self.__dict__, **own)
         return twin
 
+    def _with_parts(self, copied: Callable[[nn.Module], nn.Module]) -> "ExactGP":
+        """A model with the same data and copies of kernel, mean and noise."""
+        twin = self._twin()
+        twin._modules = {
+            name: None if part is None else copied(part) for name, part in self._modules.items()
+        }
+        twin._tracked, twin._seen = list(twin.parameters()), False
+        twin._cached, twin.fit_report = None, None
+        return twin
+
     def set_hyperparameters(self, values: dict[str, Tensor | float]) -> None:
         """Replace hyperparameters in place (see `with_hyperparameters`)."""
         slots, checked = self._slots(), {}
@@ -292,13 +287,8 @@ class ExactGP(nn.Module):
                 raise DataError(
                     f"hyperparameters: expected names among {sorted(slots)}, got {name!r}"
                 )
-            get, _, limits = slots[name]
-            have = get()
-            if isinstance(value, Tensor):
-                check_tensor(name, value, finite=False)
-            elif isinstance(value, bool) or not isinstance(value, int | float):
-                raise DataError(f"{name}: expected a number or a float64 tensor, got {value!r}")
-            given = torch.as_tensor(value, dtype=have.dtype, device=have.device)
+            get, _, constraint = slots[name]
+            have, given = get(), _as_tensor(name, value, self.X)
             if not torch.isfinite(given).all():
                 raise DataError(f"{name}: expected finite numbers, got {given.flatten().tolist()}")
             try:
@@ -307,7 +297,7 @@ class ExactGP(nn.Module):
                 raise ShapeError(
                     f"{name}: expected shape {tuple(have.shape)}, got {tuple(given.shape)}"
                 ) from None
-            _check_constraint(name, given, limits())
+            _check_constraint(name, given, constraint)
             checked[name] = given.clone()
         self._put(checked)
 
@@ -316,33 +306,32 @@ class ExactGP(nn.Module):
         self.renew()
         slots = self._slots()
         for name, value in values.items():
-            _, put, limits = slots[name]
-            put(within(limits(), value))
+            _, put, constraint = slots[name]
+            put(within(constraint, value))
 
     def _slots(self) -> dict[str, _Slot]:
         """Name -> (read, write, constraint) of each hyperparameter."""
         slots: dict[str, _Slot] = {}
-        plain = self.stationary() is not None
-        if plain:
+        if self.stationary() is None:
+            slots |= _module_slots("kernel", self.kernel)
+        else:
             base = getattr(self.kernel, "base_kernel", self.kernel)
             slots["lengthscale"] = (
                 lambda: base.lengthscale.squeeze(-2),
                 lambda v: base._set_lengthscale(v.unsqueeze(-2)),
-                lambda: base.raw_lengthscale_constraint,
+                base.raw_lengthscale_constraint,
             )
             if base is not self.kernel:
                 slots["outputscale"] = (
                     lambda: self.kernel.outputscale,
                     lambda v: self.kernel._set_outputscale(v),
-                    lambda: self.kernel.raw_outputscale_constraint,
+                    self.kernel.raw_outputscale_constraint,
                 )
-        else:
-            slots |= _module_slots("kernel", self.kernel)
         if type(self.mean) is ConstantMean:
             slots["mean"] = (
                 lambda: self.mean.constant,
                 lambda v: self.mean.initialize(constant=v),
-                lambda: self.mean.constraint_for_parameter_name("raw_constant"),
+                self.mean.constraint_for_parameter_name("raw_constant"),
             )
         else:
             slots |= _module_slots("mean", self.mean)
@@ -351,7 +340,7 @@ class ExactGP(nn.Module):
             slots["noise_var"] = (
                 lambda: noise.noise.squeeze(-1),
                 lambda v: noise.noise_covar.initialize(noise=v.unsqueeze(-1)),
-                lambda: noise.noise_covar.raw_noise_constraint,
+                noise.noise_covar.raw_noise_constraint,
             )
         return slots
 
@@ -448,13 +437,7 @@ class ExactGP(nn.Module):
         lead = Y.shape[:-2]
         extra = lead[: len(lead) - len(self.batch_shape)]
         with torch.no_grad():
-            twin = self._twin()
-            twin._modules = {
-                name: None if part is None else expand_module(part, extra)
-                for name, part in self._modules.items()
-            }
-            twin._tracked, twin._cached, twin._seen = list(twin.parameters()), None, False
-            twin.fit_report = None
+            twin = self._with_parts(lambda part: expand_module(part, extra))
             noise = self._noise_with_new(noise_var, new)
             if noise is not None:
                 twin.likelihood = None
@@ -541,15 +524,7 @@ class ExactGP(nn.Module):
             check_rank(name, x, 2, "*t *r p d" if name == "X" else "*t *r p m")
         check_same_device(X=X, Y=Y, model=self.X)
         if observed is not None:
-            check_mask(observed)
-            try:
-                seen = observed.unsqueeze(-1)
-                X, Y = torch.where(seen, X, self.bounds[..., :1, :]), torch.where(seen, Y, 0.0)
-            except RuntimeError:
-                raise ShapeError(
-                    f"observed: expected a shape that broadcasts to {tuple(Y.shape[:-1])}, "
-                    f"got {tuple(observed.shape)}"
-                ) from None
+            X, Y = self._blanked(X, Y, observed)
         X = check_points(X, d, r)
         p = X.shape[-2]
         if tuple(Y.shape[-2:]) != (p, m):
@@ -576,6 +551,17 @@ class ExactGP(nn.Module):
         mask = torch.ones(*lead, p, dtype=torch.bool, device=X.device)
         return X.detach(), Y.detach(), mask if observed is None else observed.expand(*lead, p)
 
+    def _blanked(self, X: Tensor, Y: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """New data with something harmless in the rows that do not count: they may hold NaN."""
+        seen = check_mask(observed).unsqueeze(-1)
+        try:
+            return torch.where(seen, X, self.bounds[..., :1, :]), torch.where(seen, Y, 0.0)
+        except RuntimeError:
+            raise ShapeError(
+                f"observed: expected a shape that broadcasts to {tuple(Y.shape[:-1])}, "
+                f"got {tuple(observed.shape)}"
+            ) from None
+
     def _noise_with_new(
         self, noise_var: float | Tensor | None, new_rows: Bool[Tensor, "*lead p"]
     ) -> Tensor | None:
@@ -595,18 +581,21 @@ class ExactGP(nn.Module):
         """L^-1 of the twin, ``b n n``, and its jitter; None if it has to be factorised afresh."""
         cache, r, m = self.cache(), self.batch_shape, self.num_outputs
         p, n = X.shape[-2], self.X.shape[-2]
+        # More new rows than old gain nothing; and a factor with jitter is that of another matrix,
+        # whose jitter the new rows would lack.
         if p > n or cache.jitter.any():
             return None
-        # Rows may be masked, or noisier, in some of the leading axes only: then X needs them all.
-        lead = twin.batch_shape
-        noise = twin.noise_variance()[..., -p:]
-        t = X.shape[: X.ndim - 2 - len(r)]
-        extra = lead[: len(lead) - len(r)]
+        # The factor depends on X (``*t *r p d``), noise and mask, not on Y. Along the leading axes
+        # that only Y has (``common``) it is the same and computed once, unless rows are masked, or
+        # noisier, in some of them only: then X needs them all.
+        lead, noise = twin.batch_shape, twin.noise_variance()[..., -p:]
+        t, extra = X.shape[: X.ndim - 2 - len(r)], lead[: len(lead) - len(r)]
         common = extra[: len(extra) - len(t)]
         plain = bool(new.all()) and (twin.noise is None or _is_constant(noise, len(common)))
         if not plain or lead[len(common) :] != X.shape[:-2]:
             X, t, common = X.expand(*lead, p, X.shape[-1]), extra, torch.Size()
-        noise, seen = noise[(0,) * len(common)], new[(0,) * len(common)].unsqueeze(-2)
+        first = (0,) * len(common)
+        noise, seen, counts = noise[first], new[first].unsqueeze(-2), twin.observed[first]
         scale = self.outcome.scale.mT.unsqueeze(-1)  # *r m 1 1
         shape = (*t, *r, m)
         # The posterior has both pieces: V = s C L^-T and the covariance s^2 (D - B B^T).
@@ -617,9 +606,7 @@ class ExactGP(nn.Module):
         grown = extend_by_schur(inverse, B, mask_covariance(schur, noise, seen))
         if grown.failed.any():
             return None
-        Linv = torch.where(
-            twin.observed[(0,) * len(common)][..., None, :, None], grown.inverse, 0.0
-        )
+        Linv = torch.where(counts[..., None, :, None], grown.inverse, 0.0)
         full = Linv.expand(*common, *Linv.shape).reshape(-1, n + p, n + p)
         return full, torch.zeros_like(full[:, 0, 0])
 
@@ -646,6 +633,7 @@ class ExactGP(nn.Module):
         return mean, variance
 
     def _reference_of_each(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The reference's moments in the form of `ClosedForm`, for sets of one point."""
         mean, variance = marginal_reference(self, X)
         return mean, mean.mT.unsqueeze(-1)[..., :0], variance.mT.unsqueeze(-1)
 
@@ -661,6 +649,7 @@ class ExactGP(nn.Module):
         return mean, covariance
 
     def _reference_of_all(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for points judged jointly."""
         mean, covariance = joint_reference(self, X)
         return mean, covariance[..., :0], covariance
 
@@ -682,26 +671,19 @@ class ExactGP(nn.Module):
     def _compute_cache(self, known: tuple[Tensor, Tensor] | None = None) -> _Cache:
         """The algebra; ``known`` is L^-1 ``b n n`` with masked rows zeroed, and the jitter."""
         lead, (n, d) = (*self.batch_shape, self.num_outputs), self.X.shape[-2:]
-        b = math.prod(lead)
-        X, observed = self.training_inputs(), self.observed.unsqueeze(-2)
-        mask = observed.expand(*lead, n).reshape(b, n)
+        b, X = math.prod(lead), self.training_inputs()
+        mask = self.observed.unsqueeze(-2).expand(*lead, n).reshape(b, n)
         x = X.expand(*lead, n, d).reshape(b, n, d)
         scale = self.outcome.scale.reshape(b, 1)
         y = (self.training_outputs() - self.mean(X)).expand(*lead, n).reshape(b, n)
-        if known is None:
-            K = gram(self.kernel, X).expand(*lead, n, n)
-            A = mask_covariance(K, self.noise_variance(), observed)
-            factor = psd_cholesky(A.reshape(b, n, n), x)
-            eye = torch.eye(n, dtype=x.dtype, device=x.device).expand(b, n, n)
-            Linv = torch.linalg.solve_triangular(factor.L, eye, upper=False)
-            known = torch.where(mask.unsqueeze(-1), Linv, 0.0), factor.jitter
-        Linv, jitter = known
+        Linv, jitter = self._inverse_factor() if known is None else known
         # a = L^-T L^-1 (y - c)
         alpha = (Linv.mT @ (Linv @ torch.where(mask, y, 0.0).unsqueeze(-1))).squeeze(-1) * scale
         Linv = Linv * scale.unsqueeze(-1)
         constant = None
         if type(self.mean) is ConstantMean:
             constant = self.mean.constant.reshape(b, 1) * scale + self.outcome.shift.reshape(b, 1)
+            constant = constant.unsqueeze(-1)
         plain = self.stationary()
         width = self.cube.width.unsqueeze(-3).expand(*lead, 1, d).reshape(b, 1, d)
         corner = self.bounds[..., :1, :].unsqueeze(-3).expand(*lead, 1, d).reshape(b, 1, d)
@@ -715,7 +697,7 @@ class ExactGP(nn.Module):
             alpha=alpha,
             Linv=Linv,
             LinvT=Linv.mT.contiguous(),
-            constant=None if constant is None else constant.unsqueeze(-1),
+            constant=constant,
             kind=None if plain is None else plain.kind,
             outputscale=outputscale,
             prior=scale.square() * (1.0 if outputscale is None else outputscale.squeeze(-1)),
@@ -726,6 +708,16 @@ class ExactGP(nn.Module):
             z2=Z.square().sum(-1),
             jitter=jitter,
         )
+
+    def _inverse_factor(self) -> tuple[Tensor, Tensor]:
+        """L^-1 ``b n n`` with masked rows zeroed, and the relative jitter ``b`` that K needed."""
+        A, (n, d) = _covariance(self), self.X.shape[-2:]
+        points = self.training_inputs().expand(*A.shape[:-1], d).reshape(-1, n, d)
+        factor = psd_cholesky(A.reshape(-1, n, n), points)
+        eye = torch.eye(n, dtype=A.dtype, device=A.device).expand_as(factor.L)
+        Linv = torch.linalg.solve_triangular(factor.L, eye, upper=False)
+        counts = self.observed.unsqueeze(-2).expand(A.shape[:-1]).reshape(-1, n, 1)
+        return torch.where(counts, Linv, 0.0), factor.jitter
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ExactGP":
         """Move to another device (``model.to(...)``) with all that is not a parameter or buffer."""
@@ -744,10 +736,33 @@ class ExactGP(nn.Module):
 _Part = TypeVar("_Part", bound=nn.Module)
 
 
+def _check_part(name: str, part: object, kind: type, example: str) -> None:
+    if part is not None and not isinstance(part, kind):
+        raise DataError(
+            f"{name}: expected a gpytorch {name} such as gpytorch.{name}s.{example}, got {part!r}"
+        )
+
+
 def _like(X: Tensor, part: _Part) -> _Part:
     """A part with the type and on the device of X; nothing is walked through if it is there."""
     first = next(part.parameters())
     return part if first.dtype == X.dtype and first.device == X.device else part.to(X)
+
+
+def _as_tensor(name: str, value: object, like: Tensor) -> Tensor:
+    """A number or a float64 tensor as a tensor on the device of another.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if isinstance(value, Tensor):
+        check_tensor(name, value, finite=False)
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise DataError(
+            f"{name}: expected a number or a float64 tensor, got {value!r}; "
+            f"use torch.as_tensor({name}, dtype=torch.float64)"
+        )
+    return torch.as_tensor(value, dtype=like.dtype, device=like.device)
 
 
 def _is_constant(x: Tensor, axes: int) -> bool:
@@ -803,10 +818,11 @@ def _module_slots(path: str, module: nn.Module) -> dict[str, _Slot]:
         def write(value: Tensor, parent: Any = parent, public: str = public) -> object:
             return parent.initialize(**{public: value})
 
-        def limits(constraint: Any = constraint) -> Any:
-            return constraint
-
-        slots[f"{path}.{parent_path + '.' if parent_path else ''}{public}"] = (read, write, limits)
+        slots[f"{path}.{parent_path + '.' if parent_path else ''}{public}"] = (
+            read,
+            write,
+            constraint,
+        )
     return slots
 
 
@@ -834,6 +850,13 @@ def mask_covariance(
     """
     pair = observed.unsqueeze(-1) & observed.unsqueeze(-2)
     return torch.where(pair, K, 0.0) + torch.diag_embed(torch.where(observed, noise, 1.0))
+
+
+def _covariance(model: ExactGP) -> Float[Tensor, "*r m n n"]:
+    """K of the observations in standardised units, noise included."""
+    n, K = model.X.shape[-2], gram(model.kernel, model.training_inputs())
+    K = K.expand(*model.batch_shape, model.num_outputs, n, n)
+    return mask_covariance(K, model.noise_variance(), model.observed.unsqueeze(-2))
 
 
 def algebra_of(model: object) -> Algebra | None:
@@ -883,9 +906,7 @@ def log_likelihood_by_output(
 ) -> Float[Tensor, "*r m"]:
     """The terms of `log_marginal_likelihood`, with Cholesky factors L from ``factor(A, X)``."""
     X, observed = model.training_inputs(), model.observed.unsqueeze(-2)
-    n = X.shape[-2]
-    K = gram(model.kernel, X).expand(*model.batch_shape, model.num_outputs, n, n)
-    A = mask_covariance(K, model.noise_variance(), observed)
+    A = _covariance(model)
     L = factor(A, X.expand(*A.shape[:-1], X.shape[-1]))
     y = torch.where(observed, model.training_outputs() - model.mean(X), 0.0)
     # w = L^-1 (y - c); masked rows add log 1 = 0 to the determinant
