@@ -9,6 +9,7 @@ evaluated before. Differences within replicates are then far less noisy than the
 Taught in part_4/tutorial_03.
 """
 
+import io
 import os
 import platform
 import sys
@@ -35,9 +36,9 @@ from .errors import (
     StorageError,
     UnsupportedError,
 )
-from .results import FORMAT, Failure, StudyResult
+from .results import FORMAT, Failure, StudyResult, write_whole
 from .sampling import sobol_points
-from .seeds import Seed, check_seed, derive_each, replicate_seeds
+from .seeds import Seed, derive, derive_each, replicate_seeds
 from .shapes import check_bounds, check_count, check_tensor
 from .strategies import Strategy, StudyData
 
@@ -140,48 +141,70 @@ def study(
             f"problem: expected a bolearn.Problem, got {type(problem).__name__}; "
             "wrap a function as bolearn.Problem(f, bounds)"
         )
-    box = check_bounds(problem.bounds)
     counts = {"n_init": n_init, "n_iter": n_iter, "q": q, "replicates": replicates}
     for name, value in counts.items():
         check_count(name, value)
     _check_strategies(strategies)
-    run_seeds = tuple(replicate_seeds(check_seed(seed), (replicates,)))
-    trials = _Trials(problem, run_seeds, _fidelity(problem, box))
-    saved = _Checkpoint.open(checkpoint, problem, box, n_init, n_iter, q, run_seeds, strategies)
-    design = sobol_points(box, n_init, seed=derive_each(run_seeds, "design"), replicates=replicates)
-    start = trials.evaluate(design, first=0)
+    run_seeds = tuple(replicate_seeds(seed, (replicates,)))
+    plan = _Plan(problem, check_bounds(problem.bounds), n_init, n_iter, q, run_seeds)
+    trials = _Trials(problem, run_seeds, _fidelity(problem, plan.bounds))
+    saved = _Checkpoint.open(checkpoint, plan, strategies)
+    start = trials.evaluate(plan.design(), first=0)
     _check_design(start)
-    records, line = {}, _ProgressLine(progress, list(strategies), n_iter)
+    done, line = {}, _ProgressLine(progress, list(strategies), n_iter)
     for name, strategy in strategies.items():
         record = _Record.begin(start, n_init + n_iter * q, n_iter + 1)
-        arm = _Arm(name, strategy, box, run_seeds)
+        arm = _Arm(name, strategy, plan.bounds, run_seeds)
         saved.restore(name, record, arm)
         for t in range(record.rounds, n_iter + 1):
-            _advance(record, arm, trials, n_init, q, t, last=t == n_iter)
+            _advance(record, arm, trials, plan, t)
             saved.store(name, record, arm)
             line.show(name, t)
-        records[name] = (record, arm)
-    recommending = {name: r for name, (r, arm) in records.items() if arm.recommends}
+        done[name] = (record, arm)
+    return _result(plan, done)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What all strategies of a study have in common."""
+
+    problem: StudyProblem
+    bounds: Tensor
+    n_init: int
+    n_iter: int
+    q: int
+    seeds: tuple[int, ...]
+
+    def design(self) -> Tensor:
+        """The initial design ``R n_init d``, a Sobol sequence for each replicate."""
+        own = derive_each(self.seeds, "design")
+        return sobol_points(self.bounds, self.n_init, seed=own, replicates=len(self.seeds))
+
+
+def _result(plan: _Plan, done: "dict[str, tuple[_Record, _Arm]]") -> StudyResult:
+    """What all strategies did, turned round: a dictionary for each kind of fact."""
+    problem = plan.problem
+    recommending = {name: r for name, (r, arm) in done.items() if arm.recommends}
     return StudyResult(
         problem=_name(problem),
         output=str(getattr(problem, "output", "value")),
-        bounds=box,
+        bounds=plan.bounds,
         optimal_value=None if problem.optimal_value is None else float(problem.optimal_value),
         noise_std=float(problem.noise_std),
-        n_init=n_init,
-        n_iter=n_iter,
-        q=q,
-        seeds=run_seeds,
-        X={name: r.X for name, (r, _) in records.items()},
-        Y={name: r.Y for name, (r, _) in records.items()},
-        observed={name: r.observed for name, (r, _) in records.items()},
-        values={name: r.values for name, (r, _) in records.items()},
+        n_init=plan.n_init,
+        n_iter=plan.n_iter,
+        q=plan.q,
+        seeds=plan.seeds,
+        X={name: r.X for name, (r, _) in done.items()},
+        Y={name: r.Y for name, (r, _) in done.items()},
+        observed={name: r.observed for name, (r, _) in done.items()},
+        values={name: r.values for name, (r, _) in done.items()},
         recommended={name: r.recommended for name, r in recommending.items()},
         recommended_values={name: r.recommended_values for name, r in recommending.items()},
-        seconds={name: r.seconds for name, (r, _) in records.items()},
-        batched={name: arm.mode == "batch" for name, (_, arm) in records.items()},
-        notes={name: arm.note for name, (_, arm) in records.items() if arm.note},
-        failures={name: tuple(r.failures) for name, (r, _) in records.items()},
+        seconds={name: r.seconds for name, (r, _) in done.items()},
+        batched={name: arm.mode == "batch" for name, (_, arm) in done.items()},
+        notes={name: arm.note for name, (_, arm) in done.items() if arm.note},
+        failures={name: tuple(r.failures) for name, (r, _) in done.items()},
         versions=_versions(),
     )
 
@@ -210,8 +233,8 @@ class _Trials:
         """Evaluate ``R k d`` as the evaluations first, first + 1, ... of every replicate."""
         columns, failures, error = [], [], None
         for j in range(X.shape[1]):
-            noise = derive_each(self.seeds, "noise", first + j)
-            column, raised = self._guarded(self.problem, X[:, j : j + 1], tuple(cast(Any, noise)))
+            noise = tuple(derive(seed, "noise", first + j) for seed in self.seeds)
+            column, raised = self._guarded(self.problem, X[:, j : j + 1], noise)
             for i in (~column.isfinite().all(-1)[:, 0]).nonzero()[:, 0].tolist():
                 reason = repr(raised[i]) if i in raised else "not a finite number"
                 failures.append(Failure(i, first + j, reason))
@@ -251,18 +274,11 @@ class _Trials:
         try:
             return self._checked(f(X, seeds), len(X)), {}
         except Exception as error:
-            rows: list[Tensor | None] = []
-            raised: dict[int, Exception] = {}
             if len(X) == 1:
-                rows, raised = [None], {0: error}
-            for i in range(len(X) if len(X) > 1 else 0):
-                try:
-                    rows.append(self._checked(f(X[i : i + 1], (seeds[i],)), 1))
-                except Exception as error:
-                    rows.append(None)
-                    raised[i] = error
-        failed = torch.full((1, 1, 1), torch.nan, dtype=torch.float64, device=X.device)
-        return _joined([failed if row is None else row for row in rows], dim=0), raised
+                return torch.full_like(X[..., :1], torch.nan), {0: error}
+        alone = [self._guarded(f, X[i : i + 1], (seed,)) for i, seed in enumerate(seeds)]
+        raised = {i: errors[0] for i, (_, errors) in enumerate(alone) if errors}
+        return _joined([values for values, _ in alone], dim=0), raised
 
     def _checked(self, Y: Tensor, replicates: int) -> Tensor:
         check_tensor("values of the problem", Y, finite=False)
@@ -336,14 +352,10 @@ class _Record:
         )
 
 
-def _advance(
-    record: _Record, arm: "_Arm", trials: _Trials, n_init: int, q: int, t: int, *, last: bool
-) -> None:
+def _advance(record: _Record, arm: "_Arm", trials: _Trials, plan: _Plan, t: int) -> None:
     """One round: propose (not after the last), recommend for the data so far, evaluate."""
-    data = record.data(arm.bounds, n_init, t)
-    proposal = None
-    if not last:
-        proposal = arm.propose(data, q)
+    data = record.data(arm.bounds, plan.n_init, t)
+    proposal = arm.propose(data, plan.q) if t < plan.n_iter else None
     if arm.recommends:
         # The state of this round was made from exactly this data: no second fit is needed.
         point = arm.recommend(data)
@@ -398,36 +410,34 @@ class _Arm:
 
     def recommend(self, data: StudyData) -> Tensor:
         """Points ``R d``, checked."""
-        strategy = cast(Any, self.strategy)
-
-        def ask(seen: StudyData, q: int) -> Tensor:
-            shape = tuple(seen.X.shape[:-2]) + tuple(seen.X.shape[-1:])
-            try:
-                x = strategy.recommend(_copied(seen))
-            except Exception as error:
-                raise self._raised("recommend", data.round, error) from error
-            if not isinstance(x, Tensor) or tuple(x.shape) != shape:
-                raise ShapeError(
-                    f"strategy {self.name!r}, round {data.round}: recommend: expected a tensor of "
-                    f"shape {shape}, got {_describe(x)}"
-                )
-            return x
-
-        def one_by_one(seen: StudyData, q: int) -> Tensor:
-            axis = self.mode == "axis"
-            views = [_replicate(seen, i, axis, self.state[i]) for i in range(len(seen.X))]
-            rows = [ask(view, q) for view in views]
-            return torch.cat(rows) if axis else torch.stack(rows)
-
         if self.mode == "batch":
-            x = self._timed(ask, replace(data, state=self.state), 1)
+            x = self._timed(self._recommendation, replace(data, state=self.state))
         else:
-            x = self._timed(one_by_one, data, 1)
+            x = self._timed(self._recommendations, data)
         return self._checked(x.unsqueeze(1), data.round, "recommended")[:, 0]
 
-    def _timed(self, call: Callable[[StudyData, int], Tensor], data: StudyData, q: int) -> Tensor:
+    def _recommendations(self, data: StudyData) -> Tensor:
+        axis = self.mode == "axis"
+        views = [_replicate(data, i, axis, state) for i, state in enumerate(self.state)]
+        rows = [self._recommendation(view) for view in views]
+        return torch.cat(rows) if axis else torch.stack(rows)
+
+    def _recommendation(self, data: StudyData) -> Tensor:
+        shape = (*data.X.shape[:-2], data.X.shape[-1])
+        try:
+            x = cast(Any, self.strategy).recommend(_copied(data))
+        except Exception as error:
+            raise self._raised("recommend", data.round, error) from error
+        if not isinstance(x, Tensor) or tuple(x.shape) != shape:
+            raise ShapeError(
+                f"strategy {self.name!r}, round {data.round}: recommend: expected a tensor of "
+                f"shape {shape}, got {_describe(x)}"
+            )
+        return x
+
+    def _timed(self, call: Callable[..., Tensor], *arguments: Any) -> Tensor:
         started = time.perf_counter()
-        X = call(data, q)
+        X = call(*arguments)
         self.seconds += time.perf_counter() - started
         return X
 
@@ -526,7 +536,7 @@ class _Arm:
         try:
             out = self.strategy(_copied(data), self.bounds.clone(), q, seed)
         except Exception as error:
-            raise self._raised("", data.round, error, replicate) from error
+            raise self._raised("it", data.round, error, replicate) from error
         X, state = out if isinstance(out, tuple) and len(out) == 2 else (out, data.state)
         shape = (*data.X.shape[:-2], q, data.X.shape[-1])
         if not isinstance(X, Tensor) or tuple(X.shape) != shape:
@@ -539,14 +549,13 @@ class _Arm:
         return X.detach(), state
 
     def _seed(self, i: int, t: int) -> int:
-        return cast(int, derive_each(self.run_seeds[i], "strategy", t))
+        return derive(self.run_seeds[i], "strategy", t)
 
     def _raised(
         self, what: str, t: int, error: Exception, replicate: int | None = None
     ) -> OptimizationError:
         where = f"strategy {self.name!r}, round {t}{_of(replicate)}"
-        call = f"{what} raised" if what else "it raised"
-        return OptimizationError(f"{where}: {call} {type(error).__name__}: {error}")
+        return OptimizationError(f"{where}: {what} raised {type(error).__name__}: {error}")
 
     def _checked(self, X: Tensor, t: int, verb: str) -> Tensor:
         """Points ``R k d`` that are float64, finite and inside the box (up to rounding)."""
@@ -626,29 +635,25 @@ class _Checkpoint:
     def open(
         cls,
         path: str | os.PathLike[str] | None,
-        problem: StudyProblem,
-        bounds: Tensor,
-        n_init: int,
-        n_iter: int,
-        q: int,
-        seeds: tuple[int, ...],
+        plan: _Plan,
         strategies: Mapping[str, Strategy],
     ) -> "_Checkpoint":
+        """What is in the file, if it belongs to this study; nothing if there is none yet."""
         if path is None:
             return cls(None, {}, {})
-        settings = {
-            "format": FORMAT,
-            "problem": _name(problem),
-            "bounds": bounds.tolist(),
-            "noise_std": float(problem.noise_std),
-            "n_init": n_init,
-            "n_iter": n_iter,
-            "q": q,
-            "seeds": list(seeds),
-            "strategies": {name: _recipe(strategy) for name, strategy in strategies.items()},
-        }
         if not isinstance(path, str | os.PathLike):
             raise DataError(f"checkpoint: expected the path of a file, got {path!r}")
+        settings = {
+            "format": FORMAT,
+            "problem": _name(plan.problem),
+            "bounds": plan.bounds.tolist(),
+            "noise_std": float(plan.problem.noise_std),
+            "n_init": plan.n_init,
+            "n_iter": plan.n_iter,
+            "q": plan.q,
+            "seeds": list(plan.seeds),
+            "strategies": {name: _recipe(strategy) for name, strategy in strategies.items()},
+        }
         file = Path(path)
         if not file.parent.is_dir():
             raise StorageError(f"checkpoint: the folder of {file} does not exist; create it first")
@@ -661,17 +666,7 @@ class _Checkpoint:
             raise StorageError(
                 f"{file}: expected the checkpoint of a study ({error}); move it away to start anew"
             ) from error
-        for key, here in settings.items():
-            there = found.get(key)
-            if there == here:
-                continue
-            if isinstance(there, dict) and isinstance(here, dict):
-                both = there.items() & here.items()
-                there, here = dict(there.items() - both), dict(here.items() - both)
-            raise StorageError(
-                f"{file}: the checkpoint belongs to another study: {key} is {_short(there)} there "
-                f"and {_short(here)} here; use another file"
-            )
+        _check_same_study(file, found, settings)
         return cls(file, settings, arms)
 
     def store(self, name: str, record: _Record, arm: _Arm) -> None:
@@ -692,10 +687,10 @@ class _Checkpoint:
             "record": {k: v.clone() if isinstance(v, Tensor) else v for k, v in content.items()},
             "arm": {"mode": arm.mode, "note": arm.note, "state": arm.state},
         }
-        part = self.path.with_name(self.path.name + ".part")
+        file = io.BytesIO()
         try:
-            torch.save({"settings": self.settings, "arms": self.arms}, part)
-            os.replace(part, self.path)
+            torch.save({"settings": self.settings, "arms": self.arms}, file)
+            write_whole(self.path, file.getvalue())
         except (OSError, RuntimeError) as error:
             raise StorageError(
                 f"{self.path}: the checkpoint cannot be written ({error}); choose another place"
@@ -738,6 +733,21 @@ def _check_strategies(strategies: Mapping[str, Strategy]) -> None:
             )
         if isinstance(strategy, type):
             raise DataError(f"strategies: {name!r} is a class; give an instance, {name}(...)")
+
+
+def _check_same_study(file: Path, found: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Refuse a checkpoint with other settings; of dictionaries, show only what differs."""
+    for key, here in settings.items():
+        there = found.get(key)
+        if there == here:
+            continue
+        if isinstance(there, dict) and isinstance(here, dict):
+            both = there.items() & here.items()
+            there, here = dict(there.items() - both), dict(here.items() - both)
+        raise StorageError(
+            f"{file}: the checkpoint belongs to another study: {key} is {_short(there)} there "
+            f"and {_short(here)} here; use another file"
+        )
 
 
 def _check_design(start: _Batch) -> None:
