@@ -283,38 +283,32 @@ def _climb(
     acq: Acquisition, search: Search, q: int, head_start: Tensor | None = None
 ) -> Candidates:
     """Starts, climbs from all of them, and the best end of each replicate."""
-    cube, r, streams, restarts = search.cube, search.r, search.streams, search.num_restarts
-    d, R = cube.bounds.shape[-1], math.prod(r)
+    r, restarts = search.r, search.num_restarts
     low, high = unit_limits(search)
-    unit = UnitAcquisition(acq, cube, q, r)
-    region = Region(search.constraints, cube, low, high) if search.constraints else None
-    raw, values, redrawn = _candidates(acq, unit, region, search, q, low, high)
-    picked = pick_starts(values, restarts, streams)  # R restarts
-    starts = raw.gather(1, picked.unsqueeze(-1).expand(-1, -1, q * d))
-    start_values = values.gather(1, picked)
-    if head_start is not None:
-        own = cube.encode(head_start).reshape(R, 1, q * d)
-        starts = torch.cat([starts[:, : restarts - 1], own], dim=1)
-        start_values = torch.cat([start_values[:, : restarts - 1], unit.values(own)], dim=1)
+    unit = UnitAcquisition(acq, search.cube, q, r)
+    R, D = unit.R, q * unit.d
+    region = Region(search.constraints, unit.cube, low, high) if search.constraints else None
+    raw, values, redrawn = _candidates(unit, region, search, low, high)
+    starts, start_values = _picked(unit, search, raw, values, head_start)
     # rows are restart-major: row = restart * R + replicate
-    x0 = starts.transpose(0, 1).reshape(restarts * R, q * d)
-    low_rows, high_rows = (v.repeat(1, q).expand(R, q * d).repeat(restarts, 1) for v in (low, high))
+    x0 = starts.transpose(0, 1).reshape(restarts * R, D)
+    low_rows, high_rows = (v.repeat(1, q).expand(R, D).repeat(restarts, 1) for v in (low, high))
     replicate = torch.arange(R, device=x0.device).repeat(restarts)
     level, spread = level_and_spread(values)
-    objective = unit.objective(level, spread.clamp(max=1))
+    size = spread.clamp(max=1)  # what the objective is divided by
+    objective = unit.objective(level, size)
     if region is None:
         end = backends.minimize(objective, x0, low_rows, high_rows, rivals=replicate)
         violation = torch.zeros_like(end.value)
     else:
-        rest = (spread / spread.clamp(max=1)).repeat(restarts)
+        rest = (spread / size).repeat(restarts)
         end, violation = region.minimize(objective, x0, low_rows, high_rows, replicate, rest)
     # A row whose gradient is not finite stays where it started.
-    reached = level - end.value.view(restarts, R) * spread.clamp(max=1)
-    start_values = start_values.mT
+    reached = level - end.value.view(restarts, R) * size
     reached = torch.where(torch.isfinite(reached), reached, start_values)
     best = torch.where(reached.isnan(), -torch.inf, reached).argmax(0)
-    x = end.x.view(restarts, R, q * d)[best, torch.arange(R, device=best.device)]
-    x = exactly(cube.decode(x.reshape(*r, q, d)), search)
+    x = end.x.view(restarts, R, D)[best, torch.arange(R, device=best.device)]
+    x = exactly(unit.cube.decode(x.reshape(*r, q, unit.d)), search)
     report = SearchReport(
         start_values=start_values.reshape(restarts, *r),
         values=reached.view(restarts, *r),
@@ -334,31 +328,45 @@ def _climb(
 
 
 def _candidates(
-    acq: Acquisition,
-    unit: UnitAcquisition,
-    region: Region | None,
-    search: Search,
-    q: int,
-    low: Tensor,
-    high: Tensor,
+    unit: UnitAcquisition, region: Region | None, search: Search, low: Tensor, high: Tensor
 ) -> tuple[Tensor, Tensor, int]:
     """Feasible raw candidates ``R raw qd``, their values, and how often they were redrawn."""
-    streams, d = search.streams, low.shape[-1]
-    raw, values = torch.empty(0), torch.empty(0)
-    for attempt in range(_REDRAWS + 1):
-        own = [seeds.derive(s, "redraw", attempt) for s in streams] if attempt else streams
-        drawn, sobol = raw_candidates(acq, search.cube, q, search.r, search.raw_samples, own)
-        points = drawn.view(len(drawn), search.raw_samples, q, d)
+
+    def draw(streams: list[int]) -> Tensor:
+        raw, sobol = raw_candidates(
+            unit.acq, unit.cube, unit.q, unit.r, search.raw_samples, streams
+        )
+        points = raw.view(unit.R, search.raw_samples, unit.q, unit.d)
         points = torch.minimum(torch.maximum(points, low[:, None, None]), high[:, None, None])
         if region is not None:
-            points = region.starts(points, sobol, own)
-        drawn = points.reshape(drawn.shape)
-        if attempt:  # the other replicates keep theirs
-            drawn = torch.where(is_flat(values)[:, None, None], drawn, raw)
-        raw, values = drawn, unit.values(drawn)
-        if not is_flat(values).any():
-            break
-    return raw, values, attempt
+            points = region.starts(points, sobol, streams)
+        return points.reshape(raw.shape)
+
+    raw, redrawn = draw(search.streams), 0
+    values = unit.values(raw)
+    while is_flat(values).any() and redrawn < _REDRAWS:
+        redrawn += 1
+        again = draw([seeds.derive(s, "redraw", redrawn) for s in search.streams])
+        raw = torch.where(is_flat(values)[:, None, None], again, raw)  # the others keep theirs
+        values = unit.values(raw)
+    return raw, values, redrawn
+
+
+def _picked(
+    unit: UnitAcquisition, search: Search, raw: Tensor, values: Tensor, head_start: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Starts ``R restarts qd``, the head start as the last if there is one; and their values.
+
+    The values are ``restarts R``, like all that is known of the climbs.
+    """
+    picked = pick_starts(values, search.num_restarts, search.streams)
+    starts = raw.gather(1, picked.unsqueeze(-1).expand(-1, -1, raw.shape[-1]))
+    start_values = values.gather(1, picked)
+    if head_start is not None:
+        own = unit.cube.encode(head_start).reshape(unit.R, 1, -1)
+        starts = torch.cat([starts[:, :-1], own], dim=1)
+        start_values = torch.cat([start_values[:, :-1], unit.values(own)], dim=1)
+    return starts, start_values.mT
 
 
 def unit_limits(search: Search) -> tuple[Float[Tensor, "Rb d"], Float[Tensor, "Rb d"]]:
