@@ -131,33 +131,26 @@ def nuts(
         raise ShapeError(f"start: expected shape *g chains p, got {tuple(start.shape)}")
     *g, c, p = start.shape
     G, N = math.prod(g), math.prod(g) * c
-    device = start.device
-    # For each chain: momenta, then for each doubling a direction, a point and whether it is taken.
     streams = [
         seeds.derive(stream, "chain", i)
         for stream in seeds.replicate_seeds(seed, g)
         for i in range(c)
     ]
-    q = start.reshape(N, p).clone()
     counted = _Counted(target)
-    point = _Points(q, *counted(q, torch.arange(N, device=device)))
-    if not torch.isfinite(point.value).all() or not torch.isfinite(point.gradient).all():
-        raise NumericsError(
-            "start: expected points of positive density with a finite gradient, got "
-            f"log densities {point.value.tolist()[:4]}; start the chains elsewhere"
-        )
+    point = _first(counted, start.reshape(N, p).clone())
     tuning = _Tuning(G, p, warmup, target_accept, start)
     kept = start.new_empty(N, num_samples, p)
     divergences, saturated, acceptance = (start.new_zeros(N) for _ in range(3))
     for t in range(warmup + num_samples * thinning):
-        u = seeds.uniform([seeds.derive(s, t) for s in streams], (p + 3 * max_depth,), device)
+        # momenta, then for each doubling a direction, a point and whether it is taken
+        u = seeds.uniform([seeds.derive(s, t) for s in streams], (p + 3 * max_depth,), start.device)
         step, masses = (v.repeat_interleave(c, dim=0) for v in (tuning.step, tuning.inverse_mass))
         moved = _transition(counted, point, step, masses, u, max_depth)
         point = moved.point
-        after = t - warmup
-        if after < 0:
+        if t < warmup:
             tuning.learn(t, moved.acceptance.view(G, c), point.q.view(G, c, p))
             continue
+        after = t - warmup
         divergences += moved.diverged
         saturated += moved.saturated
         acceptance += moved.acceptance
@@ -175,6 +168,21 @@ def nuts(
         points=counted.points,
     )
     return Chains(draws, report)
+
+
+def _first(target: "_Counted", q: Tensor) -> "_Points":
+    """The places where the chains begin.
+
+    Raises:
+        NumericsError: the density or its gradient is not finite in one of them.
+    """
+    point = _Points(q, *target(q, torch.arange(len(q), device=q.device)))
+    if not torch.isfinite(point.value).all() or not torch.isfinite(point.gradient).all():
+        raise NumericsError(
+            "start: expected points of positive density with a finite gradient, got "
+            f"log densities {point.value.tolist()[:4]}; start the chains elsewhere"
+        )
+    return point
 
 
 class _Counted:
@@ -202,6 +210,10 @@ class _Points:
     def copy(self) -> "_Points":
         """The same places in tensors of their own."""
         return _Points(self.q.clone(), self.value.clone(), self.gradient.clone())
+
+    def at(self, *where: int | Tensor) -> "_Points":
+        """Some of the places."""
+        return _Points(self.q[where], self.value[where], self.gradient[where])
 
     def put(self, rows: Tensor, other: "_Points", take: Tensor) -> None:
         """Move those of ``rows`` that ``take`` says to the places ``other``."""
@@ -355,8 +367,8 @@ def _grow(
         leaves=leaves,
         diverged=diverged,
         alive=alive,
-        end=_Ends(_Points(path.q[-1, alive], path.value[-1, alive], path.gradient[-1, alive]), m),
-        chosen=_Points(path.q[drawn, alive], path.value[drawn, alive], path.gradient[drawn, alive]),
+        end=_Ends(path.at(-1, alive), m),
+        chosen=path.at(drawn, alive),
         log_weight=gains[:, alive].logsumexp(0),
     )
 
