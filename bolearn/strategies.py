@@ -137,12 +137,16 @@ def rbf_gp(
     return ExactGP(X, Y, bounds, observed=observed)
 
 
+def _built(build: BuildModel, data: StudyData, seen: Tensor) -> ExactGP:
+    """The model of some rows of the data, not fitted."""
+    return build(data.X, data.Y, data.bounds, None if bool(seen.all()) else seen)
+
+
 def _fit(
     build: BuildModel, data: StudyData, start: object, observed: Tensor | None = None
 ) -> ExactGP:
     """The model of the data (of some rows), fitted from the last round's hyperparameters."""
-    seen = data.observed if observed is None else observed
-    model = build(data.X, data.Y, data.bounds, None if bool(seen.all()) else seen)
+    model = _built(build, data, data.observed if observed is None else observed)
     return fit_mll(model, start=cast("dict[str, Tensor] | None", start))
 
 
@@ -171,8 +175,7 @@ def _best_evaluated(build: BuildModel, data: StudyData, last: object) -> Float[T
     """The evaluated point with the best posterior mean, under the last round's hyperparameters."""
     if last is None:
         return incumbent(_fit(build, data, None), data.X).x
-    seen = None if bool(data.observed.all()) else data.observed
-    model = build(data.X, data.Y, data.bounds, seen)
+    model = _built(build, data, data.observed)
     model = model.with_hyperparameters(**cast("dict[str, Tensor]", last))
     return incumbent(model, data.X).x
 
@@ -380,7 +383,10 @@ class TuRBO:
         self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
     ) -> tuple[Float[Tensor, "*r q d"], object]:
         """Update the regions, fit, and maximise q paths in each; the state holds the regions."""
-        region = self._updated(data, q, seed)
+        if data.state is None:
+            region = self._first(data, seed)
+        else:
+            region = self._updated(cast("dict[str, Any]", data.state), data, q, seed)
         r, (n, d) = data.X.shape[:-2], data.X.shape[-2:]
         age = n - region["first"]  # evaluations in this region
         inside = torch.arange(n, device=age.device) >= region["first"].unsqueeze(-1)
@@ -395,12 +401,7 @@ class TuRBO:
             X = self._maxima(model, lied_to, bounds, q, region["length"], seed)
             region["fit"] = model.hyperparameters()
         if starting.any():
-            drawn = torch.where(starting, age, 0)
-            design = sobol_points(
-                bounds, int(drawn.max()) + q, seed=region["seeds"], replicates=r[0] if r else None
-            )
-            which = drawn[..., None, None] + torch.arange(q, device=age.device).unsqueeze(-1)
-            fresh = design.gather(-2, which.expand(*r, q, d))
+            fresh = _continued(bounds, torch.where(starting, age, 0), q, region["seeds"])
             X = torch.where(starting[..., None, None], fresh, X)
         return X, region
 
@@ -412,25 +413,27 @@ class TuRBO:
     def _restart(self, data: StudyData) -> int:
         return data.n_init if self.restart is None else self.restart
 
-    def _updated(self, data: StudyData, q: int, seed: Seed) -> dict[str, Any]:
-        """The regions after the last round's results; ``first`` is the first row they look at."""
-        r, (n, d) = data.X.shape[:-2], data.X.shape[-2:]
+    def _first(self, data: StudyData, seed: Seed) -> dict[str, Any]:
+        """The regions in the first round; ``first`` is the first row of the data they look at."""
         y = torch.where(data.observed, data.Y[..., 0], -torch.inf)
-        zero = torch.zeros(r, dtype=torch.long, device=data.X.device)
-        if data.state is None:
-            return {
-                "first": zero,
-                "length": torch.full_like(y[..., 0], self.length),
-                "wins": zero,
-                "losses": zero,
-                "best": y.amax(-1),
-                "rows": n,
-                "seeds": seed,
-                "fit": None,
-            }
-        old = cast("dict[str, Any]", data.state)
-        own = data.observed & (torch.arange(n, device=zero.device) >= old["first"].unsqueeze(-1))
+        zero = torch.zeros(data.X.shape[:-2], dtype=torch.long, device=data.X.device)
+        return {
+            "first": zero,
+            "length": torch.full_like(y[..., 0], self.length),
+            "wins": zero,
+            "losses": zero,
+            "best": y.amax(-1),
+            "rows": data.X.shape[-2],
+            "seeds": seed,
+            "fit": None,
+        }
+
+    def _updated(self, old: dict[str, Any], data: StudyData, q: int, seed: Seed) -> dict[str, Any]:
+        """The regions after the last round's results."""
+        n, d = data.X.shape[-2:]
+        y = torch.where(data.observed, data.Y[..., 0], -torch.inf)
         best = torch.maximum(old["best"], y[..., old["rows"] :].amax(-1))
+        own = data.observed & (torch.arange(n, device=y.device) >= old["first"].unsqueeze(-1))
         scale = Standardize.fit(data.Y[..., :1], own).scale[..., 0, 0]
         better = best > old["best"] + _WORTHWHILE * scale
         counting = old["rows"] - old["first"] >= self._restart(data)
@@ -441,16 +444,6 @@ class TuRBO:
         length = torch.where(longer, (2 * old["length"]).clamp(max=self.longest), old["length"])
         length = torch.where(shorter, length / 2, length)
         over = length < self.shortest
-        seeds = old["seeds"]
-        if over.any():
-            now = replicate_seeds(seed, r)
-            mixed = [
-                b if new else a
-                for a, b, new in zip(
-                    replicate_seeds(seeds, r), now, over.reshape(-1).tolist(), strict=True
-                )
-            ]
-            seeds = tuple(mixed) if r else mixed[0]
         return {
             "first": torch.where(over, n, old["first"]),
             "length": torch.where(over, self.length, length),
@@ -458,7 +451,7 @@ class TuRBO:
             "losses": torch.where(shorter | over, 0, losses),
             "best": torch.where(over, -torch.inf, best),
             "rows": n,
-            "seeds": seeds,
+            "seeds": _renewed(old["seeds"], seed, over),
             "fit": old["fit"],
         }
 
@@ -480,22 +473,7 @@ class TuRBO:
                 f"candidates: expected at least q = {q}, for no candidate is proposed twice, got "
                 f"{count}; use more, or leave it out"
             )
-        low, width = bounds[0], bounds[1] - bounds[0]
-        centre = (incumbent(model, model.X).x - low) / width  # *r d
-        weight = torch.ones_like(centre)
-        scales = model.hyperparameters().get("lengthscale")
-        if scales is not None:
-            weight = scales[..., 0, :].expand_as(centre)
-            weight = weight / weight.log().mean(-1, keepdim=True).exp()
-        half = 0.5 * weight * length.unsqueeze(-1)
-        lower, upper = ((centre + s * half).clamp(0.0, 1.0).unsqueeze(-2) for s in (-1, 1))
-        u = shifted_sobol([derive(s, "candidates") for s in streams], count, d, bounds.device)
-        moved = lower + (upper - lower) * u.reshape(*r, count, d)
-        # move 20 coordinates on average, and at least one: a step in all of many is a step too far
-        v = uniform([derive(s, "coordinates") for s in streams], (count, d), bounds.device)
-        v = v.reshape(*r, count, d)
-        chosen = (v <= min(1.0, _MOVED / d)) | (v == v.amin(-1, keepdim=True))
-        X = low + width * torch.where(chosen, moved, centre.unsqueeze(-2))
+        X = _trust_candidates(model, bounds, length, count, streams)
         own = [derive(s, "paths") for s in streams]
         paths = draw_paths(lied_to, q, seed=own if r else own[0], num_features=self.num_features)
         with torch.no_grad():
@@ -507,6 +485,49 @@ class TuRBO:
             picked.append(value.argmax(-1, keepdim=True))
         index = torch.cat(picked, dim=-1).unsqueeze(-1)  # *r q 1
         return X.gather(-2, index.expand(*r, q, d))
+
+
+def _renewed(old: Seed, new: Seed, over: Tensor) -> Seed:
+    """The seeds of the replicates; new ones for those that start again."""
+    if not over.any():
+        return old
+    pairs = zip(replicate_seeds(old, over.shape), replicate_seeds(new, over.shape), strict=True)
+    mixed = [
+        b if again else a for (a, b), again in zip(pairs, over.flatten().tolist(), strict=True)
+    ]
+    return tuple(mixed) if over.ndim else mixed[0]
+
+
+def _continued(bounds: Tensor, drawn: Tensor, q: int, seed: Seed) -> Float[Tensor, "*r q d"]:
+    """The next q points of a Sobol design of which each replicate has drawn some, ``*r``."""
+    r = drawn.shape
+    count, replicates = int(drawn.max()) + q, r[0] if r else None
+    design = sobol_points(bounds, count, seed=seed, replicates=replicates)
+    which = drawn[..., None, None] + torch.arange(q, device=drawn.device).unsqueeze(-1)
+    return design.gather(-2, which.expand(*r, q, bounds.shape[-1]))
+
+
+def _trust_candidates(
+    model: ExactGP, bounds: Tensor, length: Tensor, count: int, streams: list[int]
+) -> Float[Tensor, "*r count d"]:
+    """Points in the box of a given edge round the best point, stretched along the lengthscales."""
+    r, d = model.batch_shape, bounds.shape[-1]
+    low, width = bounds[0], bounds[1] - bounds[0]
+    centre = (incumbent(model, model.X).x - low) / width  # *r d
+    weight = torch.ones_like(centre)
+    scales = model.hyperparameters().get("lengthscale")
+    if scales is not None:
+        weight = scales[..., 0, :].expand_as(centre)
+        weight = weight / weight.log().mean(-1, keepdim=True).exp()
+    half = 0.5 * weight * length.unsqueeze(-1)
+    lower, upper = ((centre + s * half).clamp(0.0, 1.0).unsqueeze(-2) for s in (-1, 1))
+    u = shifted_sobol([derive(s, "candidates") for s in streams], count, d, bounds.device)
+    moved = lower + (upper - lower) * u.reshape(*r, count, d)
+    # move 20 coordinates on average, and at least one: a step in all of many is a step too far
+    v = uniform([derive(s, "coordinates") for s in streams], (count, d), bounds.device)
+    v = v.reshape(*r, count, d)
+    chosen = (v <= min(1.0, _MOVED / d)) | (v == v.amin(-1, keepdim=True))
+    return low + width * torch.where(chosen, moved, centre.unsqueeze(-2))
 
 
 turbo = TuRBO()
