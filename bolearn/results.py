@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Kind = Literal["simple", "inference"]
 
 FORMAT = "bolearn.study/1"
+_PLAIN = ("problem", "output", "optimal_value", "noise_std", "n_init", "n_iter", "q")
+_TENSORS = ("X", "Y", "observed", "values", "recommended", "recommended_values")
 _FALSE_OPTIMUM = 1e-8  # relative: how far a value may exceed the known optimum
 
 
@@ -294,31 +296,10 @@ class StudyResult:
             StorageError: the file cannot be written.
         """
         content: dict[str, object] = {"format": FORMAT}
-        for name in (
-            "problem",
-            "output",
-            "optimal_value",
-            "noise_std",
-            "n_init",
-            "n_iter",
-            "q",
-            "seeds",
-        ):
-            content[name] = getattr(self, name)
+        content |= {name: getattr(self, name) for name in (*_PLAIN, "seeds")}
         content["bounds"] = _to_lists(self.bounds)
-        arms: dict[str, dict[str, object]] = {}
-        for name in self.names:
-            arms[name] = {
-                "seconds": self.seconds[name],
-                "batched": self.batched[name],
-                "note": self.notes.get(name, ""),
-                "failures": [[f.replicate, f.evaluation, f.reason] for f in self.failures[name]],
-            }
-            for key in ("X", "Y", "observed", "values", "recommended", "recommended_values"):
-                tensors = getattr(self, key)
-                if name in tensors and (points or key not in ("X", "recommended")):
-                    arms[name][key] = _to_lists(tensors[name])
-        content |= {"strategies": arms, "versions": self.versions}
+        content["strategies"] = {name: self._arm(name, points) for name in self.names}
+        content["versions"] = self.versions
         text = json.dumps(content, allow_nan=False)
         try:
             write_whole(Path(path), text.encode())
@@ -327,6 +308,20 @@ class StudyResult:
                 f"{path}: the study cannot be written there ({error}); choose a file in a folder "
                 "that exists"
             ) from error
+
+    def _arm(self, name: str, points: bool) -> dict[str, object]:
+        """What a file holds of one strategy."""
+        arm: dict[str, object] = {
+            "seconds": self.seconds[name],
+            "batched": self.batched[name],
+            "note": self.notes.get(name, ""),
+            "failures": [[f.replicate, f.evaluation, f.reason] for f in self.failures[name]],
+        }
+        for key in _TENSORS:
+            tensors = getattr(self, key)
+            if name in tensors and (points or key not in ("X", "recommended")):
+                arm[key] = _to_lists(tensors[name])
+        return arm
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> "StudyResult":
@@ -350,6 +345,7 @@ class StudyResult:
 
     @classmethod
     def _from_content(cls, content: dict[str, Any]) -> "StudyResult":
+        """The result in a file; points that were left out are NaN, as many as there are values."""
         arms, bounds = content["strategies"], _from_lists(content["bounds"])
         d = bounds.shape[-1]
 
@@ -364,14 +360,8 @@ class StudyResult:
             return read
 
         return cls(
-            problem=content["problem"],
-            output=content["output"],
+            **{name: content[name] for name in _PLAIN},
             bounds=bounds,
-            optimal_value=content["optimal_value"],
-            noise_std=content["noise_std"],
-            n_init=content["n_init"],
-            n_iter=content["n_iter"],
-            q=content["q"],
             seeds=tuple(content["seeds"]),
             X=tensors("X", points_of="values"),
             Y=tensors("Y"),
@@ -409,8 +399,9 @@ class StudyResult:
         if name not in self.X:
             raise DataError(f"expected one of the strategies {list(self.names)}, got {name!r}")
 
-    def _index(self, at: int | None, kind: Kind = "simple") -> int:
-        total = self.n_init + self.n_iter * self.q
+    def _index(self, at: int | None, kind: Kind) -> int:
+        """The column of a curve that belongs to ``at`` evaluations, checked."""
+        total = len(self.evaluations)
         if at is None:
             return total - 1
         if check_count("at", at) > total:
@@ -431,6 +422,8 @@ def _to_lists(x: Tensor) -> Any:
 
 
 def _from_lists(x: Sequence[Any]) -> Tensor:
+    """Undoes `_to_lists`."""
+
     def numbers(entry: Any) -> Any:
         if isinstance(entry, list):
             return [numbers(value) for value in entry]
