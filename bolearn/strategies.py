@@ -36,7 +36,7 @@ from .paths import draw_paths
 from .protocols import Acquisition
 from .sampling import Sampler, shifted_sobol, sobol_points
 from .seeds import Seed, derive, derive_each, replicate_seeds, uniform
-from .shapes import check_count
+from .shapes import check_count, check_number
 from .transforms import Standardize
 
 _WORTHWHILE = 1e-3  # of the spread of the values: a smaller gain is no success of a trust region
@@ -276,8 +276,7 @@ def ucb(beta: float = 4.0, *, model: BuildModel = matern_gp) -> ModelBased:
         Srinivas et al., "Gaussian process optimization in the bandit setting", ICML 2010,
         arXiv:0912.3995.
     """
-    if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < math.inf:
-        raise DataError(f"beta: expected a finite number >= 0 (the square of kappa), got {beta!r}")
+    check_number("beta", beta, least=0.0)
     return ModelBased(_UpperConfidenceBound(beta), model)
 
 
