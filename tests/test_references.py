@@ -146,7 +146,16 @@ FITTED: dict[str, Kernel | None] = {
         MaternKernel(nu=2.5, ard_num_dims=2, lengthscale_prior=GammaPrior(3.0, 6.0)),
         outputscale_prior=LogNormalPrior(0.0, 1.0),
     ),
+    "scaled rbf": ScaleKernel(
+        RBFKernel(ard_num_dims=2, lengthscale_prior=LogNormalPrior(-1.0, 1.0)),
+        outputscale_prior=LogNormalPrior(1.0, 0.5),
+    ),
+    "scaled matern32": ScaleKernel(
+        MaternKernel(nu=1.5, lengthscale_prior=LogNormalPrior(-1.0, 1.0)),
+        outputscale_prior=LogNormalPrior(1.0, 0.5),
+    ),
     "isotropic": MaternKernel(nu=1.5, lengthscale_prior=LogNormalPrior(-1.0, 1.0)),
+    "isotropic rbf": RBFKernel(lengthscale_prior=LogNormalPrior(-1.0, 1.0)),
     "not plain": ScaleKernel(MaternKernel(nu=0.5, lengthscale_prior=GammaPrior(3.0, 6.0))),
 }
 

@@ -22,7 +22,7 @@ from bolearn.strategies import StudyData, Thompson, TuRBO
 SMALL: dict[str, Any] = {
     "log_ei": replace(strategies.log_ei, num_restarts=4, raw_samples=64),
     "ucb": replace(strategies.ucb(), num_restarts=4, raw_samples=64),
-    "thompson": Thompson(num_restarts=4, raw_samples=64, num_features=64),
+    "thompson": Thompson(num_restarts=16, raw_samples=256, num_features=64),
     "turbo": TuRBO(candidates=64, num_features=64),
 }
 BATCHES = ("thompson", "turbo")

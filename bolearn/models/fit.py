@@ -539,11 +539,13 @@ class _PlainRows:
         r2 += z2[:, None]
         r2 *= r2 > 0  # rounding
         _diagonal(r2)[:] = 0
-        K, H = map(array, correlation(self.kind, data.space.r2))
+        K, H = correlation(self.kind, data.space.r2)
+        # asked of the tensors: two views of one of them are two objects
+        parts = [array(K)] if H is K else [array(K), array(H)]
         if log_scale is not None:
-            for part in (K,) if H is K else (K, H):
+            for part in parts:
                 part *= xp.exp(log_scale)[:, None, None]
-        return K, H
+        return parts[0], parts[-1]
 
 
 def _inverse(K: Array, space: "_Space", views: "_Space") -> tuple[Array, Array]:
