@@ -93,7 +93,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         negative_log_predictive_density as negative_log_predictive_density,
     )
     from .results import StudyResult as StudyResult
-    from .studies import study as study
+    from .studies.loop import study as study
 
 
 __version__ = "0.1.0"
@@ -130,7 +130,7 @@ _PUBLIC = {
     "problems": "Problem",
     "diagnostics": "calibration crps leave_one_out negative_log_predictive_density",
     "results": "StudyResult",
-    "studies": "study",
+    "studies.loop": "study",
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 

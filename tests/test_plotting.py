@@ -22,7 +22,7 @@ from bolearn.models.exact import ExactGP
 from bolearn.problems import Branin, Forrester, Hartmann6, Problem
 from bolearn.results import StudyResult
 from bolearn.sampling import sobol_points
-from bolearn.studies import study
+from bolearn.studies.loop import study
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ from bolearn.results import StudyResult
 from bolearn.seeds import Seed, derive
 from bolearn.stats import quantiles
 from bolearn.strategies import NelderMead, StudyData, nelder_mead, random, sobol
-from bolearn.studies import study
+from bolearn.studies.loop import study
 
 BASELINES = {"random": random, "Sobol": sobol, "simplex": nelder_mead}
 
@@ -863,7 +863,7 @@ def test_progress_tells_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: A
             Slow.seconds += 30.0
             return random(data, bounds, q, seed)
 
-    monkeypatch.setattr("bolearn.studies.time.monotonic", lambda: Slow.seconds)
+    monkeypatch.setattr("bolearn.studies.progress.time.monotonic", lambda: Slow.seconds)
     study(Branin(), {"slow": Slow()}, n_init=2, n_iter=130, replicates=1, progress=True)
     looks = [look.rstrip() for look in capsys.readouterr().err.split("\r")]
     assert any(look.endswith("11/130 rounds, 5:00 elapsed, 59:30 left") for look in looks)

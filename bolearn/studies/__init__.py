@@ -1,0 +1,1 @@
+"""Replicated studies: many runs of every method as one batch, paired by design."""
