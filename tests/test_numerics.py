@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from oracles import F64, T, assert_close, draw, few
 
 import bolearn as bl
+from bolearn.acquisition.analytic import log_probability_between
 from bolearn.numerics import (
     fatmax,
     log1mexp,
@@ -169,6 +170,46 @@ def test_log_ndtr_between(low: float, width: float) -> None:
 def test_log_ndtr_between_refuses_swapped_limits() -> None:
     with pytest.raises(bl.DataError, match="low < high"):
         log_ndtr_between(T(1.0), T(1.0))
+    with pytest.raises(bl.DataError, match="low < high"):
+        log_ndtr_between(T([0.0, 1.0]), T([1.0, 1.0]))
+
+
+@few
+@given(
+    st.sampled_from([0.0, 0.3, 1.0, -1.0, 5.0, -30.0, 200.0, 1e4]),
+    st.sampled_from([1.0, 0.01, 30.0]),
+    st.sampled_from([0.0, 1.0, -1.0]),
+    st.sampled_from([1e-15, 1e-12, 1e-9, 1e-6, 1e-3, 0.049, 0.05, 0.3, 3.0]),
+)
+def test_the_probability_of_narrow_limits(
+    mean: float, std: float, low: float, width: float
+) -> None:
+    """Value and derivatives in mean and deviation against 400 digits, however narrow."""
+    high = low + width
+    with mp.workdps(400):
+        a, b = ((mp.mpf(v) - mp.mpf(mean)) / mp.mpf(std) for v in (low, high))
+        far, near = (a, b) if a + b > 0 else (-b, -a)
+        inside = (mp.erfc(far / mp.sqrt(2)) - mp.erfc(near / mp.sqrt(2))) / 2
+        if inside == 0:
+            return
+        value, scale = mp.log(inside), inside * mp.mpf(std)
+        slopes = [(mp.npdf(a) - mp.npdf(b)) / scale, (a * mp.npdf(a) - b * mp.npdf(b)) / scale]
+    leaves = T(mean).requires_grad_(True), T(std).requires_grad_(True)
+    got = log_probability_between(*leaves, low, high)
+    assert abs(got.item() - value) <= 1e-14 * max(1, abs(value))
+    for rate, slope in zip(torch.autograd.grad(got, leaves), slopes, strict=True):
+        assert abs(rate.item() - slope) <= 5e-14 * max(1 / std, abs(slope))
+
+
+def test_narrow_limits_pass_gradcheck_twice_beside_wide_ones() -> None:
+    mean = T([0.2, 3.0, -20.0, 0.5]).requires_grad_(True)
+    std = T([1.0, 0.9, 1.0, 0.02]).requires_grad_(True)
+
+    def probability(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+        return log_probability_between(mean, std, 1.0, 1.03)
+
+    assert torch.autograd.gradcheck(probability, (mean, std))
+    assert torch.autograd.gradgradcheck(probability, (mean, std))
 
 
 @few

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -384,3 +385,20 @@ def test_the_search_does_not_know_the_unit_of_the_outputs(unit: float, zero: flo
             found[name].append((end.value - offset) / scale)
     for name, (plain, other) in found.items():
         assert_close(other, plain, 1e-6, name)
+
+
+def test_limits_that_are_narrow_beside_the_unit_of_the_output_are_searched() -> None:
+    """Standardised, both limits round to one number; their probability is still a number."""
+    X = draw((6, 2), "X")
+    Y = torch.cat([torch.sin(5 * X.sum(-1, keepdim=True)), 1e9 * torch.cos(4 * X[:, :1])], dim=-1)
+    model = bl.ExactGP(X, Y, box(2))
+    for width in (1e-7, 1e-3):
+        limits = (bl.at_least(1, 1.0), bl.at_most(1, 1.0 + width))
+        acq = bl.LogConstrainedExpectedImprovement(model, 0.5, outcome_constraints=limits)
+        x, value = bl.optimize_acqf(acq, box(2), seed=0, **SMALL)
+        # The density hardly changes between the limits: P = width times density
+        belief = model.posterior(x)
+        mean, std = belief.mean[0, 1], belief.variance[0, 1].sqrt()
+        density = torch.distributions.Normal(mean, std).log_prob(T(1.0))
+        alone = bl.LogExpectedImprovement(bl.ExactGP(X, Y[:, :1], box(2)), 0.5)(x)
+        assert_close(value, alone + density + math.log(limits[1].bound - 1.0), 1e-6)

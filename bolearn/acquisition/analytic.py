@@ -531,4 +531,4 @@ def log_probability_between(
         return log_ndtr((high - mean) / std)
     if high == torch.inf:
         return log_ndtr((mean - low) / std)
-    return log_ndtr_between((low - mean) / std, (high - mean) / std)
+    return log_ndtr_between((low - mean) / std, (high - mean) / std, (high - low) / std)
