@@ -264,27 +264,32 @@ def kumaraswamy(
 ) -> Float[Tensor, "..."]:
     """1 - (1 - x^a)^b in the unit interval, x itself outside: 0 and 1 stay.
 
-    a < 1 stretches the lower end (the function changes quickly there), b < 1 the upper one.
+    a < 1 stretches the lower end (the function changes quickly there), b < 1 the upper one. Values
+    and slopes are right to rounding from 2.3e-308 (smaller numbers count as that) to the last
+    number below 1. At 0 and 1 themselves, where slopes may be infinite, they count as 1.
 
     Source: Snoek, Swersky, Zemel & Adams, "Input warping for Bayesian optimization of
     non-stationary functions", ICML 2014, arXiv:1402.0929 (there with the Beta distribution);
     Kumaraswamy, "A generalized probability density function for double-bounded random processes",
     J. Hydrology 46, 1980.
     """
-    # slopes at 0 and 1 may be infinite: stop just short of the ends
-    inner = x.clamp(_END, 1 - _END)
-    w = -torch.expm1(b * log1mexp(a * inner.log()))
+    limits = torch.finfo(x.dtype)
+    inner = x.clamp(limits.tiny, 1 - limits.eps / 2)  # the first and last number with a logarithm
+    y = b * log1mexp(a * inner.log())
+    # close to 1 expm1 is as right as the other, but its derivative, taken as expm1 + 1, is not
+    w = torch.where(y < -1, 1 - y.exp(), -torch.expm1(y))
     return torch.where((x > 0) & (x < 1), w, x)
 
 
 def inverse_kumaraswamy(
     w: Float[Tensor, "..."], a: Float[Tensor, "..."], b: Float[Tensor, "..."]
 ) -> Float[Tensor, "..."]:
-    """The x that `kumaraswamy` maps to w: (1 - (1 - w)^(1/b))^(1/a) in the unit interval."""
+    """The x that `kumaraswamy` maps to w: (1 - (1 - w)^(1/b))^(1/a) in the unit interval.
+
+    Right to all digits that w determines. For b > 1 many x close to 1 have one w, and for a > 1
+    some close to 0: what rounds to the same w comes back as the same x.
+    """
     inside = (w > 0) & (w < 1)
     inner = torch.where(inside, w, 0.5)
-    x = torch.exp(torch.log(-torch.expm1(torch.log1p(-inner) / b)) / a)
+    x = torch.exp(log1mexp(torch.log1p(-inner) / b) / a)
     return torch.where(inside, x, w)
-
-
-_END = 1e-12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath as mp
 import pytest
 import torch
 from gpytorch.kernels import MaternKernel, RBFKernel
@@ -161,6 +162,23 @@ def test_the_input_warp_is_an_increasing_bijection_of_the_interval(a: float, b: 
     ends = T([0.0, 1e-13, 0.5, 1.0]).requires_grad_(True)
     (slope,) = torch.autograd.grad(kumaraswamy(ends, T(a), T(b)).sum(), ends)
     assert torch.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("a", [0.05, 0.5, 1.0, 2.0, 20.0])
+@pytest.mark.parametrize("b", [0.05, 1.0, 3.0, 20.0])
+def test_the_input_warp_is_right_up_to_the_last_numbers_in_the_interval(a: float, b: float) -> None:
+    for x in (1e-300, 1e-20, 1e-13, 1e-6, 0.3, 0.9, 1 - 1e-6, 1 - 1e-13, 1 - 2**-53):
+        leaf = T(x).requires_grad_(True)
+        w = kumaraswamy(leaf, T(a), T(b))
+        (rate,) = torch.autograd.grad(w, leaf)
+        with mp.workdps(700):
+            p, q, t = mp.mpf(a), mp.mpf(b), mp.mpf(x) ** mp.mpf(a)
+            value, slope = 1 - (1 - t) ** q, q * (1 - t) ** (q - 1) * p * t / mp.mpf(x)
+            there = (1 - (1 - mp.mpf(w.item())) ** (1 / q)) ** (1 / p)
+            assert abs(w.item() - value) <= 1e-13 * value + 1e-300
+            assert abs(rate.item() - slope) <= 1e-12 * slope + 1e-290
+            back = inverse_kumaraswamy(w.detach(), T(a), T(b)).item()
+            assert abs(back - there) <= 1e-13 * there
 
 
 def test_a_warped_kernel_is_the_kernel_at_warped_points() -> None:
