@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gpytorch.kernels import RQKernel
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import (
@@ -461,3 +462,25 @@ def test_functions_are_smoothed_in_units_of_what_was_observed(
     assert_close(ours[1](P) - math.log(scale), again(P), 1e-7)
     never = bl.qLogExpectedImprovement(model, 0.0, objective=lambda y: 0 * y[..., 0])
     assert torch.isfinite(never(P)).all()
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_inference_mode_leaves_nothing_behind(plain: bool) -> None:
+    """Base samples and models are cached; whoever asks first may be in inference mode."""
+    kernel = None if plain else RQKernel()
+    model = bl.ExactGP(draw((6, 2), "X"), draw((6, 2), "Y"), gp(3, 2).bounds, kernel=kernel)
+    limits, sampler = (bl.at_most(1, 0.9),), bl.Sampler(16, seed=12345 + plain)
+    acqs = (
+        bl.qSimpleRegret(model, sampler=sampler),
+        bl.qUpperConfidenceBound(model, 1.0, sampler=sampler),
+        bl.qLogExpectedImprovement(model, 0.5, sampler=sampler, outcome_constraints=limits),
+        bl.qLogNoisyExpectedImprovement(
+            model, model.X, sampler=sampler, outcome_constraints=limits
+        ),
+    )
+    P = draw((3, 2, 2), "P")
+    with torch.inference_mode():
+        before = [acq(P) for acq in acqs]
+    for acq, value in zip(acqs, before, strict=True):
+        assert_close(acq(P), value.clone(), 1e-12)
+        assert gradient(acq, P).isfinite().all()

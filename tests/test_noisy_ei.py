@@ -179,6 +179,61 @@ def test_replicates_in_a_batch_equal_replicates_alone(kind: str) -> None:
         assert_close(gradient(own, P[:, i]), slopes[:, i], 1e-6)
 
 
+def crowded(seed: int, n: int, r: tuple[int, ...] = ()) -> bl.ExactGP:
+    """Noisy data whose competitors are nearly linearly dependent, noise-free: a smooth model."""
+    dice = torch.Generator().manual_seed(seed)
+    X = torch.rand(*r, n, 1, dtype=F64, generator=dice)
+    Y = torch.sin(5 * X) + 0.2 * torch.randn(*r, n, 1, dtype=F64, generator=dice)
+    return bl.fit_mll(bl.ExactGP(X, Y, box(1)))
+
+
+@pytest.mark.parametrize(("seed", "n"), [(193, 15), (3, 40), (7, 40), (2, 25)])
+@pytest.mark.parametrize("prune", [False, True])
+def test_crowded_competitors(seed: int, n: int, prune: bool) -> None:
+    """Against draws by eigenvalues, which no near-singular covariance disturbs."""
+    model = crowded(seed, n)
+    P = draw((16, 2, 1), "P")
+    values = NEI(model, model.X, prune=prune, sampler=bl.Sampler(1024, seed=0))(P)
+    together = torch.cat([model.X.expand(16, n, 1), P], dim=1)
+    belief = model.posterior(together)
+    size, axes = np.linalg.eigh(belief.covariance.squeeze(-3).numpy())
+    root = axes * np.sqrt(size.clip(min=0))[:, None, :]
+    z = np.random.default_rng(0).standard_normal((16, n + 2, 40_000))
+    y = belief.mean.numpy() + root @ z
+    gain = (y[:, n:].max(1) - y[:, :n].max(1)).clip(min=0)
+    expected, error = gain.mean(-1), gain.std(-1) / 200
+    likely = expected > 1e-4
+    assert likely.sum() > 1
+    close = abs(values.exp().numpy() - expected) < 5 * error + 0.1 * expected
+    assert close[likely].all()
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_crowded_competitors_of_a_replicate_in_a_batch(prune: bool) -> None:
+    """Whether a covariance is made sound does not depend on the last bit of it."""
+    worst = 0.0
+    for seed in range(40, 60):
+        model, P = crowded(seed, 9, (3,)), draw((2, 3, 2, 1), "P", seed)
+        acq = NEI(model, model.X, prune=prune, sampler=bl.Sampler(64, seed=(1, 2, 3)))
+        values = acq(P)
+        for i in range(3):
+            how = {k: v[i] for k, v in model.hyperparameters().items()}
+            alone = bl.ExactGP(model.X[i], model.Y[i], box(1)).with_hyperparameters(**how)
+            own = NEI(alone, alone.X, prune=prune, sampler=bl.Sampler(64, seed=i + 1))(P[:, i])
+            worst = max(worst, (own - values[:, i]).abs().max().item())
+    assert worst < 1e-4
+
+
+def test_no_candidates_have_no_gradient() -> None:
+    model = gp(5, 2, m=2)
+    for limits in ((), (bl.at_most(1, 0.9),)):
+        X = torch.empty(0, 2, 2, dtype=F64, requires_grad=True)
+        value = NEI(model, model.X, outcome_constraints=limits)(X)
+        assert value.shape == (0,)
+        (slope,) = torch.autograd.grad(value.sum(), X)
+        assert slope.shape == X.shape
+
+
 def test_pruning_keeps_every_point_that_may_be_best() -> None:
     model = gp(30, 2, seed=4)
     full = NEI(model, model.X, sampler=bl.Sampler(2048, seed=1), prune=False)

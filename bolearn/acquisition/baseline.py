@@ -37,6 +37,11 @@ from .objectives import Constraint, Objective, evaluate, log_feasibility, scale_
 
 # A point that was best in none of this many samples is no competitor: its chance is below 1e-3.
 _PRUNING_SAMPLES = 1024
+# Variances added to the competitors', as shares of their mean, until their covariance is sound.
+_NUGGETS = (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
+# Sound: conditions of the covariance by itself, and against the outputs' variance, of which it is
+# known to 1e-15 or so.
+_CONDITION, _SMALLEST = 1e10, 1e-13
 # Output scales by which the level of samples without a feasible point lies below all draws.
 _BELOW = 6.0
 
@@ -274,10 +279,10 @@ def _draw(
     # Filling becomes independent of everything: rows of the identity
     pair = (mask.unsqueeze(-1) & mask.unsqueeze(-2)).unsqueeze(-3)
     eye = torch.eye(X.shape[-2], dtype=X.dtype, device=X.device)
+    largest = covariance.diagonal(dim1=-2, dim2=-1).amax(-1)
     scale = getattr(model, "output_scale", None)
-    floor = None if scale is None else scale.square()
-    unit = covariance.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None]
-    L = psd_cholesky(torch.where(pair, covariance, eye * unit), floor=floor).L
+    unit = largest if scale is None else scale.square().to(largest)
+    L = _sound_factor(torch.where(pair, covariance, eye * largest[..., None, None]), unit)
     z = baseline_normals(sampler, base.counts, model.num_outputs, tuple(model.batch_shape))
     z = z.to(X.device)
     samples = mean + torch.einsum("...mij,...jm->...im", L, z)
@@ -286,12 +291,42 @@ def _draw(
     return Baseline(model, sampler, X, mask, L, z, samples, algebra)
 
 
+def _sound_factor(
+    S: Float[Tensor, "*r m b b"], unit: Float[Tensor, "*r m"]
+) -> Float[Tensor, "*r m b b"]:
+    """A Cholesky factor that candidates can be conditioned on, with as small a nugget as it takes.
+
+    Competitors close to one another are nearly linearly dependent. A factor whose last pivots are
+    nothing but rounding reproduces S, but its inverse does not: f at a candidate would be
+    extrapolated from differences that nobody knows.
+
+    Raises:
+        NumericsError: S is not positive semi-definite.
+    """
+    eye = torch.eye(S.shape[-1], dtype=S.dtype, device=S.device)
+    mean = S.diagonal(dim1=-2, dim2=-1).mean(-1)
+    known = torch.maximum(mean, 1e-4 * unit)
+    nugget = torch.zeros_like(mean)
+    again = torch.ones_like(mean, dtype=torch.bool)
+    for share in _NUGGETS:
+        nugget = torch.where(again, share * known, nugget)
+        L, info = torch.linalg.cholesky_ex(S + nugget[..., None, None] * eye)
+        inverse = torch.linalg.solve_triangular(L, eye, upper=False)
+        trace = inverse.square().sum((-2, -1))  # of (S + nugget I)^-1
+        sound = (mean * trace <= _CONDITION) & (unit * _SMALLEST * trace <= 1)
+        again = again & ~(sound & (info == 0))
+        if not again.any():
+            return L
+    return psd_cholesky(S, floor=unit).L
+
+
 @lru_cache(maxsize=16)
 def baseline_normals(
     sampler: Sampler, counts: tuple[int, ...], m: int, r: tuple[int, ...]
 ) -> Float[Tensor, "s *r b m"]:
     """Base samples of baselines with ``counts`` points; zeros behind."""
-    return _by_replicate(sampler, counts, 0, m, r)
+    with torch.inference_mode(False):  # whoever asks first, others may want derivatives
+        return _by_replicate(sampler, counts, 0, m, r)
 
 
 @lru_cache(maxsize=16)
@@ -303,7 +338,8 @@ def candidate_normals(
     So baseline and candidates use different dimensions of a Sobol sequence, and the baseline's
     samples do not depend on q.
     """
-    return _by_replicate(sampler, counts, q, m, r)
+    with torch.inference_mode(False):
+        return _by_replicate(sampler, counts, q, m, r)
 
 
 def _by_replicate(

@@ -93,7 +93,8 @@ class LogMonteCarloAcquisition:
 
     @cached_property
     def _limit_scales(self) -> list[Tensor]:
-        return [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
+        with torch.inference_mode(False):
+            return [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
 
     def with_pending(self, X: Float[Tensor, "*r p d"]) -> "LogMonteCarloAcquisition":
         """The same acquisition that counts X as already chosen, beside earlier pending points."""
@@ -150,7 +151,8 @@ class MonteCarloAcquisition:
 
     @cached_property
     def _limit_scales(self) -> list[Tensor]:
-        return [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
+        with torch.inference_mode(False):
+            return [scale_of(c, self.model).unsqueeze(-1) for c in self.outcome_constraints]
 
     def with_pending(self, X: Float[Tensor, "*r p d"]) -> "MonteCarloAcquisition":
         """The same acquisition that counts X as already chosen, beside earlier pending points."""
@@ -371,7 +373,8 @@ _Sampled = TypeVar("_Sampled", LogMonteCarloAcquisition, MonteCarloAcquisition)
 
 @lru_cache(maxsize=16)
 def _normals(sampler: Sampler, event: tuple[int, ...], replicates: tuple[int, ...]) -> Tensor:
-    return sampler.base_samples(event, replicates)
+    with torch.inference_mode(False):  # whoever asks first, others may want derivatives
+        return sampler.base_samples(event, replicates)
 
 
 def base_normals(

@@ -196,6 +196,8 @@ class ClosedForm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         """The analytic pullback, or autograd through the reference for second derivatives."""
         (X,) = ctx.saved_tensors
+        if not X.numel():
+            return torch.zeros_like(X), None, None
         if torch.is_grad_enabled():
             (slow,) = torch.autograd.grad(ctx.reference(X), X, grads, create_graph=True)
             return slow, None, None

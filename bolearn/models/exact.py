@@ -663,7 +663,8 @@ class ExactGP(nn.Module):
         """The cached algebra, recomputed when a hyperparameter has changed."""
         # Compared by value: gpytorch's setters write through .data, which no version counter sees.
         if self._cached is None or not all(map(torch.equal, self._cached[0], self._tracked)):
-            with torch.no_grad():
+            # In inference mode, too, the cache is made of tensors that derivatives may use later.
+            with torch.inference_mode(False), torch.no_grad():
                 values = [p.detach().clone() for p in self._tracked]
                 self._cached = (values, self._compute_cache())
         return self._cached[1]
