@@ -179,6 +179,7 @@ def evaluate(f: Objective, y: Float[Tensor, "*s m"], who: str = "objective") -> 
     """An objective or constraint of the outcomes, checked to give one number for each.
 
     Raises:
+        DataError: values of another dtype than the outcomes', such as truth values.
         ShapeError: it gives anything else, such as one number for each output.
     """
     value = f(y)
@@ -188,6 +189,11 @@ def evaluate(f: Objective, y: Float[Tensor, "*s m"], who: str = "objective") -> 
             f"{who}: expected a function of outcomes ... m with values ..., here "
             f"{tuple(y.shape)} -> {tuple(y.shape[:-1])}, got {got}; for one output use "
             "bolearn.output(i), for a combination sum over the last axis"
+        )
+    if value.dtype != y.dtype:
+        raise DataError(
+            f"{who}: expected values in {y.dtype}, got {value.dtype}; use .to({y.dtype}), and give "
+            "a limit as a number such as y[..., 0] - 1.0, not as y[..., 0] <= 1.0"
         )
     return value
 
@@ -207,8 +213,10 @@ def scale_of(f: Objective, model: Surrogate) -> Float[Tensor, "*r"]:
         return torch.ones(model.batch_shape, dtype=torch.float64)
     with torch.no_grad():
         values = f(model.Y)
-        if not isinstance(values, Tensor) or values.shape != model.Y.shape[:-1]:
-            return torch.ones_like(model.Y[..., 0, 0])  # `evaluate` will refuse what f gives
+        like = model.Y[..., 0]
+        fits = isinstance(values, Tensor) and values.shape == like.shape
+        if not fits or values.dtype != like.dtype:
+            return torch.ones_like(like[..., 0])  # `evaluate` will refuse what f gives
         spread = Standardize.fit(values.unsqueeze(-1), model.observed).scale[..., 0, 0]
     return torch.where(torch.isfinite(spread), spread, 1.0)
 
