@@ -384,13 +384,16 @@ def unit_limits(search: Search) -> tuple[Float[Tensor, "Rb d"], Float[Tensor, "R
             raise DataError(f"fixed: expected indices of inputs 0 to {d - 1}, got {index!r}")
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise DataError(f"fixed: expected a finite number for input {index}, got {value!r}")
-        lower, upper = (bounds[..., i, index].reshape(-1) for i in (0, 1))
-        if ((value < lower) | (value > upper)).any():
+        lower, upper = bounds[..., 0, index], bounds[..., 1, index]
+        outside = ((value < lower) | (value > upper)).nonzero()
+        if len(outside):
+            where = tuple(outside[0].tolist())
             raise DataError(
                 f"fixed: input {index} = {value:g} lies outside its bounds "
-                f"[{lower.max().item():g}, {upper.min().item():g}]"
+                f"[{lower[where].item():g}, {upper[where].item():g}]"
+                + (f" in replicate {where}" if where else "")
             )
-        low[:, index] = high[:, index] = (value - lower) / (upper - lower)
+        low[:, index] = high[:, index] = ((value - lower) / (upper - lower)).reshape(-1)
     return low, high
 
 
