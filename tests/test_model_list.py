@@ -180,6 +180,15 @@ def test_masked_rows_of_a_list_are_no_competitors() -> None:
     assert_close(*noisy, 1e-9)
     apart = bl.ModelList([each[0], bl.ExactGP(X, Y[..., 1:], bounds)])
     assert not has_training_data(apart)
+    for at, own in ((X + 0.01, "X"), (each[0].X, "observed")):
+        apart = bl.ModelList([each[0], bl.ExactGP(at, Y[..., 1:], bounds)])
+        assert not has_training_data(apart)
+        for name in ("X", "Y", "observed"):
+            text = f"the models of this list differ in {own}; ask each: .model.{name} for model"
+            with pytest.raises(AttributeError, match=text):
+                getattr(apart, name)
+    with pytest.raises(AttributeError, match="'ModelList' object has no attribute 'Z'"):
+        apart.Z  # noqa: B018
 
 
 def test_models_say_where_they_were_observed_in_every_python() -> None:

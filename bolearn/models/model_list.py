@@ -93,7 +93,7 @@ class ModelList(nn.Module):
     @property
     def Y(self) -> Float[Tensor, "*r n m"]:
         """Observed values of all outputs; as for ``X``."""
-        self._shared("X")
+        self._shared("Y")
         return torch.cat([part.Y for part in self.models], dim=-1)
 
     def _shared(self, name: str) -> Tensor:
@@ -106,8 +106,16 @@ class ModelList(nn.Module):
         for part in others:
             for own in ("X", "observed"):
                 if not torch.equal(getattr(part, own), getattr(first, own)):
-                    raise AttributeError(f"the models of this list differ in {own}")
+                    raise AttributeError(
+                        f"the models of this list differ in {own}; ask each: "
+                        f"[model.{name} for model in models]"
+                    )
         return getattr(first, name)  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        """Reached too when a property has none to give: then its own error, which torch hides."""
+        own = getattr(type(self), name, None)
+        return own.__get__(self) if isinstance(own, property) else super().__getattr__(name)
 
     def __len__(self) -> int:
         return len(self.models)
