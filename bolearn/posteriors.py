@@ -206,7 +206,8 @@ class MixturePosterior:
     @cached_property
     def variance(self) -> Float[Tensor, "*batch q m"]:
         """Average of the members' variances plus the variance of their means."""
-        return self.members.variance.mean(-3) + self.members.mean.var(-3, correction=0)
+        apart = self.members.mean - self.mean.unsqueeze(-3)
+        return self.members.variance.mean(-3) + apart.square().mean(-3)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -279,7 +280,7 @@ class SamplesPosterior:
     @cached_property
     def variance(self) -> Float[Tensor, "*batch q m"]:
         """Spread of the functions around their average."""
-        return self.samples.var(0, correction=0)
+        return (self.samples - self.mean).square().mean(0)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

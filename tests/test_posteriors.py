@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import F64, T, assert_close, draw, few, gp
+from oracles import F64, T, assert_close, box, draw, few, gp
 from scipy import integrate, stats
 
 import bolearn as bl
@@ -239,6 +239,19 @@ class Curves:
             32, *(1,) * (X.ndim - 2 - len(self.batch_shape)), *self.weights.shape[1:]
         )
         return bl.SamplesPosterior(torch.sin(4 * X @ weights))
+
+
+@pytest.mark.filterwarnings("error")
+def test_beliefs_about_an_empty_batch_have_empty_moments() -> None:
+    X = torch.zeros(0, 1, 2, dtype=F64)
+    x, y, bounds = draw((5, 2), "x"), draw((5, 1), "y"), box(2)
+    ensemble = bl.DeepEnsemble(x, y, bounds, hidden=(4,), steps=2, seed=0)
+    for belief in (
+        ensemble.posterior(X),
+        bl.SamplesPosterior(torch.zeros(3, 0, 1, 1, dtype=F64)),
+        bl.MixturePosterior(bl.SamplesPosterior(torch.zeros(3, 0, 2, 1, 1, dtype=F64))),
+    ):
+        assert belief.mean.shape == belief.variance.shape == (0, 1, 1)
 
 
 def test_improvement_under_a_mixture_is_the_integral_over_its_density() -> None:
