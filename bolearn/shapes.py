@@ -32,7 +32,7 @@ def check_tensor(name: str, x: object, *, finite: bool = True) -> Tensor:
         ``x`` itself, typed as a tensor.
 
     Raises:
-        DataError: not a tensor, not float64, or not finite.
+        DataError: not a tensor, not float64, sparse, or not finite.
 
     Example:
         >>> check_tensor("X", torch.zeros(2, 3))
@@ -47,6 +47,8 @@ def check_tensor(name: str, x: object, *, finite: bool = True) -> Tensor:
         )
     if x.dtype != torch.float64:
         raise DataError(f"{name}: expected a float64 tensor, got {x.dtype}; use {name}.double()")
+    if x.layout != torch.strided:
+        raise DataError(f"{name}: expected a dense tensor, got {x.layout}; use {name}.to_dense()")
     # A sum that is finite has finite terms: one pass, where isfinite takes five
     finite = not finite or math.isfinite(x.detach().sum().item())
     if not finite and not torch.isfinite(x).all():

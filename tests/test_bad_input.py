@@ -317,6 +317,52 @@ def test_objectives_give_one_number_for_each_point() -> None:
         refused(lambda c=constrained: bl.incumbent(model, X, **c), "outcome_constraints")
 
 
+def test_objectives_and_constraints_give_float64() -> None:
+    model = gp(4, 2, m=2)
+    X = draw((3, 2, 2), "X")
+    first = {"objective": bl.output(0)}
+    wrongs = (lambda y: y[..., 0] <= 0.5, lambda y: y[..., 0].long(), lambda y: y[..., 0].float())
+    for wrong, name in zip(wrongs, ("bool", "int64", "float32"), strict=True):
+        limits = {**first, "outcome_constraints": (wrong,)}
+        for options, who in (({"objective": wrong}, "objective"), (limits, "outcome_constraints")):
+            words = (
+                f"{who}: expected values in torch.float64, got torch.{name}",
+                "y[..., 0] - 1.0",
+            )
+            for call in (
+                lambda o: bl.qLogExpectedImprovement(model, 0.0, **o)(X),
+                lambda o: bl.qLogNoisyExpectedImprovement(model, model.X, **o)(X),
+                lambda o: bl.incumbent(model, X, **o),
+            ):
+                refused(lambda c=call, o=options: c(o), *words)
+        for acq in (
+            bl.qUpperConfidenceBound(model, 1.0, objective=wrong),
+            bl.qSimpleRegret(model, objective=wrong),
+            bl.qLogProbabilityOfFeasibility(model, outcome_constraints=(wrong,)),
+        ):
+            refused(lambda a=acq: a(X), f"got torch.{name}", ".to(torch.float64)")
+
+
+def test_sparse_tensors_are_refused() -> None:
+    X, Y, bounds = dataset(4, 2)
+    refused(lambda: bl.ExactGP(X.to_sparse(), Y, bounds), "X: expected a dense", "X.to_dense()")
+    refused(lambda: gp(4, 2).posterior(X.to_sparse()), "X: expected a dense", "X.to_dense()")
+    refused(lambda: bl.LogExpectedImprovement(gp(4, 2), 0.0)(X[:1].to_sparse()), "X.to_dense()")
+
+
+def test_a_fixed_input_outside_one_replicates_box_names_both() -> None:
+    boxes = T([[[0.0], [1.0]], [[-3.0], [7.0]], [[5.0], [5.001]]])
+
+    def search(bounds: torch.Tensor, r: tuple[int, ...]) -> None:
+        acq = lambda X: -X.square().sum((-2, -1))  # noqa: E731
+        bl.optimize_acqf(acq, bounds, fixed={0: 0.5}, batch_shape=r, seed=0)
+
+    refused(lambda: search(boxes, (3,)), "input 0 = 0.5", "[5, 5.001] in replicate (2,)")
+    refused(lambda: search(boxes[None], (1, 3)), "[5, 5.001] in replicate (0, 2)")
+    with pytest.raises(bl.DataError, match=r"its bounds \[5, 5\.001\]$"):
+        search(boxes[2], ())
+
+
 def test_searches_that_cannot_be() -> None:
     model = gp(4, 2, r=(2,))
     acq = bl.LogExpectedImprovement(model, 0.0)
