@@ -1,6 +1,6 @@
 """What ``import bolearn`` costs beyond torch and gpytorch, and what the first use of it adds.
 
-    python -m benchmarks.imports
+python -m benchmarks.imports
 """
 
 import statistics

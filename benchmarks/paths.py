@@ -27,6 +27,7 @@ from bolearn.seeds import uniform
 from .arms import versions
 
 BARS = {"draw": 2.0, "shared points": 8.0, "one point a path, gradient": 3.0}
+BARRED = 64  # paths at which the bars are read; the other sizes show how ratios move
 CASES = ((50, 6, 64, 512), (200, 6, 64, 512), (50, 20, 64, 512), (50, 6, 512, 512), (50, 6, 4, 512))
 
 
@@ -126,7 +127,7 @@ def report(stored: dict) -> str:  # type: ignore[type-arg]
         ours, theirs = (t.median(0).values * 1e3).tolist()
         lines.append(
             f"{n:>4}{d:>4}{s:>7}{p:>8}  {name:<28}{ours:>7.2f} ms{theirs:>7.1f} ms{middle:>8.1f}"
-            f"{f'{low:.1f} to {high:.1f}':>14}{BARS[name]:>6.0f}"
+            f"{f'{low:.1f} to {high:.1f}':>14}{f'{BARS[name]:.0f}' if s == BARRED else '':>6}"
         )
     return "\n".join(lines)
 

@@ -310,6 +310,7 @@ def _sound_factor(
     again = torch.ones_like(mean, dtype=torch.bool)
     for share in _NUGGETS:
         nugget = torch.where(again, share * known, nugget)
+        L: Tensor
         L, info = torch.linalg.cholesky_ex(S + nugget[..., None, None] * eye)
         inverse = torch.linalg.solve_triangular(L, eye, upper=False)
         trace = inverse.square().sum((-2, -1))  # of (S + nugget I)^-1
