@@ -67,6 +67,16 @@ TASKS = {
     "Hartmann6, noisy": Task(lambda: P.Hartmann6(noise_std=0.1), 14, 36),
     "Hartmann6, q = 4": Task(P.Hartmann6, 14, 10, q=4),
     "Ackley 5, q = 4": Task(lambda: P.Ackley(5), 12, 10, q=4),
+    # looked at when nothing was left to decide: these had no part in the choice of defaults
+    "GoldsteinPrice": Task(P.GoldsteinPrice, 6, 24),
+    "Shekel": Task(P.Shekel, 10, 40),
+    "Michalewicz 5": Task(lambda: P.Michalewicz(5), 12, 40),
+    "DixonPrice 10": Task(lambda: P.DixonPrice(10), 20, 40),
+    "Schwefel 4": Task(lambda: P.Schwefel(4), 10, 40),
+    "Powell 8": Task(lambda: P.Powell(8), 18, 36),
+    "Levy 6, noisy": Task(lambda: P.Levy(6, noise_std=1.0), 14, 36),
+    "Rosenbrock 4, q = 4": Task(lambda: P.Rosenbrock(4), 10, 10, q=4),
+    "EffectiveDim 30": Task(lambda: P.EffectiveDim(30), 20, 40),
 }
 
 SETTINGS = f"""\
