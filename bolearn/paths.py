@@ -13,9 +13,9 @@ only the variance between the data inherits the error of f0, about 1 / sqrt(F).
 Taught in part_4/tutorial_02.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -93,15 +93,13 @@ class MatheronPaths:
 
     Rows b are replicates x outputs. With A = W z for scaled inputs z = (x - centre) inverse, the
     value of path i at x is mean(x) + C_i . [cos A, sin A, k(x, X)]: all paths at shared points are
-    one product. A cosine and a sine of one frequency are one wave, amplitude cos(A - phase), which
-    is half the work where every path has points of its own.
+    one product.
 
     Attributes:
         model, cache: the model as it was when the paths were drawn.
         centre, inverse: what scales inputs, ``b 1 d``.
         W: frequencies ``b f d``, shared by the paths of a row.
         C: weights ``b s 2f+n`` of the cosines, the sines and the kernel values, in user units.
-        amplitude, phase: the waves, ``b s 1 f``, in user units and radians.
     """
 
     model: ExactGP
@@ -110,13 +108,23 @@ class MatheronPaths:
     inverse: Tensor
     W: Tensor
     C: Tensor
-    amplitude: Tensor
-    phase: Tensor
 
     @property
     def num_paths(self) -> int:
         """s."""
         return self.C.shape[-2]
+
+    @cached_property
+    def waves(self) -> tuple[Tensor, Tensor]:
+        """Amplitudes and phases ``b s 1 f``: a cosine and a sine of one frequency are one wave.
+
+        C_cos cos A + C_sin sin A = amplitude cos(A - phase), which is half the work where every
+        path has points of its own.
+        """
+        f = self.W.shape[-2]
+        with torch.inference_mode(False):
+            cos, sin = self.C[..., None, :f], self.C[..., None, f : 2 * f]
+            return torch.hypot(cos, sin), torch.atan2(sin, cos)
 
     def __call__(self, X: Float[Tensor, "*batch q d"]) -> Float[Tensor, "s *out q m"]:
         """Every path at the same points, differentiable in them.
@@ -258,18 +266,15 @@ def _matheron(
     rows = [seeds.derive(x, "path", i) for x in each for i in range(model.num_outputs)]
     W = density.frequencies([seeds.derive(x, "frequencies") for x in rows], f)
     W = W.mT.contiguous().mT  # products with it sum over f: a third faster in this order of memory
-    u = seeds.uniform([seeds.derive(x, "waves") for x in rows], (s, 2, f), device)
+    z = seeds.normal([seeds.derive(x, "weights") for x in rows], (s, 2 * f), device)
     noise = seeds.normal([seeds.derive(x, "noise") for x in rows], (s, n), device)
     width = model.cube.width.unsqueeze(-3)  # *r 1 1 d
     inverse = 1 / (width * density.lengthscale.unsqueeze(-2))
     inverse = inverse.expand(*model.batch_shape, model.num_outputs, 1, d).reshape(b, 1, d)
     centre = cache.centre
     amplitude = density.outputscale.expand(*model.batch_shape, model.num_outputs).reshape(b, 1, 1)
-    # f0 at the data, standardised. Two independent normal weights, of a cosine and of a sine, are a
-    # wave whose squared amplitude is exponential and whose phase is uniform (Box & Muller 1958)
-    wave = (u[..., 0, :].log() * (-2 * amplitude / f)).sqrt_()
-    phase = u[..., 1, :] * (2 * math.pi)
-    weights = torch.cat([wave * phase.cos(), wave * phase.sin()], dim=-1)
+    # f0 at the data, standardised
+    weights = z * (amplitude / f).sqrt()
     X = model.X.reshape(-1, n, d).repeat_interleave(model.num_outputs, dim=0)
     A = ((X - centre) * inverse) @ W.mT
     f0 = weights @ torch.cat([A.cos(), A.sin()], dim=-1).mT  # b s n
@@ -282,8 +287,7 @@ def _matheron(
     scale = model.outcome.scale.reshape(b, 1, 1)
     correction = cache.alpha.unsqueeze(-2) - (missed @ cache.LinvT @ cache.Linv) / scale
     C = torch.cat([weights * scale, correction], dim=-1)
-    wave = (wave * scale).unsqueeze(-2)
-    return MatheronPaths(model, cache, centre, inverse, W, C, wave, phase.unsqueeze(-2))
+    return MatheronPaths(model, cache, centre, inverse, W, C)
 
 
 def _mask(model: ExactGP) -> Tensor:
@@ -401,14 +405,15 @@ class _Each(torch.autograd.Function):
     def forward(ctx: Any, X: Tensor, paths: MatheronPaths) -> Tensor:
         constant, f = paths.cache.constant, paths.W.shape[-2]
         assert constant is not None
+        amplitude, phase = paths.waves
         Z = paths._scaled(X)
         (b, s, p), wanted = Z.shape[:-1], ctx.needs_input_grad[0]
         values, slopes = Z.new_empty(b, s, p), torch.empty_like(Z) if wanted else None
         for rows, own in _blocks(b, s, p * paths.C.shape[-1]):
             z = Z[rows, own]  # b s p d
             flat, shape = z.flatten(1, 2), (*z.shape[:3], -1)
-            wave, w_k = paths.amplitude[rows, own], paths.C[rows, own, None, 2 * f :]
-            A = torch.bmm(flat, paths.W[rows].mT).view(shape).sub_(paths.phase[rows, own])
+            wave, w_k = amplitude[rows, own], paths.C[rows, own, None, 2 * f :]
+            A = torch.bmm(flat, paths.W[rows].mT).view(shape).sub_(phase[rows, own])
             k, h = (v.view(shape) for v in _kernel(paths, flat, rows))
             value = torch.linalg.vecdot(A.cos(), wave) + torch.linalg.vecdot(k, w_k)
             values[rows, own] = value.add_(constant[rows])
