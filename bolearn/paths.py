@@ -169,17 +169,14 @@ class MatheronPaths:
         model = self.model
         check_same_device(X=X, model=model.X)
         r = model.batch_shape
-        X = X.expand(*X.shape[: X.ndim - 2 - len(r)], *r, *X.shape[-2:])
+        if r:
+            X = X.expand(*X.shape[: X.ndim - 2 - len(r)], *r, *X.shape[-2:])
         if 0 in X.shape:
             return X.new_zeros(self.num_paths, *X.shape[1:-1], model.num_outputs)
-        values: Tensor
         if not self.cache.closed_form:
-            values = paths_reference(self, X)
-        elif X.shape[0] == 1 and self.num_paths > 1:
-            values = _Shared.apply(X, self)  # type: ignore[no-untyped-call]
-        else:
-            values = _Each.apply(X, self)  # type: ignore[no-untyped-call]
-        return self._unpack(values, X.shape[1:-1])
+            return self._unpack(paths_reference(self, X), X.shape[1:-1])
+        shared = X.shape[0] == 1 and self.num_paths > 1
+        return (_Shared if shared else _Each).apply(X, self)  # type: ignore[no-any-return, no-untyped-call]
 
     def _scaled(self, X: Float[Tensor, "g *batch q d"]) -> Float[Tensor, "b g p d"]:
         """Scaled inputs by rows; p counts the points of a row and group."""
@@ -192,7 +189,8 @@ class MatheronPaths:
         """Gradients in scaled inputs -> gradients in user units, of the shape of X."""
         slope = slope * self.inverse.unsqueeze(1)
         R, m, (q, d) = self.model.batch_shape.numel(), self.model.num_outputs, X.shape[-2:]
-        slope = slope.reshape(R, m, X.shape[0], -1, q, d).sum(1)  # R g t q d
+        slope = slope.reshape(R, m, X.shape[0], -1, q, d)
+        slope = slope.sum(1) if m > 1 else slope.squeeze(1)  # R g t q d
         return slope.movedim(0, 2).reshape(X.shape)
 
     def _unpack(self, v: Float[Tensor, "b s p"], batch: torch.Size) -> Tensor:
@@ -200,6 +198,12 @@ class MatheronPaths:
         R, m, s = self.model.batch_shape.numel(), self.model.num_outputs, self.num_paths
         v = v.reshape(R, m, s, -1, batch[-1])  # R m s t q
         return v.permute(2, 3, 0, 4, 1).reshape(s, *batch, m)
+
+    def _pack(self, g: Float[Tensor, "s *batch m"]) -> Float[Tensor, "b s p"]:
+        """The way back."""
+        R, (s, *_, q, m) = self.model.batch_shape.numel(), g.shape
+        g = g.reshape(s, -1, R, q, m)
+        return g.permute(2, 4, 0, 1, 3).reshape(R * m, s, -1)
 
 
 def draw_paths(model: Surrogate, s: int, *, seed: seeds.Seed, num_features: int = 1024) -> Paths:
@@ -373,7 +377,7 @@ def _features(
 
 
 class _Shared(torch.autograd.Function):
-    """All paths at the same points, ``1 *batch q d -> b s p``, with one analytic pullback."""
+    """All paths at the same points, ``1 *batch q d -> s *batch m``, with one analytic pullback."""
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, paths: MatheronPaths) -> Tensor:
@@ -391,23 +395,24 @@ class _Shared(torch.autograd.Function):
         ctx.paths = paths
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(X, Z, features, h)
-        return values
+        return paths._unpack(values, X.shape[1:-1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         X, Z, features, h = ctx.saved_tensors
         paths = ctx.paths
+        given = paths._pack(grads[0])
         if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the reference
-            (slow,) = torch.autograd.grad(paths_reference(paths, X), X, grads[0], create_graph=True)
+            (slow,) = torch.autograd.grad(paths_reference(paths, X), X, given, create_graph=True)
             return slow, None
-        f, g = paths.W.shape[-2], torch.bmm(grads[0].mT, paths.C)  # b p 2f+n
+        f, g = paths.W.shape[-2], torch.bmm(given.mT, paths.C)  # b p 2f+n
         g_A = (g[..., :f] * features[..., f : 2 * f]).sub_(g[..., f : 2 * f] * features[..., :f])
         slope = _slopes(paths, slice(None), Z, g_A, g[..., 2 * f :] * h)
         return paths._to_points(slope.unsqueeze(1), X), None
 
 
 class _Each(torch.autograd.Function):
-    """Each path at its own points, ``s *batch q d -> b s p``; the slopes are found on the way."""
+    """Each path at its own points, ``s *batch q d -> s *batch m``; slopes found on the way."""
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, paths: MatheronPaths) -> Tensor:
@@ -430,13 +435,14 @@ class _Each(torch.autograd.Function):
                 slopes[rows, own] = _slopes(paths, rows, flat, g_A, g_k).view(z.shape)
         ctx.paths = paths
         ctx.save_for_backward(X, slopes)
-        return values
+        return paths._unpack(values, X.shape[1:-1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         X, slopes = ctx.saved_tensors
         paths = ctx.paths
+        given = paths._pack(grads[0])
         if torch.is_grad_enabled():
-            (slow,) = torch.autograd.grad(paths_reference(paths, X), X, grads[0], create_graph=True)
+            (slow,) = torch.autograd.grad(paths_reference(paths, X), X, given, create_graph=True)
             return slow, None
-        return paths._to_points(slopes * grads[0].unsqueeze(-1), X), None
+        return paths._to_points(slopes * given.unsqueeze(-1), X), None
