@@ -736,7 +736,7 @@ for n in (4, 8, 16):
     chosen = bl.ExactGP(spots, seen, UNIT, kernel=RBFKernel().double(), mean=ZeroMean(),
                         noise_var=1e-4, standardize=False)
     known = chosen.with_hyperparameters(lengthscale=0.2)
-    bl.fit_mll(chosen)  # 400 fits as one batch
+    chosen = bl.fit_mll(chosen)  # 400 fits as one batch
     found[n] = chosen.hyperparameters()["lengthscale"].flatten()
     for name, model in (("true", known), ("chosen", chosen)):
         mean, sd = ask(model, line.expand(400, -1))
