@@ -249,7 +249,7 @@ def draw_paths(model: Surrogate, s: int, *, seed: seeds.Seed, num_features: int 
             f"num_features: expected an even number (a cosine and a sine for each frequency), "
             f"got {num_features}"
         )
-    seeds.check_seed(seed)
+    seed = seeds.check_seed(seed)
     if isinstance(model, SupportsPaths):
         return model.draw_paths(s, seed=seed, num_features=num_features)
     if not isinstance(model, ExactGP):

@@ -123,9 +123,8 @@ class Sampler:
 
     def __post_init__(self) -> None:
         check_count("num_samples", self.num_samples)
-        seeds.check_seed(self.seed)
-        if not isinstance(self.seed, int):  # samplers are keys of caches
-            object.__setattr__(self, "seed", tuple(self.seed))
+        # whole numbers or a tuple of them: samplers are keys of caches
+        object.__setattr__(self, "seed", seeds.check_seed(self.seed))
         if not isinstance(self.kind, str) or self.kind not in ("sobol", "iid"):
             raise DataError(f"kind: expected 'sobol' or 'iid', got {self.kind!r}")
 

@@ -15,19 +15,23 @@ Taught in part_1/tutorial_06.
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import DataError
 
-Seed = int | Sequence[int]
+Seed = int | np.integer[Any] | Sequence[int | np.integer[Any]]
 
 _WORD = 1 << 64
 
 
-def check_seed(seed: object) -> Seed:
+def check_seed(seed: object) -> int | tuple[int, ...]:
     """Check that ``seed`` is a non-negative int below 2**63, or a sequence of such ints.
+
+    NumPy's whole numbers are ints.
 
     Raises:
         DataError: it is not.
@@ -36,11 +40,12 @@ def check_seed(seed: object) -> Seed:
     entries: tuple[object, ...] = tuple(seed) if many else (seed,)  # type: ignore[arg-type]
     good = []
     for entry in entries:
-        if isinstance(entry, bool) or not isinstance(entry, int) or not 0 <= entry < 1 << 63:
+        whole = isinstance(entry, int | np.integer) and not isinstance(entry, bool)
+        if not whole or not 0 <= int(entry) < 1 << 63:  # type: ignore[call-overload]
             raise DataError(
                 f"seed: expected an int in [0, 2**63) or a sequence of them, got {entry!r}"
             )
-        good.append(entry)
+        good.append(int(entry))  # type: ignore[call-overload]
     return tuple(good) if many else good[0]
 
 

@@ -12,6 +12,7 @@ and how to mend it; most return what they were given.
 """
 
 import math
+import numbers
 from collections.abc import Sequence
 
 import torch
@@ -267,7 +268,7 @@ def check_number(
     Raises:
         DataError: it is not.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value < least or value <= above:  # type: ignore
         limit = f" >= {least:g}" if least > -math.inf else f" > {above:g}"
         raise DataError(f"{name}: expected a number{limit}, got {value!r}")
@@ -280,6 +281,6 @@ def check_count(name: str, value: object, least: int = 1) -> int:
     Raises:
         DataError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise DataError(f"{name}: expected an integer >= {least}, got {value!r}")
-    return value
+    return int(value)

@@ -94,7 +94,7 @@ class Algebra:
             return self
         own = slice(output % m, None, m)
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        rows = {name: v[own] for name, v in parts.items() if isinstance(v, Tensor)}
+        rows: Any = {name: v[own] for name, v in parts.items() if isinstance(v, Tensor)}
         return replace(self, outputs=1, **rows)
 
     def beside(

@@ -17,12 +17,12 @@ from ..posteriors import GaussianPosterior, check_base_samples
 from ..shapes import check_mask, check_points, check_rank, check_same_device, check_tensor
 from ..transforms import Standardize, UnitCube
 from .factor import GP, extended, factorise
-from .hyperparameters import fresh_copy, known_noise
+from .hyperparameters import Number, fresh_copy, known_noise
 from .replicated import expand_module
 
 
 def condition(
-    model: GP, X: Tensor, Y: Tensor, noise_var: float | Tensor | None, observed: Tensor | None
+    model: GP, X: Tensor, Y: Tensor, noise_var: Number | Tensor | None, observed: Tensor | None
 ) -> Any:
     """`ExactGP.condition`."""
     with torch.inference_mode(False), torch.no_grad():
@@ -54,7 +54,7 @@ def condition(
 
 
 def fantasize(
-    model: GP, X: Tensor, z: Float[Tensor, "s ..."], noise_var: float | Tensor | None
+    model: GP, X: Tensor, z: Float[Tensor, "s ..."], noise_var: Number | Tensor | None
 ) -> Any:
     """`ExactGP.fantasize`."""
     with torch.no_grad():
@@ -128,7 +128,7 @@ def _blanked(model: GP, X: Tensor, Y: Tensor, observed: Tensor) -> tuple[Tensor,
 
 
 def _noise_with_new(
-    model: GP, noise_var: float | Tensor | None, new_rows: Bool[Tensor, "*lead p"]
+    model: GP, noise_var: Number | Tensor | None, new_rows: Bool[Tensor, "*lead p"]
 ) -> Tensor | None:
     """Noise variances of old and p new points, ``*lead m n+p``; None if they are learned."""
     lead, p = new_rows.shape[:-1], new_rows.shape[-1]

@@ -35,7 +35,7 @@ from ..transforms import Standardize, UnitCube
 from . import conditioning, priors
 from .algebra import Algebra, ClosedForm
 from .factor import Factor, covariance, factorise
-from .hyperparameters import Slot, check_values, fresh_copy, known_noise, slots, within
+from .hyperparameters import Number, Slot, check_values, fresh_copy, known_noise, slots, within
 from .replicated import replicate_kernel, replicate_mean
 
 # What rounding may take from a prior variance, as a share of it: as much as jitter may add.
@@ -109,7 +109,7 @@ class ExactGP(nn.Module):
         *,
         kernel: Kernel | None = None,
         mean: Mean | None = None,
-        noise_var: float | Tensor | None = None,
+        noise_var: Number | Tensor | None = None,
         observed: Bool[Tensor, "*r n"] | None = None,
         standardize: bool = True,
     ) -> None:
@@ -159,7 +159,7 @@ class ExactGP(nn.Module):
         self.cube = UnitCube(self.bounds)
         self.outcome = Standardize.fit(Y, mask) if standardize else Standardize.identity(Y)
 
-    def _fixed_noise(self, noise_var: float | Tensor | None) -> Tensor | None:
+    def _fixed_noise(self, noise_var: Number | Tensor | None) -> Tensor | None:
         """Given noise variances as ``*r m n`` in standardised units, or None."""
         if noise_var is None:
             return None
@@ -210,7 +210,7 @@ class ExactGP(nn.Module):
         """
         return {name: slot.read().detach().clone() for name, slot in self._slots().items()}
 
-    def with_hyperparameters(self, **values: Tensor | float) -> "ExactGP":
+    def with_hyperparameters(self, **values: Tensor | Number) -> "ExactGP":
         """A model with some hyperparameters replaced; data and transforms are shared.
 
         Args:
@@ -356,6 +356,7 @@ class ExactGP(nn.Module):
         twin._buffers = {k: None if v is None else fn(v) for k, v in self._buffers.items()}
         twin.cube = UnitCube(twin.bounds)
         twin.outcome = Standardize(fn(self.outcome.shift), fn(self.outcome.scale))
+        twin.fit_report = self.fit_report
         return twin.seal()
 
     # -- the belief ------------------------------------------------------------------------------
@@ -382,6 +383,7 @@ class ExactGP(nn.Module):
         r = self.batch_shape
         if len(r) and X.shape[-2 - len(r) : -2] != r:
             X = X.expand(*X.shape[: -2 - len(r)], *r, *X.shape[-2:])
+        self.check_unchanged(thoroughly=True)
         self.factor()  # a covariance that is none is an error here
         return GaussianPosterior(
             torch.Size((*X.shape[:-1], self.num_outputs)),
@@ -397,7 +399,7 @@ class ExactGP(nn.Module):
         X: Float[Tensor, "*b p d"],
         Y: Float[Tensor, "*c p m"],
         *,
-        noise_var: float | Tensor | None = None,
+        noise_var: Number | Tensor | None = None,
         observed: Bool[Tensor, "*e p"] | None = None,
     ) -> "ExactGP":
         """The belief after seeing more data: hyperparameters and output scaling stay as they are.
@@ -430,14 +432,14 @@ class ExactGP(nn.Module):
 
         Source: Golub & Van Loan, "Matrix computations", 4th edition 2013, section 4.2.
         """
-        return conditioning.condition(self, X, Y, noise_var, observed)
+        return conditioning.condition(self, X, Y, noise_var, observed)  # type: ignore[no-any-return]
 
     def fantasize(
         self,
         X: Float[Tensor, "*batch q d"],
         z: Float[Tensor, "s ..."],
         *,
-        noise_var: float | Tensor | None = None,
+        noise_var: Number | Tensor | None = None,
     ) -> "ExactGP":
         """One belief for each imagined outcome at X: samples become leading replicate axes.
 
@@ -466,7 +468,7 @@ class ExactGP(nn.Module):
             >>> ExactGP(X, X.sin(), box).fantasize(X[:2] + 0.1, z).batch_shape
             torch.Size([8])
         """
-        return conditioning.fantasize(self, X, z, noise_var)
+        return conditioning.fantasize(self, X, z, noise_var)  # type: ignore[no-any-return]
 
     # -- algebra ---------------------------------------------------------------------------------
 

@@ -104,11 +104,15 @@ def mask_covariance(
     return torch.where(pair, K, 0.0) + torch.diag_embed(torch.where(observed, noise, 1.0))
 
 
-def check_kernel(model: GP) -> None:
+def check_kernel(model: GP, *, finite: bool = True) -> None:
     """Check that a kernel is a covariance function, as far as the observed inputs show it.
 
     Noise can hide that a matrix is none, and a Cholesky factor is made from one triangle: both
     would be believed.
+
+    Args:
+        model: the model, with the hyperparameters that it has.
+        finite: whether entries that are not finite are an error; else nothing is checked then.
 
     Raises:
         NumericsError: the matrix is not finite, not symmetric, not positive semi-definite, or its
@@ -120,6 +124,8 @@ def check_kernel(model: GP) -> None:
     K = torch.where(pair, K, 0.0)
     name, largest = type(model.kernel).__name__, K.abs().amax((-2, -1), keepdim=True)
     if not torch.isfinite(K).all():
+        if not finite:
+            return
         raise NumericsError(
             f"kernel: expected finite covariances of the observed inputs, got NaN or infinite ones "
             f"from {name}; look at its formula and its hyperparameters"

@@ -12,7 +12,7 @@ Taught in part_3/tutorial_03 (the gradient) and part_4/tutorial_01 (priors, star
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from gpytorch.means import ConstantMean
@@ -71,7 +71,7 @@ class FitReport:
         )
 
 
-_Start = dict[str, Tensor] | None
+_Start = dict[str, Any] | None
 _Model = TypeVar("_Model", ExactGP, ModelList)
 
 
@@ -152,8 +152,13 @@ def _fit_each(models: ModelList, start: _Start | Sequence[_Start], seed: seeds.S
 
 def _fit(model: ExactGP, start: _Start, seed: seeds.Seed) -> ExactGP:
     """Fit one Gaussian process."""
-    rows: PlainRows | GeneralRows
-    rows = PlainRows(model) if _is_plain(model) else GeneralRows(model)
+    model.check_unchanged(thoroughly=True)
+    plain = _is_plain(model)
+    if (
+        model.stationary() is None
+    ):  # noise that grows can hide that a kernel is no covariance function
+        check_kernel(model, finite=False)
+    rows: PlainRows | GeneralRows = PlainRows(model) if plain else GeneralRows(model)
     theta, ended = _starts(rows, start), []
     best: _Best | None = None
     for attempt in range(_RETRIES + 1):
@@ -191,7 +196,7 @@ def _fit(model: ExactGP, start: _Start, seed: seeds.Seed) -> ExactGP:
         attempts=len(ended),
     )
     fitted = rows.fitted(best.theta, report)
-    if isinstance(rows, GeneralRows):
+    if not plain:
         fitted.factor()  # a kernel that is no covariance function is an error now, and not later
     _warn_of_limits(report)
     return fitted

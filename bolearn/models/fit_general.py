@@ -10,6 +10,7 @@ there, which take a hundred steps from 1 to 1,000 and cannot leave small values 
 Taught in part_4/tutorial_01.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,8 @@ from . import priors
 from .exact import ExactGP, log_likelihood_by_output
 from .factor import mask_covariance
 from .fit_plain import normals_of_rows
-from .hyperparameters import fresh_copy, named_parameters, within
+from .hyperparameters import named_parameters, within
+from .replicated import batch_shapes, set_batch_shape
 
 # Where a fit starts, as factors of the parameters as they are.
 _FACTORS: tuple[dict[str, float], ...] = (
@@ -35,6 +37,7 @@ _FACTORS: tuple[dict[str, float], ...] = (
     {"raw_lengthscale": 4.0},
     {"raw_lengthscale": 4.0, "raw_noise": 50.0},
 )
+_LOG_2PI = math.log(2 * math.pi)
 _AGREE = 1e-9  # how closely rows together and data sets one by one have to give the same
 
 
@@ -56,7 +59,7 @@ class _Coordinate:
         if constraint is None:
             return _Coordinate(shape, None, False, *(v.expand(shape).reshape(-1) for v in support))
         ends = tuple(x.to(model.X) for x in (constraint.lower_bound, constraint.upper_bound))
-        low, high = priors.common_range(leaf, ends, support)  # type: ignore[arg-type]
+        low, high = priors.common_range(leaf, ends, support)
         positive = bool((ends[0] >= 0).all())
         if positive:
             low, high = (
@@ -76,7 +79,7 @@ class _Coordinate:
         if not self.positive:
             return raw
         value = self.constraint.transform(raw) if self.constraint.enforced else raw
-        return value.clamp(min=1e-300).log()  # type: ignore[no-any-return]
+        return value.clamp(min=1e-300).log()
 
     def to_raw(self, theta: Tensor) -> Tensor:
         """Undoes `to_theta`."""
@@ -112,7 +115,7 @@ class GeneralRows:
             torch.cat([getattr(own, side) for own in self.coordinates.values()])
             for side in ("low", "high")
         )
-        self.template = model.unsealed(fresh_copy)
+        self.template = model.unsealed(copy.deepcopy)  # its batch shape will change
         self._together: _Together | None = None
         self._looked = False
 
@@ -238,16 +241,15 @@ class _Together:
     """The objective of any rows as one batch of k kernels, each on its own data."""
 
     def __init__(self, rows: GeneralRows) -> None:
-        model, n = rows.model, rows.model.X.shape[-2]
-        self.rows, self.lead = rows, rows.lead
-        parts = rows.template
+        model, lead = rows.model, len(rows.lead)
+        self.rows, parts = rows, rows.template
         self.parts = nn.ModuleDict(
             {name: getattr(parts, name) for name in ("kernel", "mean", "likelihood")
              if getattr(parts, name) is not None}
         )  # fmt: skip
 
         def flat(v: Tensor, own: int) -> Tensor:
-            return v.expand(*rows.lead, *v.shape[v.ndim - own :]).flatten(0, len(rows.lead) - 1)
+            return v.expand(*rows.lead, *v.shape[v.ndim - own :]).flatten(0, lead - 1)
 
         self.X = flat(model.training_inputs(), 2)
         self.y = flat(model.training_outputs(), 1)
@@ -257,23 +259,20 @@ class _Together:
         self.n = self.observed.sum(-1)
         # frozen parameters, as raw values of each data set
         self.held = {
-            name: p.detach().reshape(rows.count, *p.shape[len(rows.lead) :])
+            name: p.detach().reshape(rows.count, *p.shape[lead:])
             for name, p, _ in named_parameters(model)
             if name in rows.frozen
         }
-        self.log_2pi = math.log(2 * math.pi)
-        assert self.X.shape[-2] == n
+        # parts with a batch shape, and what of it is their own
+        self.shaped = [(part, own[lead:]) for part, own in batch_shapes(self.parts)]
 
     def __call__(
         self, theta: Float[Tensor, "k p"], b: Int[Tensor, "k"]
     ) -> tuple[Float[Tensor, "k"], Float[Tensor, "k p"]]:
         """Minus log posterior per observation and its gradient, for rows of data sets b."""
         k = len(theta)
-        for part in self.parts.modules():
-            if hasattr(part, "_batch_shape"):
-                part._batch_shape = torch.Size((k,))
-            elif isinstance(getattr(part, "batch_shape", None), torch.Size):
-                part.batch_shape = torch.Size((k,))
+        for part, own in self.shaped:
+            set_batch_shape(part, torch.Size((k, *own)))
         leaf = theta.detach().requires_grad_(True)
         observed = self.observed[b]
         with torch.enable_grad():
@@ -281,8 +280,9 @@ class _Together:
             tensors = {f"parts.{name}": v for name, v in tensors.items()}
             call = _Pieces(self.parts)
             K, mean, noise, prior = torch.func.functional_call(call, tensors, (self.X[b],))
-            noise = self.noise[b] if noise is None else noise.expand(self.X[b].shape[:-1])
-            A = mask_covariance(K, noise, observed)
+            if self.noise is not None:
+                noise = self.noise[b]
+            A = mask_covariance(K, noise.expand(observed.shape), observed)
             residual = torch.where(observed, self.y[b] - mean, 0.0)
             value, W, a = _likelihood(A.detach(), residual.detach())
             a, W = a.detach(), W.detach()
@@ -290,7 +290,7 @@ class _Together:
             stand_in = (W * A).sum() - (a * residual).sum() + prior.sum()
             (slope,) = torch.autograd.grad(stand_in, leaf)
         n = self.n[b]
-        value = value - 0.5 * n * self.log_2pi + prior.detach()
+        value = value - 0.5 * n * _LOG_2PI + prior.detach()
         return -value / n, -slope / n.unsqueeze(-1)
 
 
@@ -313,7 +313,7 @@ class _Pieces(nn.Module):
     def forward(self, X: Float[Tensor, "k n d"]) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """K without noise ``k n n``, mean ``k n``, learned noise ``k 1`` or None, priors ``k``."""
         k, n = X.shape[:2]
-        parts = self.parts
+        parts: dict[str, Any] = dict(self.parts.items())
         noise = parts["likelihood"].noise if "likelihood" in parts else None
         density = X.new_zeros(k)
         for part in parts.values():

@@ -11,6 +11,7 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from gpytorch.kernels import Kernel
 from gpytorch.likelihoods import GaussianLikelihood
@@ -20,6 +21,9 @@ from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
 from ..shapes import check_tensor
+
+Number = float | np.floating[Any] | np.integer[Any]
+"""A real number, whoever made it."""
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -225,7 +229,7 @@ def fresh_copy(module: _Module) -> _Module:
     Nothing of a model ever changes but parameters, and those only before anybody else has seen
     the model: so this is as good as a deep copy.
     """
-    return _fresh(module, {})
+    return _fresh(module, {})  # type: ignore[no-any-return]
 
 
 def _fresh(module: Any, seen: dict[int, Any]) -> Any:
@@ -240,7 +244,7 @@ def _fresh(module: Any, seen: dict[int, Any]) -> Any:
     if not changed and not any(p is not None for p in module._parameters.values()):
         seen[id(module)] = module
         return module
-    twin = seen[id(module)] = type(module).__new__(type(module))
+    twin = seen[id(module)] = object.__new__(type(module))
     twin.__dict__.update(module.__dict__, _modules=children, _buffers=dict(module._buffers))
     twin.__dict__["_parameters"] = {
         name: None if own is None else _own(own, seen) for name, own in module._parameters.items()

@@ -38,6 +38,7 @@ from ..posteriors import MixturePosterior
 from ..shapes import check_count, check_data, check_points
 from .exact import ExactGP, refuse_loading
 from .fit_plain import LogPriors, PlainRows
+from .hyperparameters import Number
 from .priors import NOISE_FLOOR
 
 TAU_SCALE = 0.1
@@ -105,7 +106,7 @@ class SAASGP(nn.Module):
         chains: int = 4,
         thinning: int = 2,
         max_depth: int = 6,
-        noise_var: float | Tensor | None = None,
+        noise_var: Number | Tensor | None = None,
         observed: Bool[Tensor, "*r n"] | None = None,
         seed: seeds.Seed,
     ) -> None:

