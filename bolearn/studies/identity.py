@@ -430,9 +430,9 @@ def _mentioned(code: CodeType) -> list[tuple[str, ...]]:
     for before, step in _instructions(code):
         if step.opname in _LOADED:
             chains.append((step.argval,))
+        elif step.opname not in _TAKEN or before is None or not chains:
             continue
-        follows = before is not None and before.opname in (*_LOADED, *_TAKEN) and chains
-        if step.opname in _TAKEN and follows and before.argval == chains[-1][-1]:
+        elif before.opname in (*_LOADED, *_TAKEN) and before.argval == chains[-1][-1]:
             chains[-1] = (*chains[-1], step.argval)
     return chains
 
