@@ -1,12 +1,17 @@
 """Studies that stop and go on: nothing is lost, nothing is mixed up, damage is noticed."""
 
 import enum
+import io
 import math
+import os
+import re
+import socket
 import subprocess
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -20,12 +25,15 @@ from torch import Tensor
 from bolearn import strategies
 from bolearn.errors import (
     BolearnError,
+    OptimizationError,
     StorageError,
 )
 from bolearn.problems import Branin, Problem
 from bolearn.seeds import Seed
 from bolearn.strategies import NelderMead, StudyData, random, sobol
+from bolearn.studies.files import checksum
 from bolearn.studies.loop import study
+from bolearn.studies.results import StudyResult
 
 
 @pytest.mark.parametrize("evaluations", [8, 14, 21])
@@ -264,3 +272,259 @@ def test_bad_places_for_a_checkpoint_are_found_before_any_work(tmp_path: Path) -
         fuse = Fuse(Branin(), 1)  # the first evaluation would be a KeyboardInterrupt
         with pytest.raises(BolearnError, match=words):
             study(fuse, {"a": random}, 3, 2, replicates=2, checkpoint=place)  # type: ignore[arg-type]
+
+
+# --- the same strategy, and no other -------------------------------------------------------------
+
+
+def shifting(k: float) -> Any:
+    def shifted(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        return random(data, bounds, q, seed).clamp(max=k)
+
+    return shifted
+
+
+def otherwise(k: float) -> Any:
+    def shifted(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        return random(data, bounds, q, seed).clamp(min=k)
+
+    return shifted
+
+
+def test_code_constants_and_models_are_compared_not_names(tmp_path: Path) -> None:
+    greedy, bold = (
+        replace(strategies.ucb(), model=lambda *data, w=w: strategies.rbf_gp(*data))
+        for w in (1.0, 2.0)
+    )
+    pairs = [
+        (shifting(1.0), shifting(2.0), "k is 1.0 there and 2.0 here"),
+        (shifting(1.0), otherwise(1.0), "constants|names"),
+        (greedy, bold, "model: default of w is 1.0 there and 2.0 here"),
+    ]
+    for i, (one, other, words) in enumerate(pairs):
+        path = tmp_path / f"{i}.pt"
+        study(Branin(), {"a": one}, 3, 1, replicates=2, checkpoint=path)
+        with pytest.raises(StorageError, match=f"'a' is not the same: .*({words})"):
+            study(Branin(), {"a": other}, 3, 1, replicates=2, checkpoint=path)
+
+
+def test_what_cannot_be_compared_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    @dataclass
+    class Locked:
+        lock: Any
+        k: float
+
+        def __call__(self, data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+            return random(data, bounds, q, seed)
+
+    path, first = tmp_path / "study.pt", Locked(threading.Lock(), 1.0)
+    with pytest.raises(StorageError, match=r"'a'.* lock: lock has no .*checkpoint_version = 1"):
+        study(Branin(), {"a": first}, 3, 1, replicates=2, checkpoint=path)
+    versions = []
+    for version in (1, 1, 2):
+        versions.append(Locked(threading.Lock(), 2.0))
+        versions[-1].checkpoint_version = version  # type: ignore[attr-defined]
+    for same in versions[:2]:
+        study(Branin(), {"a": same}, 3, 1, replicates=2, checkpoint=path)
+    with pytest.raises(StorageError, match="checkpoint_version 1 there"):
+        study(Branin(), {"a": versions[2]}, 3, 1, replicates=2, checkpoint=path)
+
+
+# --- what was measured is enough -----------------------------------------------------------------
+
+
+def test_an_objective_with_noise_of_its_own_goes_on(tmp_path: Path) -> None:
+    rows: list[int] = []
+    rng = np.random.default_rng(0)
+
+    def measured(X: Tensor) -> Tensor:
+        rows.append(len(X))
+        return -(X**2).sum(-1) + 0.1 * torch.as_tensor(rng.normal(size=len(X)))
+
+    problem, path = Problem(measured, SQUARE), tmp_path / "study.pt"
+    arms = {"random": random, "Sobol": sobol}
+    with pytest.raises(KeyboardInterrupt):
+        study(Fuse(problem, 6), arms, 3, 4, replicates=2, checkpoint=path)  # type: ignore[arg-type]
+    before = sum(rows)
+    result = study(Fuse(problem, -1), arms, 3, 4, replicates=2, checkpoint=path)  # type: ignore[arg-type]
+    assert before > 0 and sum(rows) == 2 * (3 + 4 + 4)
+    assert torch.equal(result.Y["random"][:, :3], result.Y["Sobol"][:, :3])
+
+
+def test_a_study_that_was_stopped_after_the_design_does_not_measure_it_again(
+    tmp_path: Path,
+) -> None:
+    def interrupted(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "study.pt"
+    fuse = Fuse(Branin(1.0), 1_000)
+    with pytest.raises(KeyboardInterrupt):
+        study(fuse, {"a": interrupted}, 5, 1, replicates=2, checkpoint=path)  # type: ignore[arg-type]
+    again = Fuse(Branin(1.0), 1_000)
+    study(again, {"a": random}, 5, 1, replicates=2, checkpoint=path)  # type: ignore[arg-type]
+    assert (1_000 - fuse.left, 1_000 - again.left) == (5, 1)
+
+
+# --- one writer, whole files ---------------------------------------------------------------------
+
+
+def test_two_writers_are_told_of_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "study.pt"
+    told: list[str] = []
+
+    def nested(data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        with pytest.raises(StorageError) as caught:
+            study(Branin(), {"a": random}, 3, 1, replicates=2, checkpoint=path)
+        told.append(str(caught.value))
+        return random(data, bounds, q, seed)
+
+    study(Branin(), {"a": nested}, 3, 1, replicates=2, checkpoint=path)
+    host = re.escape(socket.gethostname())
+    assert re.search(rf"process {os.getpid()} on {host}, since 20\d\d-.*use another file", told[0])
+    assert list(tmp_path.iterdir()) == [path]  # the lock is gone
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from bolearn.studies.files import only_writer
+with only_writer(Path(sys.argv[1])):
+    Path(sys.argv[1] + ".4711-abcd.part").write_bytes(b"half")
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_lock_of_a_process_that_died_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "study.pt"
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(StorageError, match=f"process {other.pid} on"):
+            study(Branin(), {"a": random}, 3, 1, replicates=2, checkpoint=path)
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout and other.stdout.close()
+    assert len(list(tmp_path.iterdir())) == 2  # its lock, and half a file
+    study(Branin(), {"a": random}, 3, 1, replicates=2, checkpoint=path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_any_bit_that_changed_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "study.pt"
+    study(Branin(), {"a": random}, 3, 1, replicates=2, checkpoint=path)
+    whole = path.read_bytes()
+    steps = range(0, len(whole), len(whole) // 60)
+    for at in (*steps, *range(len(whole) - 90, len(whole), 7)):
+        spoilt = bytearray(whole)
+        spoilt[at] ^= 1 << (at % 8)
+        path.write_bytes(spoilt)
+        with pytest.raises(StorageError, match="move it away"):
+            study(Fuse(Branin(), 1), {"a": random}, 3, 1, replicates=2, checkpoint=path)  # type: ignore[arg-type]
+    for spoilt_whole in (b"", whole[:-1], whole[:-200], whole + b"\n", whole[100:]):
+        path.write_bytes(spoilt_whole)
+        with pytest.raises(StorageError, match="move it away"):
+            study(Fuse(Branin(), 1), {"a": random}, 3, 1, replicates=2, checkpoint=path)  # type: ignore[arg-type]
+    path.write_bytes(whole)
+    study(Branin(), {"a": random}, 3, 1, replicates=2, checkpoint=path)
+
+
+def test_contents_of_the_wrong_make_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "study.pt"
+    study(Branin(), {"a": random}, 3, 2, replicates=2, checkpoint=path)
+    raw = path.read_bytes()
+    seal = raw[raw.rindex(b"\nbolearn.checkpoint/") : -65]
+
+    def written(content: object) -> None:
+        file = io.BytesIO()
+        torch.save(content, file)
+        path.write_bytes(file.getvalue() + seal + checksum(file.getvalue()).encode() + b"\n")
+
+    def content() -> Any:
+        return torch.load(io.BytesIO(raw[: raw.rindex(seal)]), weights_only=True)
+
+    written(content())
+    study(Branin(), {"a": random}, 3, 2, replicates=2, checkpoint=path)  # this one is right
+    spoilt: list[Callable[[Any], object]] = [
+        lambda c: c.pop("settings"),
+        lambda c: c.pop("design"),
+        lambda c: c.update(arms=3),
+        lambda c: c.update(arms={"a": 3}),
+        lambda c: c["arms"]["a"].pop("arm"),
+        lambda c: c["arms"]["a"].update(record=[1]),
+        lambda c: c["arms"]["a"]["record"].pop("X"),
+        lambda c: c["arms"]["a"]["record"].update(X=3),
+        lambda c: c["arms"]["a"]["record"].update(Y=torch.zeros(2, 3, 1)),
+        lambda c: c["arms"]["a"]["record"].update(rounds="two"),
+        lambda c: c["arms"]["a"]["record"].update(rounds=99),
+        lambda c: c["arms"]["a"]["record"].update(used=10**6),
+        lambda c: c["arms"]["a"]["record"].update(failures=[1]),
+        lambda c: c["arms"]["a"]["arm"].update(mode="sideways"),
+        lambda c: c["design"].pop("Y"),
+        lambda c: c["design"].update(X=torch.zeros(1, 1, 1)),
+        lambda c: c["design"].update(observed=torch.zeros(2, 3)),
+        lambda c: c["design"].update(failures=7),
+        lambda c: c["settings"].pop("seeds"),
+        lambda c: c["settings"].update(strategies=5),
+        lambda c: c.update(strategies={"a": 5}),
+        lambda c: c.update(problem=5),
+    ]
+    for i, spoil in enumerate(spoilt):
+        wrong = content()
+        spoil(wrong)
+        written(wrong)
+        with pytest.raises(StorageError, match=r"study.pt: (expected|the checkpoint belongs)"):
+            study(Branin(), {"a": random}, 3, 2, replicates=2, checkpoint=path)
+            pytest.fail(f"case {i} was accepted")
+    for other in ([1], 5, {}, None):
+        written(other)
+        with pytest.raises(StorageError, match="move it away"):
+            study(Branin(), {"a": random}, 3, 2, replicates=2, checkpoint=path)
+
+
+# --- a strategy that raises ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Late:
+    """Raises in round 2, until it is mended."""
+
+    mended: bool
+    batched: ClassVar[bool] = True
+
+    def __call__(self, data: StudyData, bounds: Tensor, q: int, seed: Seed) -> Tensor:
+        if data.round == 2 and not self.mended:
+            raise ZeroDivisionError("late")
+        return random(data, bounds, q, seed)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_strategy_that_raises_costs_only_its_own_arm(tmp_path: Path, kept: bool) -> None:
+    path = tmp_path / "study.pt" if kept else None
+    arms = {"before": random, "late": Late(False), "after": sobol}
+    with pytest.raises(OptimizationError, match="'late', round 2: it raised ZeroDiv") as caught:
+        study(Branin(1.0), arms, 3, 4, replicates=2, checkpoint=path)
+    others = caught.value.result
+    assert isinstance(others, StudyResult) and others.names == ("before", "after")
+    assert "error.result" in caught.value.__notes__[0]
+    whole = study(Branin(1.0), arms | {"late": Late(True)}, 3, 4, replicates=2)
+    for name in others.names:
+        assert torch.equal(others.Y[name], whole.Y[name])
+    if not kept:
+        return
+    fuse = Fuse(Branin(1.0), 1_000)
+    mended = arms | {"late": Late(True)}
+    resumed = study(fuse, mended, 3, 4, replicates=2, checkpoint=path)  # type: ignore[arg-type]
+    assert 1_000 - fuse.left == 3 + 4  # the design, for a fuse is another problem; and one arm
+    for name in whole.names:
+        assert torch.equal(resumed.Y[name], whole.Y[name])
+
+
+def test_all_that_raised_are_named_and_nothing_is_a_result() -> None:
+    with pytest.raises(OptimizationError, match="'a', round 2") as caught:
+        study(Branin(), {"a": Late(False), "b": Late(False)}, 3, 4, replicates=2)
+    assert caught.value.result is None and "'b', round 2" in caught.value.__notes__[0]

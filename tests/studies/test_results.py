@@ -15,7 +15,8 @@ from bolearn.errors import (
     DataError,
     StorageError,
 )
-from bolearn.problems import Hartmann6, Problem
+from bolearn.problems import Branin, Hartmann6, Problem
+from bolearn.strategies import sobol
 from bolearn.studies.loop import study
 from bolearn.studies.results import StudyResult
 
@@ -138,3 +139,29 @@ def test_files_that_lack_something_are_refused(tmp_path: Path, noisy: StudyResul
             StudyResult.from_json(other)
     with pytest.raises(StorageError, match="folder that exists"):
         noisy.to_json(tmp_path / "missing" / "study.json")
+
+
+def test_any_bit_of_a_stored_result_that_changed_is_noticed(tmp_path: Path) -> None:
+    result = study(Branin(), {"random": sobol}, 2, 1, replicates=2)
+    path = tmp_path / "study.json"
+    result.to_json(path)
+    whole = path.read_bytes()
+    assert list(tmp_path.iterdir()) == [path]
+    for at in range(0, len(whole), 3):
+        spoilt = bytearray(whole)
+        spoilt[at] ^= 1 << (at % 8)
+        path.write_bytes(spoilt)
+        with pytest.raises(StorageError, match="expected"):
+            StudyResult.from_json(path)
+    path.write_bytes(whole)
+    assert torch.equal(StudyResult.from_json(path).Y["random"], result.Y["random"])
+
+
+def test_results_of_the_first_edition_have_no_checksum_and_are_read(tmp_path: Path) -> None:
+    result = study(Branin(), {"random": sobol}, 2, 1, replicates=2)
+    path = tmp_path / "study.json"
+    result.to_json(path)
+    content = json.loads(path.read_text()) | {"format": "bolearn.study/1"}
+    content.pop("checksum")
+    path.write_text(json.dumps(content))
+    assert torch.equal(StudyResult.from_json(path).Y["random"], result.Y["random"])

@@ -22,6 +22,7 @@ from bolearn.studies.loop import study
         ({"replicates": 0}, "replicates"),
         ({"seed": -1}, "seed"),
         ({"seed": [1, 2, 3]}, "seed: expected 2 seeds"),
+        ({"seed": [11, 11]}, r"different one for each replicate, got \[11\] more than once"),
         ({"strategies": {}}, "without entries"),
         ({"strategies": random}, "expected a dictionary"),
         ({"strategies": {"a": 3}}, "expected names and functions"),
