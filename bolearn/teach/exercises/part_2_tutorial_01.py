@@ -533,7 +533,9 @@ def maps(rng: Rng) -> Iterator[Case]:
     newton = _named("x -> (x + 2 / x) / 2", lambda x: (x + 2 / x) / 2)
     yield Case(newton, _vector(math.sqrt(2))[0], note="the derivative is zero")
     yield Case(_named("x -> x ** 3", lambda x: x**3), _vector(0.0)[0], note="zero, flatter still")
-    yield Case(_named("x -> x - x ** 3", lambda x: x - x**3), _vector(0.0)[0], note="its derivative is 1")
+    yield Case(
+        _named("x -> x - x ** 3", lambda x: x - x**3), _vector(0.0)[0], note="its derivative is 1"
+    )
     yield Case(_named("x -> -torch.sin(x)", lambda x: -torch.sin(x)), _vector(0.0)[0])
     yield Case(_named("x -> x ** 2", lambda x: x**2), _vector(1.0)[0])
     for _ in range(8):
