@@ -302,7 +302,7 @@ e2 = Exercise(
     pure=True,
     hints=(
         "Each row has a length of its own. What changes it, and what must not?",
-        "Compute f(x) and the derivative ∇f · p along the step of every row once. Then try all rows "
+        "Compute f(x) and the derivative ∇f · p along the step of each row once. Then try all rows "
         "at their own lengths, and halve the lengths of those that fail, at most thirty times.",
         "Write the test so that NaN fails it: `value <= bound` is False for NaN. Rows that still "
         "fail after 2^-30 get 0, and so do rows whose g · p is not negative. And minus infinity?",
@@ -724,8 +724,8 @@ e4 = Exercise(
         "the other coordinates only, put the trial back into the box, and ask Armijo for the step "
         "that is left: f(trial) <= f(x) + 1e-4 g · (trial - x).",
         "Stage 3, curvature. With few coordinates, B, an estimate of H itself, is simplest: "
-        "B - B s sᵀ B/(s·B s) + y yᵀ/(s·y) where s·y > 0, from (y·y/s·y) I at the first pair. Replace rows and columns of "
-        "held coordinates by those of the identity, and solve. After many halvings, or if the "
+        "B - B s sᵀ B/(s·B s) + y yᵀ/(s·y) where s·y > 0, from (y·y/s·y) I at the first pair. "
+        "Replace rows and columns of held coordinates by those of the identity, and solve. After many halvings, or if the "
         "direction does not lead down, start again from B = I.",
     ),
 )
@@ -743,7 +743,8 @@ def batched_minimise(f: Callable[[Tensor], Tensor], X0: Tensor, bounds: Tensor) 
     the box, no higher than its start, and satisfy project(x - ∇f) = x to 1e-4 of the largest entry
     of the gradient at its start, or better. A row whose loss is NaN at its start, once it is put
     back, comes back as it was put back. No row may depend on another: a row that has arrived stays,
-    so that it ends in company where it ends alone, to 1e-5. At most 2,000 calls of f, each for as many rows as you like.
+    so that it ends in company where it ends alone, to 1e-5. At most 2,000 calls of f, each for as
+    many rows as you like.
     """
     lower, upper = bounds
     N, d = X0.shape
