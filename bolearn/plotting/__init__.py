@@ -9,6 +9,7 @@ alternative text. matplotlib is imported when the first figure is drawn.
     tensors   memory, broadcasting
     lines     curves, predictions against measurements, intervals
     dynamics  cobwebs, basins, descents, phase portraits
+    experiments  clouds, shares, tables, line searches, batches
 
 Taught in part_4/tutorial_03.
 """
@@ -22,6 +23,14 @@ from .dynamics import (
     landscape,
     phase_portrait,
     stability_triangle,
+)
+from .experiments import (
+    batch_raster,
+    clouds,
+    cycle_basins,
+    line_search,
+    share_bars,
+    value_table,
 )
 from .lines import curves, predicted_and_measured, with_intervals
 from .models import contour, model_report, posterior_1d
@@ -58,4 +67,10 @@ __all__ = [
     "phase_portrait",
     "stability_triangle",
     "landscape",
+    "clouds",
+    "share_bars",
+    "value_table",
+    "cycle_basins",
+    "line_search",
+    "batch_raster",
 ]
