@@ -78,13 +78,13 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         output as output,
         weighted_sum as weighted_sum,
     )
-    from .optim.constraints import (
+    from .search.constraints import (
         linear_constraint as linear_constraint,
         nonlinear_constraint as nonlinear_constraint,
     )
-    from .optim.multi_start import Candidates as Candidates, optimize_acqf as optimize_acqf
-    from .optim.adam import optimize_acqf_stochastic as optimize_acqf_stochastic
-    from .optim.thompson import thompson as thompson
+    from .search.multi_start import Candidates as Candidates, optimize_acqf as optimize_acqf
+    from .search.stochastic import optimize_acqf_stochastic as optimize_acqf_stochastic
+    from .search.thompson import thompson as thompson
     from .problems import Problem as Problem
     from .diagnostics import (
         calibration as calibration,
@@ -92,7 +92,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         leave_one_out as leave_one_out,
         negative_log_predictive_density as negative_log_predictive_density,
     )
-    from .results import StudyResult as StudyResult
+    from .studies.results import StudyResult as StudyResult
     from .studies.loop import study as study
 
 
@@ -123,13 +123,13 @@ _PUBLIC = {
     "qLogExpectedImprovement qLogNoisyExpectedImprovement qLogProbabilityOfFeasibility "
     "qSimpleRegret qUpperConfidenceBound",
     "acquisition.objectives": "at_least at_most output weighted_sum",
-    "optim.constraints": "linear_constraint nonlinear_constraint",
-    "optim.multi_start": "Candidates optimize_acqf",
-    "optim.adam": "optimize_acqf_stochastic",
-    "optim.thompson": "thompson",
+    "search.constraints": "linear_constraint nonlinear_constraint",
+    "search.multi_start": "Candidates optimize_acqf",
+    "search.stochastic": "optimize_acqf_stochastic",
+    "search.thompson": "thompson",
     "problems": "Problem",
     "diagnostics": "calibration crps leave_one_out negative_log_predictive_density",
-    "results": "StudyResult",
+    "studies.results": "StudyResult",
     "studies.loop": "study",
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}

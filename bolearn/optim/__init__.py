@@ -1,1 +1,1 @@
-"""Optimisers that run where the tensors are: many starts, many replicates, one batch."""
+"""Plain numerical optimisers: they minimise any function of rows and know of no model."""

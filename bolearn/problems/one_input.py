@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import DataError
-from ..optim.multi_start import optimize_acqf
 from ..sampling import Sampler
+from ..search.multi_start import optimize_acqf
 from ..seeds import derive, normal
 from ..shapes import check_count, check_points
 from .core import Problem, cube, table

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import BolearnError, DataError, OptimizationError, ShapeError
 from ..seeds import Seed, derive
-from ..strategies import Strategy, StudyData
+from ..strategies.protocol import Strategy, StudyData
 
 _SAME_PROPOSAL = 1e-4  # of the box: how far a proposal in the batch may be from the one made alone
 _ROUNDING = 1e-9  # of the box: how far outside a proposal may be, to be moved back

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, StorageError
-from ..results import FORMAT, Failure, write_whole
-from ..strategies import Strategy
+from ..strategies.protocol import Strategy
 from .arm import Arm
+from .results import FORMAT, Failure, write_whole
 from .trials import Plan, Record, short
 
 _SAME_VALUE = 1e-9  # relative: a value that was measured again, perhaps on another machine

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from ..results import StudyResult
 from ..seeds import Seed, replicate_seeds
 from ..shapes import check_bounds, check_count
-from ..strategies import Strategy, StudyData
+from ..strategies.protocol import Strategy, StudyData
 from .arm import Arm
 from .checkpoint import Checkpoint
 from .progress import ProgressLine
+from .results import StudyResult
 from .trials import Batch, Plan, Record, StudyProblem, Trials, fidelity_of, short
 
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, ShapeError, UnsupportedError
-from ..results import Failure
 from ..sampling import sobol_points
 from ..seeds import Seed, derive, derive_each
 from ..shapes import check_tensor
-from ..strategies import StudyData
+from ..strategies.protocol import StudyData
+from .results import Failure
 
 
 @runtime_checkable

@@ -19,7 +19,8 @@ from bolearn.teach.quest import Quest
 from bolearn.teach.sources import SourceError, exercise_ids
 
 FOLDER = Path(__file__).parent
-QUESTS = {"p3.t4.expedition": "bolearn.teach.expeditions"}  # id -> the module that holds its QUEST
+# id -> the module that holds its QUEST
+QUESTS = {"p3.t4.expedition": "bolearn.teach.goldmine.expeditions"}
 _own: dict[str, Exercise] = {}  # exercises from elsewhere that were checked or loaded, by id
 
 

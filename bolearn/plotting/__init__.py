@@ -1,0 +1,61 @@
+"""The figures of the course, in one style, one module a theme.
+
+Every function returns a matplotlib figure and shows nothing; `bolearn.teach.show` shows it with its
+alternative text. matplotlib is imported when the first figure is drawn.
+
+    style     colours, line styles, `use_style`
+    studies   regret with bands, paired differences
+    models    beliefs, contours, the report on a fit
+    tensors   memory, broadcasting
+    lines     curves, predictions against measurements, intervals
+    dynamics  cobwebs, basins, descents, phase portraits
+
+Taught in part_4/tutorial_03.
+"""
+
+from .dynamics import (
+    ENDS,
+    basin_strips,
+    bifurcation,
+    cobweb,
+    descents,
+    landscape,
+    phase_portrait,
+    stability_triangle,
+)
+from .lines import curves, predicted_and_measured, with_intervals
+from .models import contour, model_report, posterior_1d
+from .studies import paired_differences, regret_bands, regret_curves, traced_bound
+from .style import GREY, HATCHES, LINE_STYLES, MARKERS, OKABE_ITO, PALE, use_style
+from .tensors import broadcast_diagram, memory_layout, success_heatmap
+
+__all__ = [
+    "use_style",
+    "OKABE_ITO",
+    "LINE_STYLES",
+    "MARKERS",
+    "GREY",
+    "HATCHES",
+    "PALE",
+    "regret_bands",
+    "paired_differences",
+    "regret_curves",
+    "traced_bound",
+    "posterior_1d",
+    "contour",
+    "model_report",
+    "memory_layout",
+    "broadcast_diagram",
+    "success_heatmap",
+    "curves",
+    "predicted_and_measured",
+    "with_intervals",
+    "cobweb",
+    "ENDS",
+    "basin_strips",
+    "bifurcation",
+    "descents",
+    "phase_portrait",
+    "stability_triangle",
+    "landscape",
+]

@@ -1,0 +1,1 @@
+"""Maximising an acquisition: starts, batches, constraints, several ways to search."""

@@ -1,0 +1,53 @@
+"""Strategies for studies: functions that look at the data and say where to evaluate next.
+
+A strategy is any callable ``(data, bounds, q, seed) -> X`` or ``-> (X, state)``; your own method
+joins a study in five lines. `data` is a `StudyData` with a leading replicate axis, `seed` holds one
+int for each replicate and is already specific to the round. Three optional attributes:
+
+    batched          True: trusted with all replicates at once; False: called replicate by
+                     replicate with ``X: n d``, ``seed: int`` and returns ``q d``; absent: found out
+    recommend(data)  the point ``R d`` it would hand over now; gives inference regret
+    state            what it returns beside X comes back as ``data.state`` in the next round
+
+Those with a model are frozen dataclasses: `dataclasses.replace(log_ei, model=build)` is the same
+strategy with another model, where ``build(X, Y, bounds, observed)`` returns one that is not fitted.
+
+Taught in part_4/tutorial_03.
+"""
+
+from .baselines import NelderMead, nelder_mead, random, sobol
+from .modelling import BuildModel, matern_gp, rbf_gp
+from .protocol import Strategy, StudyData
+from .standard import (
+    BuildAcquisition,
+    ModelBased,
+    Thompson,
+    log_ei,
+    q_log_ei,
+    q_log_nei,
+    thompson,
+    ucb,
+)
+from .trust_region import TuRBO, turbo
+
+__all__ = [
+    "Strategy",
+    "StudyData",
+    "random",
+    "sobol",
+    "nelder_mead",
+    "NelderMead",
+    "log_ei",
+    "q_log_ei",
+    "q_log_nei",
+    "ucb",
+    "thompson",
+    "Thompson",
+    "turbo",
+    "TuRBO",
+    "ModelBased",
+    "BuildModel",
+    "BuildAcquisition",
+    "matern_gp",
+    "rbf_gp",
+]

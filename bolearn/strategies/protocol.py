@@ -1,0 +1,41 @@
+"""What a strategy sees, and what it has to be: a function of data, bounds, batch size and seed.
+
+Taught in part_4/tutorial_03.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..seeds import Seed
+
+
+@dataclass(frozen=True, eq=False)
+class StudyData:
+    """What a strategy may look at in one round.
+
+    `Y` is NaN where `observed` is False: that evaluation failed. `X_pending` holds points that are
+    being evaluated elsewhere; in a study nothing is pending and it is None. `round` counts from 0,
+    the first `n_init` points are the shared initial design.
+    """
+
+    X: Float[Tensor, "*r n d"]
+    Y: Float[Tensor, "*r n m"]
+    observed: Bool[Tensor, "*r n"]
+    bounds: Float[Tensor, "2 d"]
+    X_pending: Float[Tensor, "*r p d"] | None
+    round: int
+    n_init: int
+    state: object = None
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Proposes q points for each replicate, with or without a new state."""
+
+    def __call__(
+        self, data: StudyData, bounds: Tensor, q: int, seed: Seed, /
+    ) -> Tensor | tuple[Tensor, object]:
+        """Return ``R q d`` points inside the bounds, or those and a state."""
