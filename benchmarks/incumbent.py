@@ -67,7 +67,7 @@ class Again:
                 data.X, data.Y, data.observed, data.bounds, None, data.round, data.n_init, state
             )
         )
-        count = (data.X == best.unsqueeze(-2)).all(-1).sum(-1)  # R
+        count = (best.unsqueeze(-2) == data.X).all(-1).sum(-1)  # R
         return torch.where((count < 2)[:, None, None], best.unsqueeze(-2), x), state
 
     def recommend(self, data: StudyData) -> Tensor:

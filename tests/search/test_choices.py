@@ -111,7 +111,7 @@ def test_values_that_are_no_numbers_are_passed_over() -> None:
 
     def acq(X: Tensor) -> Tensor:
         value = X.sum((-2, -1))
-        return torch.where((X == choices[bad].unsqueeze(-2).unsqueeze(-2)).any(0).any(-1).any(-1),
+        return torch.where((choices[bad].unsqueeze(-2).unsqueeze(-2) == X).any(0).any(-1).any(-1),
                            torch.nan, value)  # fmt: skip
 
     found = bl.optimize_acqf(acq, choices=choices)

@@ -1,6 +1,7 @@
 """What a learner built is used later in the notebook once it has passed."""
 
 import torch
+
 from bolearn import teach
 from bolearn.teach import session
 from bolearn.teach.exercises import find
