@@ -15,6 +15,7 @@ Taught in part_1/tutorial_06.
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 from .errors import DataError
 from .shapes import is_whole
 
-Seed = int | Sequence[int]
+Seed = int | np.integer[Any] | Sequence[int | np.integer[Any]]
 """A whole number, or one for each replicate; NumPy's whole numbers and arrays will do."""
 
 _WORD = 1 << 64
