@@ -251,7 +251,7 @@ _, first, last = ascend(rates[0], lucky[:, :1])
 luck = Budget(mine, calls=15)(lucky)[..., 0].amax(-1)
 print(f"ounces missing, on average: ascents {best_place - climbed.mean():.2f}, "
       f"random drills {best_place - luck.mean():.2f}")
-teach.claim("at the lowest rate the last drill of an ascent brings up more than the first, in pairs",
+teach.claim("at the lowest rate an ascent's last drill brings up more than the first, in pairs",
             paired(last, first) > 2, kind="paired")
 teach.claim("15 drills at random find more than 7 steps at the best of six rates, in pairs",
             paired(luck, climbed) > 2, kind="paired")
