@@ -6,7 +6,12 @@ Every message says what was expected, what came, and what to do. All errors deri
 
 
 class BolearnError(Exception):
-    """Base class of every error that bolearn raises on purpose."""
+    """Base class of every error that bolearn raises on purpose.
+
+    `result` is what was finished before: a study puts the strategies there that did not raise.
+    """
+
+    result: object = None
 
 
 class ShapeError(BolearnError, ValueError):

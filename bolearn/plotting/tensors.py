@@ -91,13 +91,48 @@ def broadcast_diagram(
             real = (1,) * (2 - len(shape)) + tuple(shape)
             _ghost_cells(panel, left, (rows, columns), real, OKABE_ITO[color])
             stride = torch.empty(shape).expand(rows, columns).stride()
-            label = f"{tuple(shape)}, stride {tuple(stride)}" if sign else f"{tuple(shape)}"
+            label = f"{tuple(shape)}"
+            if sign and tuple(shape) != (rows, columns):
+                label += f" read as {(rows, columns)}\nby strides {tuple(stride)}"
             panel.text(left + columns / 2, -0.3, label, ha="center", va="bottom", size=14)
             panel.text(left + columns + 1, rows / 2, sign, ha="center", va="center", size=20)
         panel.set_xlim(-0.3, 3 * columns + 4.3)
         panel.set_ylim(rows + 0.2, -1.0)
         panel.set_aspect("equal")
         panel.axis("off")
+    return figure
+
+
+def axes_flow(
+    stages: Sequence[tuple[str, tuple[int, ...]]], letters: Mapping[int, str]
+) -> "matplotlib.figure.Figure":
+    """One column for each stage of a computation, one row for each axis that it may have.
+
+    Args:
+        stages: the name and the shape of each intermediate result.
+        letters: the letter of each axis by its size; all sizes differ.
+
+    Example:
+        >>> figure = axes_flow([("X", (4, 3)), ("sum", (4,))], {4: "b", 3: "q"})
+    """
+    from matplotlib import pyplot
+
+    colors = [OKABE_ITO[name] for name in ("sky", "orange", "green", "yellow", "purple")]
+    figure, panel = pyplot.subplots(figsize=(9, 3.4))
+    for column, (_, shape) in enumerate(stages):
+        for row, (size, letter) in enumerate(letters.items()):
+            there = size in shape
+            face: object = (colors[row % len(colors)], 0.6) if there else "white"
+            style: dict[str, Any] = {"width": 0.84, "height": 0.84, "edgecolor": GREY}
+            panel.bar(column, bottom=row, facecolor=face, **style)
+            text = f"{letter} = {size}" if there else "–"
+            panel.text(column, row + 0.42, text, ha="center", va="center", size=13)
+    panel.set_xticks(range(len(stages)), [name for name, _ in stages], size=14)
+    panel.set_yticks([])
+    panel.set_ylim(len(letters), -0.1)
+    panel.grid(visible=False)
+    panel.spines[:].set_visible(False)
+    panel.tick_params(length=0)
     return figure
 
 
