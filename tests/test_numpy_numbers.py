@@ -98,10 +98,10 @@ def test_messages_say_what_to_do() -> None:
     model = bl.ExactGP(X, Y, bounds)
     for beta in (float("nan"), float("inf"), np.float32("nan")):
         for make in (bl.UpperConfidenceBound, bl.qUpperConfidenceBound):
-            with pytest.raises(bl.DataError, match="beta: .*two standard deviations") as caught:
+            with pytest.raises(bl.DataError, match=r"beta: .*two standard deviations") as caught:
                 make(model, beta)
             assert "incumbent" not in str(caught.value)
-    with pytest.raises(bl.DataError, match="infeasible_value: .*below what any") as caught:
+    with pytest.raises(bl.DataError, match=r"infeasible_value: .*below what any") as caught:
         bl.qSimpleRegret(model, infeasible_value=float("nan"))
     assert "incumbent" not in str(caught.value)
     with pytest.raises(bl.UnsupportedError, match="model_report: expected an ExactGP, got str"):
