@@ -66,7 +66,7 @@ def check_one_seed(seed: object) -> int:
     return checked
 
 
-def derive(seed: int, *names: int | str) -> int:
+def derive(seed: int, *names: int | np.integer[Any] | str) -> int:
     """An independent seed for each path of names: ``derive(7, "fit", 3)``.
 
     Args:
