@@ -31,6 +31,7 @@ from .. import seeds
 from ..errors import DataError, InfeasibleError, ShapeError
 from ..optim import lbfgs
 from ..sampling import shifted_sobol
+from ..shapes import is_number, is_whole
 from ..transforms import UnitCube
 
 FEASIBLE = 1e-8
@@ -123,13 +124,13 @@ def linear_constraint(
             f"indices {idx} and {len(weights)} coefficients"
         )
     for i in idx:
-        if isinstance(i, bool) or not isinstance(i, int) or i < 0:
+        if not is_whole(i) or i < 0:
             raise DataError(f"indices: expected ints >= 0, got {i!r}")
-    if not all(_is_number(w) for w in weights) or not any(weights):
+    if not all(is_number(w) for w in weights) or not any(weights):
         raise DataError(f"coefficients: expected finite numbers, not all zero, got {weights}")
     given = {"at_most": at_most, "at_least": at_least, "equals": equals}
     for name, value in given.items():
-        if value is not None and not _is_number(value):
+        if value is not None and not is_number(value):
             raise DataError(f"{name}: expected a finite number, got {value!r}")
     if equals is not None:
         if at_most is not None or at_least is not None:
@@ -141,14 +142,15 @@ def linear_constraint(
     high = math.inf if at_most is None else float(at_most)
     if low > high:
         raise DataError(f"linear_constraint: at_least = {low:g} exceeds at_most = {high:g}")
-    return Linear(idx, tuple(float(w) for w in weights), low, high)
+    return Linear(tuple(int(i) for i in idx), tuple(float(w) for w in weights), low, high)
 
 
 def nonlinear_constraint(fn: Callable[[Tensor], Tensor]) -> Nonlinear:
     """Feasible is where ``fn(x) <= 0``: the convention of outcome constraints.
 
     Args:
-        fn: a differentiable function of single points in user units, ``... d -> ...``.
+        fn: a differentiable function of single points in user units, ``... d -> ...``; how far
+            from feasible a point is, no truth value.
 
     Raises:
         DataError: not a function.
@@ -159,14 +161,6 @@ def nonlinear_constraint(fn: Callable[[Tensor], Tensor]) -> Nonlinear:
     if not callable(fn):
         raise DataError(f"fn: expected a function ... d -> ..., got {type(fn).__name__}")
     return Nonlinear(fn)
-
-
-def _is_number(value: object) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(float(value))
-    )
 
 
 class Region:
@@ -181,7 +175,8 @@ class Region:
         high: upper limits ``R' d``.
 
     Raises:
-        DataError: constraints on inputs that do not exist.
+        DataError: constraints on inputs that do not exist, or with values that are no floats, such
+            as truth values.
         ShapeError: a non-linear constraint that does not return one value for each point.
         InfeasibleError: a single linear constraint that no point of the box satisfies.
     """
@@ -232,10 +227,10 @@ class Region:
         wrong[:, self.m :] |= most[:, self.m :] < self.b[:, self.m :] - FEASIBLE
         if wrong.any():
             where, i = (int(v) for v in wrong.nonzero()[0])
-            over = torch.maximum(least - self.b, self.b - most)[where, i]
+            over = (torch.maximum(least - self.b, self.b - most) * norm)[where, i]
             raise InfeasibleError(
                 f"input_constraints: no point of the box satisfies {self.names[i]}; it is missed "
-                f"by at least {(over * norm[where, i]).item():.3g}. Widen the bounds (or free a "
+                f"by at least {over.item():.3g}. Widen the bounds (or free a "
                 "fixed input), or loosen the constraint"
             )
 
@@ -271,6 +266,12 @@ class Region:
                 raise ShapeError(
                     "nonlinear_constraint: expected one value for each point, shape "
                     f"{tuple(X.shape[:-1])} for X of shape {tuple(X.shape)}, got {got}"
+                )
+            if value.dtype != X.dtype:
+                raise DataError(
+                    f"nonlinear_constraint: expected values in {X.dtype} that are <= 0 where a "
+                    f"point is feasible, got {value.dtype}; give the distance to the limit, such "
+                    "as x[..., 0] - 0.5, not a truth value such as x[..., 0] < 0.5"
                 )
             curved.append(value / scale)
         return torch.cat([linear[:, : self.m], torch.stack(curved, -1), linear[:, self.m :]], -1)
@@ -630,7 +631,7 @@ def _contradicts(region: Region, where: int) -> bool:
     return bool(verdict.status == 2)  # "infeasible"
 
 
-def check_constraints(constraints: object) -> tuple[InputConstraint, ...]:
+def check_input_constraints(constraints: object) -> tuple[InputConstraint, ...]:
     """A tuple of constraints.
 
     Raises:

@@ -10,99 +10,35 @@
 Taught in part_4/tutorial_02.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from .. import seeds
 from ..errors import DataError, ShapeError, UnsupportedError
 from ..optim import backends, lbfgs
 from ..protocols import Acquisition, has_training_data
-from ..shapes import check_bounds, check_count, check_same_device
+from ..shapes import (
+    check_bounds,
+    check_count,
+    check_same_device,
+    check_tensor,
+    is_number,
+    is_whole,
+)
 from ..transforms import UnitCube
 from .batches import UnitAcquisition, level_and_spread
-from .constraints import InputConstraint, Region, check_constraints
+from .choices import best_choices, check_choices, check_either
+from .constraints import InputConstraint, Region, check_input_constraints
+from .report import Candidates, SearchReport
 from .starts import is_flat, pick_starts, raw_candidates
 
 _REDRAWS = 3  # of raw candidates that all have one value
 _GREEDY_SHARE = 4  # the start chosen point by point gets this fraction of restarts and candidates
-
-
-@dataclass(frozen=True, eq=False)
-class SearchReport:
-    """What each restart reached.
-
-    Attributes:
-        start_values: acquisition values where the restarts began, ``restarts *r``.
-        values: where they ended or were given up, ``restarts *r``.
-        converged: whether they met a convergence test, ``restarts *r``; those given up in favour
-            of a rival did not, see ``messages``.
-        iterations: accepted steps, ``restarts *r``.
-        violation: largest violated input constraint at the ends ``restarts *r``, as a distance in
-            the unit cube; zeros without constraints.
-        evaluations: batched evaluations of value and gradient.
-        messages: the verdicts that occurred, with how often.
-        halvings: how often memory ran out and the batch was cut in half.
-        redrawn: how often raw candidates were redrawn because all had one value.
-    """
-
-    start_values: Float[Tensor, "restarts *r"]
-    values: Float[Tensor, "restarts *r"]
-    converged: Bool[Tensor, "restarts *r"]
-    iterations: Int[Tensor, "restarts *r"]
-    violation: Float[Tensor, "restarts *r"]
-    evaluations: int
-    messages: dict[str, int]
-    halvings: int = 0
-    redrawn: int = 0
-
-    def __str__(self) -> str:
-        best = self.values.nan_to_num(-torch.inf, torch.inf, -torch.inf).amax(0)
-        close = (self.values >= best - 1e-4 * best.abs().clamp(min=1)).sum(0).double()
-        lines = [
-            f"{len(self.values)} restarts"
-            + (f" in each of {best.numel()} replicates" if best.ndim else "")
-            + f", {self.evaluations} batched evaluations",
-            f"best value {_range(best)}, reached by {_range(close)} restarts",
-            f"values of restarts {_range(self.values)}, from {_range(self.start_values)}",
-        ]
-        lines += [f"{count} x {text}" for text, count in self.messages.items()]
-        if (self.violation > 0).any():
-            lines.append(f"constraints met to {self.violation.max().item():.1e} of the box")
-        if self.halvings:
-            lines.append(f"memory ran out: the batch was halved {self.halvings} times")
-        if self.redrawn:
-            lines.append(f"raw candidates had one value: redrawn {self.redrawn} times")
-        return "\n".join(lines)
-
-
-def _range(values: Tensor) -> str:
-    """One number, or the smallest and the largest of several."""
-    low, high = values.min().item(), values.max().item()
-    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Where an acquisition is highest; unpacks as ``x, value``.
-
-    Attributes:
-        x: points ``*r q d`` in user units.
-        value: acquisition value ``*r``; for sequential choice, of the last point given the others.
-        report: what each restart reached (of the last point, if chosen sequentially).
-    """
-
-    x: Float[Tensor, "*r q d"]
-    value: Float[Tensor, "*r"]
-    report: SearchReport
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter((self.x, self.value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +47,7 @@ class Search:
 
     box: Float[Tensor, "*b 2 d"]
     r: tuple[int, ...]
-    fixed: dict[int, float | int]
+    fixed: dict[int, float | Tensor]
     constraints: tuple[InputConstraint, ...]
     num_restarts: int
     raw_samples: int
@@ -134,39 +70,45 @@ class Search:
 
 def optimize_acqf(
     acq: Acquisition,
-    bounds: Float[Tensor, "*r 2 d"],
+    bounds: Float[Tensor, "*b 2 d"] | None = None,
     q: int = 1,
     *,
+    choices: Float[Tensor, "*c n d"] | None = None,
     num_restarts: int = 16,
     raw_samples: int = 512,
     sequential: bool = False,
-    fixed: dict[int, float | int] | None = None,
+    fixed: dict[int, float | Float[Tensor, "..."]] | None = None,
     input_constraints: Sequence[InputConstraint] = (),
     batch_shape: Sequence[int] | None = None,
-    seed: seeds.Seed,
+    seed: seeds.Seed | None = None,
 ) -> Candidates:
-    """Maximise an acquisition over a box, for all replicates of its model at once.
+    """Maximise an acquisition over a box or a finite set, for all replicates of its model at once.
 
     Args:
-        acq: maps ``*batch q d`` to ``*batch``; differentiable.
+        acq: maps ``*batch q d`` to ``*batch``; for a box, differentiable.
         bounds: the search box, ``2 d`` or ``*r 2 d``.
         q: number of points chosen.
+        choices: the points to choose from, ``n d`` or ``*r n d``, instead of bounds: all are
+            looked at, and nothing needs a derivative. Of q > 1 each is chosen given those before;
+            no choice is taken twice, nor one that is pending already.
         num_restarts: climbs for each replicate.
         raw_samples: candidates looked at before climbing.
         sequential: choose the q points one after the other, each given those before (greedy);
             needs an acquisition with ``with_pending``. Otherwise all q are optimised jointly.
-        fixed: inputs held at a value, by index: ``{2: 0.5}``.
+        fixed: inputs held at a value, by index: ``{2: 0.5}``, or at one for each replicate (a
+            tensor ``*r``), such as a context.
         input_constraints: `linear_constraint` and `nonlinear_constraint`, which each of the q
             points has to meet.
         batch_shape: the replicate shape ``*r`` of an acquisition that is a bare function; others
             carry theirs in ``acq.model.batch_shape``.
-        seed: an int, or one for each replicate.
+        seed: an int, or one for each replicate; needed for a box.
 
     Returns:
         Points, value and report.
 
     Raises:
-        DataError: bad bounds, q, counts, seed, fixed inputs or constraints.
+        DataError: bounds and choices, or neither; bad bounds, choices, q, counts, seed, fixed
+            inputs or constraints.
         ShapeError: an acquisition that does not return ``*batch``, bounds that do not fit ``*r``.
         UnsupportedError: sequential choice from an acquisition without ``with_pending``.
         OptimizationError: the acquisition is not finite at any raw candidate.
@@ -182,9 +124,15 @@ def optimize_acqf(
     appendix F; starts near the incumbent after Regis & Shoemaker, "Combining radial basis function
     surrogates and dynamic coordinate search", Engineering Optimization 45, 2013.
     """
+    check_either(bounds, choices, fixed, input_constraints)
+    if choices is not None:
+        r = replicate_shape(acq, batch_shape)
+        q = check_count("q", q)
+        return best_choices(acq, check_choices(choices, r, q), q, r)
     search = check_search(
         acq, bounds, q, num_restarts, raw_samples, fixed, input_constraints, batch_shape, seed
     )
+    q = int(q)
     if q == 1:
         return _climb(acq, search, q)
     conditions = callable(getattr(acq, "with_pending", None))
@@ -205,25 +153,21 @@ def optimize_acqf(
 
 def check_search(
     acq: Acquisition,
-    bounds: Tensor,
+    bounds: object,
     q: int,
     num_restarts: int,
     raw_samples: int,
-    fixed: dict[int, float | int] | None,
+    fixed: object,
     input_constraints: object,
-    batch_shape: Sequence[int] | None,
-    seed: seeds.Seed,
+    batch_shape: object,
+    seed: object,
 ) -> Search:
     """Check the arguments of a search.
 
     Raises:
         DataError, ShapeError: as described for `optimize_acqf`.
     """
-    if not callable(acq):
-        raise DataError(
-            f"acq: expected a function *batch q d -> *batch, such as "
-            f"LogExpectedImprovement(model, best_f), got {type(acq).__name__}"
-        )
+    r = replicate_shape(acq, batch_shape)
     box = check_bounds(bounds)
     for name, count in (("q", q), ("num_restarts", num_restarts), ("raw_samples", raw_samples)):
         check_count(name, count)
@@ -239,34 +183,82 @@ def check_search(
                 f"bounds: the model has {model.X.shape[-1]} inputs, "
                 f"got bounds of shape {tuple(box.shape)}"
             )
-    r = _replicate_shape(getattr(model, "batch_shape", ()) if batch_shape is None else batch_shape)
-    if fixed is not None and not isinstance(fixed, dict):
-        raise DataError(
-            f"fixed: expected a dictionary such as {{0: 0.5}}, input to value, got {fixed!r}"
-        )
     if tuple(box.shape[:-2]) not in ((), r):
         hint = "" if r else "; an acquisition that is a bare function needs batch_shape="
         raise ShapeError(f"bounds: expected 2 d or {(*r, 2, 'd')}, got {tuple(box.shape)}{hint}")
     return Search(
         box,
         r,
-        dict(fixed or {}),
-        check_constraints(input_constraints),
-        num_restarts,
-        raw_samples,
-        seeds.replicate_seeds(seed, r),
+        _check_fixed(fixed, box.shape[-1], r),
+        check_input_constraints(input_constraints),
+        int(num_restarts),
+        int(raw_samples),
+        seeds.replicate_seeds(seed, r),  # type: ignore[arg-type]
     )
 
 
-def _replicate_shape(given: object) -> tuple[int, ...]:
-    """The replicate shape ``*r`` as a tuple."""
+def replicate_shape(acq: object, given: object) -> tuple[int, ...]:
+    """The replicate shape ``*r`` of a search: that of the acquisition's model, or what is given.
+
+    What is given may have further axes in front of the model's: searches that share its data.
+
+    Raises:
+        DataError: ``acq`` is no function, or ``given`` no tuple of sizes.
+        ShapeError: ``given`` does not end in the replicates of the acquisition's model.
+    """
+    if not callable(acq):
+        raise DataError(
+            f"acq: expected a function *batch q d -> *batch, such as "
+            f"LogExpectedImprovement(model, best_f), got {type(acq).__name__}"
+        )
+    own = tuple(getattr(getattr(acq, "model", None), "batch_shape", ()))
+    if given is None:
+        return own
     sizes = given if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
-    if given is not sizes or any(type(size) is not int or size < 1 for size in sizes):
+    if given is not sizes or any(not is_whole(size) or size < 1 for size in sizes):
         raise DataError(
             f"batch_shape: expected the replicate shape as a tuple of sizes >= 1, such as (8,) or "
             f"(), got {given!r}"
         )
-    return tuple(sizes)
+    r = tuple(int(size) for size in sizes)
+    if r[len(r) - len(own) :] != own:
+        raise ShapeError(
+            f"batch_shape: expected a shape that ends in the replicates {own} of the "
+            f"acquisition's model, got {r}; leave batch_shape= out"
+        )
+    return r
+
+
+def _check_fixed(fixed: object, d: int, r: tuple[int, ...]) -> dict[int, float | Tensor]:
+    """Fixed inputs: indices of inputs, and a finite number for each or one for every replicate.
+
+    Raises:
+        DataError, ShapeError: something else.
+    """
+    if fixed is not None and not isinstance(fixed, dict):
+        raise DataError(
+            f"fixed: expected a dictionary such as {{0: 0.5}}, input to value, got {fixed!r}"
+        )
+    good: dict[int, float | Tensor] = {}
+    for index, value in (fixed or {}).items():
+        if not is_whole(index) or not 0 <= index < d:
+            raise DataError(f"fixed: expected indices of inputs 0 to {d - 1}, got {index!r}")
+        if is_number(value):
+            good[int(index)] = float(value)
+            continue
+        if not isinstance(value, Tensor):
+            raise DataError(
+                f"fixed: expected a finite number for input {index}, or a tensor with one for "
+                f"every replicate, got {value!r}"
+            )
+        check_tensor(f"fixed[{index}]", value)
+        if tuple(value.shape) not in ((), r):
+            raise ShapeError(
+                f"fixed: expected a number for input {index}, or one for every replicate {r}, got "
+                f"a tensor of shape {tuple(value.shape)}"
+            )
+        good[int(index)] = value.detach()
+    return good
 
 
 def _greedy(acq: Any, search: Search, q: int) -> Candidates:
@@ -373,23 +365,22 @@ def unit_limits(search: Search) -> tuple[Float[Tensor, "Rb d"], Float[Tensor, "R
     """Limits in the unit cube; a fixed input has equal limits.
 
     Raises:
-        DataError: a fixed input that does not exist, or a value outside its bounds.
+        DataError: a fixed value outside its bounds.
     """
-    bounds = search.box
+    bounds, fixed = search.box, search.fixed
     d = bounds.shape[-1]
+    if any(isinstance(value, Tensor) and value.ndim for value in fixed.values()):
+        bounds = bounds.expand(*search.r, 2, d)
     low = torch.zeros_like(bounds[..., 0, :]).reshape(-1, d)
     high = torch.ones_like(low)
-    for index, value in search.fixed.items():
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < d:
-            raise DataError(f"fixed: expected indices of inputs 0 to {d - 1}, got {index!r}")
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise DataError(f"fixed: expected a finite number for input {index}, got {value!r}")
+    for index, number in fixed.items():
         lower, upper = bounds[..., 0, index], bounds[..., 1, index]
+        value = torch.as_tensor(number, dtype=lower.dtype, device=lower.device).expand_as(lower)
         outside = ((value < lower) | (value > upper)).nonzero()
         if len(outside):
             where = tuple(outside[0].tolist())
             raise DataError(
-                f"fixed: input {index} = {value:g} lies outside its bounds "
+                f"fixed: input {index} = {value[where].item():g} lies outside its bounds "
                 f"[{lower[where].item():g}, {upper[where].item():g}]"
                 + (f" in replicate {where}" if where else "")
             )
@@ -402,5 +393,5 @@ def exactly(x: Float[Tensor, "*r q d"], search: Search) -> Float[Tensor, "*r q d
     box = search.box
     x = torch.minimum(torch.maximum(x, box[..., :1, :]), box[..., 1:, :])
     for index, value in search.fixed.items():
-        x[..., index] = value
+        x[..., index] = value.unsqueeze(-1) if isinstance(value, Tensor) else value
     return x

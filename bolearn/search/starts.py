@@ -38,10 +38,12 @@ def raw_candidates(
     if not has_training_data(model) or not near:
         return raw, count
     R, n = len(streams), model.X.shape[-2]
-    level = model.Y[..., 0].reshape(R, n)
-    level = torch.where(model.observed.reshape(R, n), level, -torch.inf)
+    # searches beyond the model's own replicates share its data
+    level = model.Y[..., 0].expand(*r, n).reshape(R, n)
+    level = torch.where(model.observed.expand(*r, n).reshape(R, n), level, -torch.inf)
     top = level.topk(min(4, n), dim=-1).indices  # R top
-    best = cube.encode(model.X).reshape(R, n, d).gather(1, top[..., None].expand(-1, -1, d))
+    seen = cube.encode(model.X).expand(*r, n, d).reshape(R, n, d)
+    best = seen.gather(1, top[..., None].expand(-1, -1, d))
     u = seeds.uniform([seeds.derive(s, "near") for s in streams], (near, q, d, 2), raw.device)
     # Replicates with fewer observations than that go round those they have.
     known = (level.gather(1, top) > -torch.inf).sum(1, keepdim=True)

@@ -21,7 +21,7 @@ from bolearn.search.constraints import (
     InputConstraint,
     Linear,
     Region,
-    check_constraints,
+    check_input_constraints,
 )
 from bolearn.seeds import derive
 from bolearn.transforms import UnitCube
@@ -393,4 +393,4 @@ def test_bad_constraints(constraints: object, error: type[Exception], message: s
 @pytest.mark.parametrize("given_", [(acq_sum,), acq_sum, bl.linear_constraint([0], [1], at_most=1)])
 def test_what_is_no_sequence_of_constraints(given_: object) -> None:
     with pytest.raises(bl.DataError, match=r"input_constraints: expected .*linear_constraint\("):
-        check_constraints(given_)
+        check_input_constraints(given_)
