@@ -470,11 +470,10 @@ teach.show(
 # 2. *Edge.* $T(x) = -x$ at $B = \sqrt{1 + 2/\eta} = 3.317$, a 2-cycle. From beyond, distances grow.
 # 3. *Bands.* A start between $b_0$ and $B$ ends at $-1$ if it lands in $(-b_0, 0)$, at $+1$ if in
 #    that band's mirror image, and so on: the ends alternate, with borders
-#    $b_0 < b_1 < b_2 < \ldots$ and $T(b_{k+1}) = -b_k$. A border itself lands on the hilltop, after
-#    $k + 1$ steps, and ends in neither valley.
+#    $b_0 < b_1 < b_2 < \ldots$ and $T(b_{k+1}) = -b_k$, which land on the hilltop.
 # 4. *Ratio.* Near $B$ a step multiplies distances by
-#    $|T'(B)| = |1 + \eta - 3\eta B^2| = 5 + 2\eta$, and it turns the gap $B - b_{k+1}$ into
-#    $B - b_k$: each gap is about $5 + 2\eta$ times smaller than the one before.
+#    $|T'(B)| = |1 + \eta - 3\eta B^2| = 5 + 2\eta$: each gap $B - b_{k+1}$ is about so many times
+#    smaller than the one before, $B - b_k$.
 
 # %%
 def borders(eta, count):

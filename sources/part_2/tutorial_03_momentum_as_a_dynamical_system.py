@@ -700,9 +700,9 @@ corners = 5 * torch.randn(1000, 2, generator=g, dtype=torch.float64)
 flat = dynamics.trace_momentum(Quadratic([1.0]).loss, torch.ones(1).double(), 1 / 25, 4 / 6, 1000,
                                kind="nesterov").values
 teach.claim("Nesterov's bound holds at each of 100 steps, on the hillside of the cycle from 2401 "
-            "starts and on the bowl with eigenvalues 25 and 1 from 1000; on the bowl the loss falls "
-            "by the square of the bound's factor, in the long run", kind="theorem", tolerance=0.01,
-            condition=bool((excess(kinked, starts) <= 0)
+            "starts and on the bowl with eigenvalues 25 and 1 from 1000; on the bowl the loss "
+            "falls by the square of the bound's factor, in the long run", kind="theorem",
+            tolerance=0.01, condition=bool((excess(kinked, starts) <= 0)
                            & (excess(Quadratic([25.0, 1.0]).loss, corners) <= 0)),
             error=(flat[1000] / flat[999] / base**2 - 1).abs())
 

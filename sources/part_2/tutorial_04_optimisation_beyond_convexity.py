@@ -372,8 +372,9 @@ for title, noise in (("round noise", eye), ("tilted noise", S)):
                               (shrink @ C @ shrink + 0.05**2 * noise - C).abs()]))
     clouds[title] = (points[0, :2000], C)
 teach.show(plotting.clouds(clouds),
-           "Two clouds of particles in a tilted bowl with the ellipses of theory around them: with round noise the cloud is long in the bowl's flat direction, with tilted noise it "
-           "is smaller and nearly round.")
+           "Two clouds of particles in a tilted bowl with the ellipses of theory around them: with "
+           "round noise the cloud is long in the bowl's flat direction, with tilted noise it is "
+           "smaller and nearly round.")
 
 # %%
 both = torch.stack(worst)
@@ -441,9 +442,9 @@ every, early, late = (float(shares(middle, 0.4, when, particles=many)[:2].sum())
 print(f"deep with noise always {every:.2f}, in the first 20 steps {early:.2f}, "
       f"in the last 80 {late:.2f}")
 error = math.sqrt((every * (1 - every) + early * (1 - early)) / many)
-teach.claim("the share with noise in the first 20 steps alone differs from that with all 100 by less "
-            "than 0.02, with 5 standard errors on either side", abs(early - every) + 5 * error < 0.02,
-            kind="monte-carlo")
+teach.claim("the share with noise in the first 20 steps alone differs from that with all 100 by "
+            "less than 0.02, with 5 standard errors on either side",
+            abs(early - every) + 5 * error < 0.02, kind="monte-carlo")
 teach.claim("noise in the last 80 steps alone: below 0.2 % reach a deep valley",
             wilson_interval(round(many * late), many, 0.999).high < 0.002, kind="monte-carlo")
 for sigma in (0.6, 2.0, 4.0):
