@@ -88,8 +88,9 @@ teach.reveal("p2.t1.q1", 2.0, because="1 - ηa = -1: it lands as far on the othe
 
 # %% [markdown]
 # One number, the **multiplier** $m = 1 - \eta a$, decides: between 0 and 1 the iterates approach
-# from one side; between $-1$ and 0 they ring; at $-1$ they cycle; below, they diverge. So $\eta <
-# 2/a$ promises convergence, not calm: ringing begins at $1/a$. With $m = 0$ one step arrives.
+# from one side; between $-1$ and 0 they ring; at $-1$ they cycle; below, they diverge. So
+# $\eta < 2/a$ promises convergence, not calm: ringing begins at $1/a$. With $m = 0$ one step
+# arrives.
 #
 # ## 2. Many dimensions, one mode at a time
 #
@@ -261,11 +262,11 @@ teach.claim("dynamics.power_iteration finds 2/L of a bowl in 100 dimensions",
 # $$T(x) = x - \eta\,(x^3 - x) = (1 + \eta)\,x - \eta x^3 ,$$
 #
 # but near a fixed point $x^*$ a smooth map is nearly straight: it multiplies small distances by
-# $T'(x^*) = 1 - \eta f''(x^*)$, the multiplier there. At $\pm 1$ the curvature is 2 and $m = 1 -
-# 2\eta$: for $0 < \eta < 1$ the minima attract, for $\eta > 1$ they repel. At $\eta = 1$, where $m
-# = -1$, the straight line does not decide; two steps take $x = 1 + \delta$ to about $1 + \delta -
-# 16\delta^3$, so the minima still attract, but slowly: after $t$ steps $|\delta| \approx 1/(4\sqrt
-# t)$. At 0 the curvature is $-1$ and $m = 1 + \eta$: it repels for every $\eta > 0$.
+# $T'(x^*) = 1 - \eta f''(x^*)$, the multiplier there. At $\pm 1$ the curvature is 2 and
+# $m = 1 - 2\eta$: for $0 < \eta < 1$ the minima attract, for $\eta > 1$ they repel. At $\eta = 1$,
+# where $m = -1$, two steps take $1 + \delta$ to about $1 + \delta - 16\delta^3$: the minima still
+# attract, but slowly, $|\delta| \approx 1/(4\sqrt t)$ after $t$ steps. At 0 the curvature is $-1$
+# and $m = 1 + \eta$: it repels for every $\eta > 0$.
 
 # %%
 def step(x, eta):

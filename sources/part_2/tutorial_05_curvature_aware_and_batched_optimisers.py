@@ -20,7 +20,7 @@
 # > **Before you start:** tutorials 1 to 4 of this part.
 # >
 # > **Time:** two sittings of about 30 minutes each, sections 1 to 5 and 6 to 10; the exercises take
-# > about as long again, the last of them an hour by itself.
+# > about as long again.
 # >
 # > **You will be able to**
 # > - learn a bowl's curvature from the gradients that a descent has computed anyway;
@@ -420,7 +420,7 @@ def ratio_of(one, other, least):
 
 teach.claim("ten pairs: without γ L-BFGS takes over 1.5 times the gradients (16 paired starts)",
             ratio_of("10 pairs, γ = 1", "10 pairs, γ", 1.5), kind="paired")
-teach.claim("with γ: one pair in place of ten takes over 1.5 times the gradients (16 paired starts)",
+teach.claim("with γ: one pair instead of ten takes over 1.5 times the gradients (16 paired starts)",
             ratio_of("1 pair, γ", "10 pairs, γ", 1.5), kind="paired")
 teach.reveal("p2.t5.q5", "1 pair, γ = 1")
 
@@ -482,8 +482,8 @@ teach.reveal("p2.t5.q6", "elsewhere on the bound", because="along the bound the 
 # %% [markdown]
 # At a minimum over a box each coordinate is in one of three states: free with gradient 0; at its
 # lower bound with gradient $\ge 0$; at its upper bound with gradient $\le 0$ (the
-# **Karush-Kuhn-Tucker conditions**). One test for all three: $\mathrm{project}(x - \nabla f(x)) =
-# x$.
+# **Karush-Kuhn-Tucker conditions**). One test for all three:
+# $\mathrm{project}(x - \nabla f(x)) = x$.
 #
 # And Newton's step? A matrix $P$ trades one coordinate for another, but the bound refuses half of
 # the trade (Bertsekas 1982). The remedy: coordinates at a bound with the gradient pressing outwards
