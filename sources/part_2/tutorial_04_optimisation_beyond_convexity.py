@@ -516,12 +516,14 @@ def steepness(mean):
 
 coarse = steepness(waiting(eta=0.05, steps=5000)[0])
 print(f"slope {steepness(mean):.2f} with η = 0.02, {coarse:.2f} with η = 0.05; barrier 0.6125")
-teach.claim("the slope of ln(waiting time) over 1/τ is the barrier, within 20 %, for both η",
+teach.claim("the slope of ln(waiting time) over 1/τ is the barrier, within 9 %, for both η",
             error=torch.tensor([steepness(mean), coarse]).double().div(0.6125).sub(1).abs(),
-            tolerance=0.2, kind="monte-carlo")
-teach.claim("without any fit Kramers' law is right within a factor of 1.5 at all five temperatures",
-            error=(mean / front * (-0.6125 / taus).exp()).log().abs(), tolerance=math.log(1.5),
-            kind="monte-carlo")
+            tolerance=0.09, kind="monte-carlo")
+ratio = mean / front * (-0.6125 / taus).exp()
+teach.claim("without any fit Kramers' law is right within a factor of 1.4 at all five temperatures; at "
+            "τ = 0.2 and 0.3, where it is not yet exact, the times are 10 to 30 % longer",
+            bool(((ratio[3:] > 1.1) & (ratio[3:] < 1.3)).all()), kind="monte-carlo",
+            error=ratio.log().abs(), tolerance=math.log(1.4))
 teach.reveal("p2.t4.q8", 20, because=f"e to the 0.6125 · 5 is {math.exp(0.6125 * 5):.0f}")
 digits = (math.log(front / 0.05) + 0.6125 / (0.05 * 0.4**2 / 2)) / math.log(10)
 print(f"steps to wait at σ = 0.4, η = 0.05: a number with {math.ceil(digits)} digits")
