@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .errors import DataError, ShapeError
 from .models.exact import ExactGP, check_exact
-from .shapes import check_rank, check_tensor
+from .shapes import check_rank, check_tensor, is_number
 
 _LEVELS = tuple(k / 20 for k in range(1, 20))
 
@@ -215,4 +215,4 @@ def _check_scored(y: Tensor, mean: Tensor, variance: Tensor) -> None:
 
 
 def _is_probability(level: object) -> bool:
-    return isinstance(level, int | float) and 0 < level < 1
+    return is_number(level) and 0 < level < 1

@@ -7,7 +7,12 @@ Warnings derive from `BolearnWarning`.
 
 
 class BolearnError(Exception):
-    """Base class of every error that bolearn raises on purpose."""
+    """Base class of every error that bolearn raises on purpose.
+
+    `result` is what was finished before: a study puts the strategies there that did not raise.
+    """
+
+    result: object = None
 
 
 class ShapeError(BolearnError, ValueError):

@@ -1,4 +1,4 @@
-"""The command line: ``python -m course build | check | run | sync | lab``."""
+"""The command line: ``python -m course build | check | run | fresh | mutate | sync | lab``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,18 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "check":
             from course.check import check
 
-            return check(project, tutorials, whole=not options.names)
+            return check(project, tutorials, whole=not options.names, claims=options.claims)
+        if options.command == "mutate":
+            from course.mutate import Options, mutate, skeleton
+
+            if options.skeleton:
+                return skeleton(tutorials)
+            taken = ("force", "only", "seeds", "jobs", "limit", "loud")
+            return mutate(project, tutorials, Options(**{k: getattr(options, k) for k in taken}))
+        if options.command == "fresh":
+            from course.plain import run_plain
+
+            return run_plain(project, tutorials, jobs=options.jobs, limit=options.timeout)
         from course.execute import run_async
 
         if options.command == "build":
@@ -76,11 +87,33 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="find drift, stale outputs and broken rules; quick")
     check.add_argument("names", nargs="*", help=NAMES)
 
+    check.add_argument("--claims", action="store_true", help="also: claims with too few changes")
+
+    mutate = commands.add_parser(
+        "mutate", help="try the changes that must make claims false, and other master seeds"
+    )
+    mutate.add_argument("names", nargs="*", help=NAMES)
+    mutate.add_argument("--force", action="store_true", help="run again what was seen right")
+    mutate.add_argument("--only", metavar="TEXT", help="only changes that hold this text; no seeds")
+    mutate.add_argument("--no-seeds", dest="seeds", action="store_false", help="only the changes")
+    mutate.add_argument("--skeleton", action="store_true", help="print the entries still to write")
+    mutate.add_argument(
+        "--limit", type=float, default=120, help="seconds of processor time a change may take (120)"
+    )
+    mutate.add_argument("--loud", action="store_true", help="show what goes to the error stream")
+
     run = commands.add_parser("run", help="execute fresh and worked notebooks; writes nothing")
     run.add_argument("names", nargs="*", help=NAMES)
     run.add_argument("--timeout", type=int, default=300, help="seconds a cell may take (300)")
-    for command in (build, run):
-        command.add_argument("-j", "--jobs", type=int, default=2, help="notebooks at a time (2)")
+
+    fresh = commands.add_parser(
+        "fresh", help="execute the fresh notebooks without kernel and pictures; quick"
+    )
+    fresh.add_argument("names", nargs="*", help=NAMES)
+    fresh.add_argument("--timeout", type=int, default=300, help="seconds a notebook may take (300)")
+    for command in (build, run, fresh, mutate):
+        what = "changes" if command is mutate else "notebooks"
+        command.add_argument("-j", "--jobs", type=int, default=2, help=f"{what} at a time (2)")
 
     sync = commands.add_parser("sync", help="write what was edited in Jupyter back to the source")
     sync.add_argument("notebook", type=Path, help="a fresh or worked notebook of the course")

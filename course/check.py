@@ -11,6 +11,7 @@ from typing import Any
 
 import nbformat
 
+from course import claims as tables
 from course.digests import ModuleGraph
 from course.exercises import exercise_ids
 from course.notebooks import code_cells, dumps, marked_exercise, render, source_cells, tags, text_of
@@ -40,10 +41,14 @@ class Finding:
         return f"{self.where}: {self.problem}\n    -> {self.mend}"
 
 
-def check(project: Project, tutorials: list[Tutorial], *, whole: bool) -> int:
-    """Prints every finding; returns an exit code. ``whole`` looks for stray files as well."""
+def check(project: Project, tutorials: list[Tutorial], *, whole: bool, claims: bool = False) -> int:
+    """Prints every finding; returns an exit code.
+
+    ``whole`` looks for stray files as well, ``claims`` for claims with too few changes.
+    """
     graph = ModuleGraph(project.root)
     findings = [f for tutorial in tutorials for f in findings_of(project, tutorial, graph)]
+    findings += [f for t in tutorials for f in claim_findings(project, t, missing=claims)]
     if whole:
         findings += stray_files(project)
     for finding in findings:
@@ -101,6 +106,45 @@ def worked_findings(
         found.append(Finding(name, problem, f"{edit}: fewer or smaller figures"))
     found += _stale(tutorial, name, worked, graph)
     return found
+
+
+def claim_findings(project: Project, tutorial: Tutorial, *, missing: bool) -> list[Finding]:
+    """What is wrong with the table of changes: entries that do not fit, what ran too long ago.
+
+    With ``missing`` also the claims that have too few changes, and a table that is not there.
+    """
+    path = tables.changes_path(tutorial)
+    name, run = project.relative(path), f"python -m course mutate {tutorial.id}"
+    if not path.is_file() and not missing:
+        return []
+    try:
+        table = tables.read(tutorial)
+    except CourseError as error:
+        return [Finding(name, str(error), f"edit {name}")]
+    found = [Finding(name, problem, f"edit {name}") for problem in table.problems]
+    if path.is_file():
+        if changes := table.stale_changes():
+            texts = [claim for change in changes for claim in change.claims]
+            problem = (
+                f"not seen false since they, their change or their cells changed: {_few(texts)}"
+            )
+            found.append(Finding(name, problem, run))
+        if sites := table.stale_sites():
+            texts = [site.label for site in sites]
+            problem = f"not seen true on other master seeds since they changed: {_few(texts)}"
+            found.append(Finding(name, problem, run))
+    if missing:
+        for site, count in table.missing():
+            needed = tables.NEEDED.get(site.kind, 1)
+            problem = f"{site.kind} claim {site.label!r} has {count} of {needed} changes"
+            found.append(Finding(name, problem, f"write what must make it false; then {run}"))
+    return found
+
+
+def _few(texts: list[str], shown: int = 4) -> str:
+    unlike = list(dict.fromkeys(texts))
+    more = f" and {len(unlike) - shown} more claims" if len(unlike) > shown else ""
+    return ", ".join(map(repr, unlike[:shown])) + more
 
 
 def stray_files(project: Project) -> list[Finding]:

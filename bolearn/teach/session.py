@@ -23,7 +23,14 @@ from bolearn.errors import DataError
 from bolearn.teach.display import BOX, Card, Row, Shown, table_html, table_text
 from bolearn.teach.errors import ClaimError
 
-KINDS = ("identity", "theorem", "monte-carlo", "paired")
+# What a claim of each kind says of itself; the closing table explains the kinds that occur in it.
+KINDS = {
+    "identity": "two derivations agree, within the tolerance",
+    "theorem": "proved for all cases, tested here on some",
+    "run": "a fact of this run and these seeds",
+    "monte-carlo": "a simulation agrees within 5 of its standard errors",
+    "paired": "both arms had the same starts and noise, and the sign is clear of chance",
+}
 
 
 @dataclass(frozen=True)
@@ -211,7 +218,9 @@ def claim(
         condition: a bool that must be true, and/or
         error: a distance (number, tensor, array; the worst entry counts) that must not exceed
         tolerance. NaN is false.
-        kind: "identity", "theorem", "monte-carlo" or "paired".
+        kind: "identity" (two derivations agree), "theorem" (proved for all cases, tested on
+            some), "run" (a fact of this run and these seeds), "monte-carlo" (within 5 estimated
+            standard errors) or "paired" (same starts and noise for both arms).
         detail: how it was computed, for the table.
 
     Raises:
@@ -303,23 +312,33 @@ class ClaimsTable(Shown):
             for number, c in enumerate(self.claims, 1)
         ]
 
+    def explained(self) -> str:
+        """One line that says what the kinds in the table are."""
+        found = {c.verdict if c.verdict == "undecided" else c.kind for c in self.claims}
+        meanings = {**KINDS, "undecided": "these runs are too few to tell"}
+        return "; ".join(f"{kind}: {what}" for kind, what in meanings.items() if kind in found)
+
     def text(self) -> str:
-        return self.caption + "\n" + table_text(self.HEADER, self.rows())
+        above = [line for line in (self.caption, self.explained()) if line]
+        return "\n".join([*above, table_text(self.HEADER, self.rows())])
 
     def __repr__(self) -> str:
         return self.text()
 
     def _repr_html_(self) -> str:
-        return f'<div style="{BOX}">{table_html(self.caption, self.HEADER, self.rows())}</div>'
+        explained = f'<p style="margin:0 0 0.6em">{html.escape(self.explained())}</p>'
+        table = table_html(self.caption, self.HEADER, self.rows())
+        return f'<div style="{BOX}">{explained if self.explained() else ""}{table}</div>'
 
     def forms(self) -> dict[str, str]:
         return {**super().forms(), "text/markdown": self._repr_markdown_()}
 
     def _repr_markdown_(self) -> str:
         lines = [self.HEADER, ["---"] * len(self.HEADER), *self.rows()]
-        return "\n".join(
+        table = "\n".join(
             "| " + " | ".join(entry.replace("|", "\\|") for entry in line) + " |" for line in lines
         )
+        return f"{self.explained()}\n\n{table}" if self.explained() else table
 
 
 def claims_table() -> ClaimsTable:
@@ -330,6 +349,11 @@ def claims_table() -> ClaimsTable:
 def record_exercise(exercise_id: str, status: str) -> None:
     """Remember the latest result of an exercise; an error counts as failed."""
     _current.exercises[exercise_id] = "failed" if status == "error" else status
+
+
+def passed(exercise_id: str) -> bool:
+    """Whether the last check of an exercise passed, in this notebook."""
+    return _current.exercises.get(exercise_id) == "passed"
 
 
 def summary() -> dict[str, Any]:

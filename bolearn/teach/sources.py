@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 BODY = ("# your code here", "raise NotImplementedError")
@@ -104,9 +105,14 @@ def _lines(path: str | Path) -> list[str]:
 
 def _tree(path: str | Path) -> ast.Module:
     try:
-        return ast.parse(Path(path).read_text(encoding="utf-8"))
+        return _parsed(Path(path).read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise SourceError(f"{Path(path).name}, line {error.lineno}: {error.msg}") from error
+
+
+@lru_cache(maxsize=64)  # a file is asked about many times
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
 def _answers(path: str | Path) -> dict[str, Answer | None]:

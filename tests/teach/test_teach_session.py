@@ -121,13 +121,23 @@ def test_the_table_has_all_forms_and_says_undecided_in_words(capsys):
     assert str(table) == repr(table)
     lines = str(table).splitlines()
     assert lines[0] == "What p1.t1 proved"
-    assert lines[3].split() == ["1", "x", "<", "y", "&", "z", "|", "w", "theorem", "✓", "holds"]
-    assert lines[4].split()[-3:] == ["1e-08", "✓", "holds"]
-    assert lines[5].endswith("? undecided")
+    assert lines[1].startswith("identity: ") and "; theorem: proved for all" in lines[1]
+    assert "undecided: " in lines[1] and "paired" not in lines[1]
+    assert lines[4].split() == ["1", "x", "<", "y", "&", "z", "|", "w", "theorem", "✓", "holds"]
+    assert lines[5].split()[-3:] == ["1e-08", "✓", "holds"]
+    assert lines[6].endswith("? undecided")
     page = table._repr_html_()
+    assert all(lines[1] in form for form in (page, table._repr_markdown_()))
     assert "x &lt; y &amp; z | w" in page and page.count('<th scope="col"') == 5
     assert "<caption" in page and page.count('<th scope="row"') == 3
     assert "x < y & z \\| w" in table._repr_markdown_()
+
+
+def test_every_kind_is_explained_where_it_occurs():
+    for kind in ("identity", "theorem", "run", "monte-carlo", "paired"):
+        teach.claim(f"a claim of kind {kind}", True, kind=kind)
+        assert f"{kind}: " in teach.claims_table().explained()
+    assert "\n" not in teach.claims_table().explained()
 
 
 def test_the_summary_is_machine_readable():
