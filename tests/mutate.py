@@ -137,7 +137,7 @@ def judge(tree: Path, mutation: Mutation) -> Outcome:
     if process.exitcode == -signal.SIGXCPU:
         return Outcome(True, f"no end within {LIMIT} s of processor time", seconds)
     said = log.read_text(encoding="utf-8", errors="replace")
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+::\S+)", said, re.MULTILINE)
     if process.exitcode == 1 and failed:
         return Outcome(True, failed[1], seconds)
     if process.exitcode == 0:
