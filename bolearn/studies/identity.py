@@ -368,7 +368,7 @@ def _hash(content: bytes) -> str:
 
 
 def _is_iterator(x: object) -> bool:
-    return hasattr(x, "__next__") and hasattr(x, "__iter__")
+    return isinstance(x, Iterator)
 
 
 def _package(module: str | None) -> str:
