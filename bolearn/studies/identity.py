@@ -402,7 +402,7 @@ def _bare(f: Any) -> Any:
 
 
 def _is_generated(f: FunctionType) -> bool:
-    return inspect.unwrap(f).__code__.co_filename == "<string>"
+    return bool(inspect.unwrap(f).__code__.co_filename == "<string>")
 
 
 def _source(module: ModuleType) -> str:
