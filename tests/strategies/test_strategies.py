@@ -492,7 +492,7 @@ def test_fixed_inputs_pass_through_one_for_each_replicate() -> None:
 
 def test_several_outputs_are_refused_by_a_strategy_for_one() -> None:
     problem = Problem(lambda X: torch.stack([X.sum(-1), -X.sum(-1)], -1), box(2), num_outputs=2)
-    with pytest.raises(bl.OptimizationError, match="'log_ei', round 0.*objective"):
+    with pytest.raises(bl.OptimizationError, match=r"'log_ei', round 0.*objective"):
         bl.study(problem, {"log_ei": SMALL["log_ei"]}, n_init=3, n_iter=1, replicates=2)
 
 
