@@ -81,7 +81,7 @@ def test_what_is_no_count_is_refused(wrong: object) -> None:
 
 @pytest.mark.parametrize("wrong", [True, np.bool_(True), np.float32("nan"), np.inf, "3", None, -1])
 def test_what_is_no_number_is_refused(wrong: object) -> None:
-    with pytest.raises(bl.DataError, match="n: expected a finite number >= 0"):
+    with pytest.raises(bl.DataError, match="n: expected a number >= 0"):
         check_number("n", wrong, least=0.0)
     assert type(check_count("n", np.int8(3))) is int
     assert type(check_number("n", np.float32(3))) is float

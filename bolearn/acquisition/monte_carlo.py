@@ -387,7 +387,7 @@ def base_normals(
 
 
 def utilities(
-    acq: LogMonteCarloAcquisition | MonteCarloAcquisition, y: Float[Tensor, "s *batch q m"]
+    acq: _Sampled, y: Float[Tensor, "s *batch q m"]
 ) -> Float[Tensor, "s *batch q"]:
     """The utility of each sampled outcome, checked to be one number for each.
 

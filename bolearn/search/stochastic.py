@@ -27,9 +27,9 @@ from .. import seeds
 from ..errors import UnsupportedError
 from ..protocols import Acquisition
 from ..shapes import check_count, check_number
+from .arguments import check_search, exactly, unit_limits
 from .batches import UnitAcquisition, level_and_spread
 from .constraints import InputConstraint
-from .multi_start import check_search, exactly, unit_limits
 from .report import Candidates, SearchReport
 from .starts import pick_starts, raw_candidates
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import torch
 
+from bolearn.teach.display import Row
 from bolearn.teach.limits import FairTime
 
 MEMORY = 4 << 30  # bytes on top of what the process has
@@ -56,6 +57,11 @@ class Progress:
         return case, check, began
 
 
+def rows_of(why: str) -> list[Row]:
+    """The rows of a result of which nothing but its end is known."""
+    return [Row("expected", "it runs"), Row("but", why)]
+
+
 def possible() -> bool:
     """Whether this process can be copied without harm."""
     return sys.platform == "linux" and not torch.cuda.is_initialized()
@@ -76,7 +82,7 @@ def run(
             os.close(ours)
             os.setsid()
             torch.set_num_threads(1)
-            _limit_memory()
+            limit_memory()
             own, data = os.getpid(), work()
             data = _SIZE.pack(len(data)) + data
             while data and os.getpid() == own:  # a copy that the answer made tells nothing
@@ -122,9 +128,12 @@ def _why(status: int) -> str:
     return "it ended the process (os._exit, or no memory left)"
 
 
-def _limit_memory() -> None:
-    import resource
-
+def limit_memory() -> None:
+    """Let this process take so much memory more than it has, where the system can (Linux)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
     with contextlib.suppress(OSError, ValueError), open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)

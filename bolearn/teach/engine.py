@@ -217,19 +217,22 @@ def _evaluate_apart(exercise: Exercise, fn: object, seed: int) -> CheckResult:
 
     def work() -> bytes:
         result = evaluate(exercise, fn, seed=seed, progress=progress)
-        told = {name: getattr(result, name) for name in _TOLD}
-        told["check"] = exercise.checks.index(result.check) if result.check is not None else None
-        return pickle.dumps(told)
+        index = exercise.checks.index(result.check) if result.check is not None else None
+        return pickle.dumps((told(result), index))
 
     data = apart.run(work, progress, exercise.call_seconds, exercise.check_seconds)
     if isinstance(data, apart.Ended):
         return _lost(exercise, seed, data)
-    told = pickle.loads(data)
-    index = told.pop("check")
-    result = CheckResult(**told, check=None if index is None else exercise.checks[index])
+    fields, index = pickle.loads(data)
+    result = CheckResult(**fields, check=None if index is None else exercise.checks[index])
     if result.case >= 0:
         result.inputs = exercise.make_cases(seed)[result.case].args
     return result
+
+
+def told(result: CheckResult) -> dict[str, Any]:
+    """What of a result another process can be told: neither the inputs nor the check."""
+    return {name: getattr(result, name) for name in _TOLD}
 
 
 def _lost(exercise: Exercise, seed: int, ended: apart.Ended) -> CheckResult:

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 CALL_SECONDS, CHECK_SECONDS = 20.0, 120.0
+ENDINGS = ("_exit", "abort", "fork", "forkpty")  # of os; copies of a check would make more copies
 POLL, AGAIN = 0.05, 0.25  # seconds between looks, and between two exceptions that are swallowed
 
 
@@ -158,12 +159,12 @@ class Clock:
 
 @contextlib.contextmanager
 def state_kept(seed: str) -> Iterator[None]:
-    """Puts back whatever is global and an answer may change; ends of the process raise.
+    """Puts back whatever is global and an answer may change; ends and copies of it raise.
 
     The random generators of Python, NumPy and torch are put into a state that the seed decides, and
     that no answer can hit by seeding them with a small number.
     """
-    ends = {name: vars(os)[name] for name in ("_exit", "abort") if name in vars(os)}
+    ends = {name: vars(os)[name] for name in ENDINGS if name in vars(os)}
     restore = [*_torch_settings(), *_process_settings()]
     kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
     mixer = random.Random(seed)
@@ -187,7 +188,7 @@ def state_kept(seed: str) -> Iterator[None]:
 
 def _refused(name: str) -> Callable[..., NoReturn]:
     def ends(*args: object) -> NoReturn:
-        raise SystemExit(f"os.{name} would end the process")
+        raise SystemExit(f"os.{name} is not for answers: it would end or copy the whole process")
 
     return ends
 

@@ -260,8 +260,8 @@ teach.predict(
 pairs = [((3, 4), (4,)), ((3, 4), (3, 1)), ((3, 1), (4,))]
 teach.show(
     plotting.broadcast_diagram(pairs),
-    "Three sums of grids: a row of 4 read as a 3 by 4 table by strides (0, 1), a column read as one "
-    "by (1, 0), and both at once; what is read again is drawn as hatched cells.",
+    "Three sums of grids: a row of 4 read as a 3 by 4 table by strides (0, 1), a column read as "
+    "one by (1, 0), and both at once; what is read again is drawn as hatched cells.",
 )
 total = torch.zeros(3, 1) + torch.zeros(4)
 teach.reveal("p1.t1.q6", str(tuple(total.shape)), because="each is stretched along one axis")

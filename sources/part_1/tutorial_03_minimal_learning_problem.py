@@ -382,7 +382,8 @@ print(f"critical learning rate 2/L = {2 / L:.3f}")
 distance = (trace.points - best).norm(dim=-1)
 bound = trace.gradients.norm(dim=-1) / eigenvalues[0]
 teach.claim("at each of 501 steps the distance to the minimum is at most the gradient's size "
-            "divided by the smallest eigenvalue", bool((distance <= bound + 1e-12).all()), kind="theorem")
+            "divided by the smallest eigenvalue", bool((distance <= bound + 1e-12).all()),
+            kind="theorem")
 teach.predict("p1.t3.q6", "Which multiple of 2/L arrives first?", [0.5, 0.94, 0.99, 1.01],
               guess=None)
 

@@ -346,8 +346,8 @@ teach.reveal("p2.t3.q5", "gradient descent", because="only its η was nearly the
 # %% [markdown]
 # "Momentum is harmful here"? The race compares two settings, not two methods. Tune both. For
 # gradient descent tutorial 2 gave $\eta = 2/(L + \mu)$. For the ball all modes should oscillate,
-# with the smallest $\beta$ that allows it: $(1 - \sqrt\beta)^2 \le \eta\mu$ and $\eta L \le (1 +
-# \sqrt\beta)^2$, both as equalities. With $\kappa = L/\mu$,
+# with the smallest $\beta$ that allows it: $(1 - \sqrt\beta)^2 \le \eta\mu$ and
+# $\eta L \le (1 + \sqrt\beta)^2$, both as equalities. With $\kappa = L/\mu$,
 #
 # $$\sqrt\beta = \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1}, \qquad
 # \eta = \frac{4}{(\sqrt L + \sqrt\mu)^2},$$
@@ -576,15 +576,16 @@ teach.claim("near the cycle as near the minimum, the two multipliers are -2/3", 
 # ## 10. A contract for any hillside
 #
 # What setting is safe, then? Ask the ball: friction takes from its **energy**,
-# $\tfrac{\mathrm d}{\mathrm dt}\bigl(f + \tfrac12\lVert\dot x\rVert^2\bigr) =
-# -\gamma\,\lVert\dot x\rVert^2$. For the method, with $s_t = x_t - x_{t-1}$, let
+# $\tfrac{\mathrm d}{\mathrm dt}\bigl(f + \tfrac12\lVert\dot x\rVert^2\bigr)
+# = -\gamma\,\lVert\dot x\rVert^2$.
+# For the method, with $s_t = x_t - x_{t-1}$, let
 #
 # $$E_t = f(x_t) + \frac{\beta}{2\eta}\,\lVert s_t\rVert^2 .$$
 #
 # If no curvature exceeds $L$ on its way, Taylor's formula says, as for the descent lemma,
 # $f(x_{t+1}) \le f(x_t) + g \cdot s_{t+1} + \tfrac L2 \lVert s_{t+1}\rVert^2$. Insert
-# $g = (\beta s_t - s_{t+1})/\eta$ and $2\,s_t \cdot s_{t+1} \le
-# \lVert s_t\rVert^2 + \lVert s_{t+1}\rVert^2$:
+# $g = (\beta s_t - s_{t+1})/\eta$ and
+# $2\,s_t \cdot s_{t+1} \le \lVert s_t\rVert^2 + \lVert s_{t+1}\rVert^2$:
 #
 # $$E_{t+1} \;\le\; E_t - \left(\frac{1 - \beta}{\eta} - \frac L2\right)\lVert s_{t+1}\rVert^2 .$$
 #
@@ -645,11 +646,11 @@ teach.claim("for 40 values of κ the tuned ball keeps the contract exactly up to
 
 # %% [markdown]
 # Convexity was not needed. But read the price, the best rate on bowls under this contract. Up to
-# $\kappa = 4$ the tuned ball keeps the contract by itself. From there on the best is $(\kappa -
-# 2)/(\kappa + 2)$, for large $\kappa$ twice as fast as gradient descent and no more. Not the fault
-# of this proof: Goujaud, Taylor and Dieuleveut (2025) show that a heavy ball is either not
-# accelerated on bowls, or fails to converge on some strongly convex function with the same $\mu$
-# and $L$.
+# $\kappa = 4$ the tuned ball keeps the contract by itself. From there on the best is
+# $(\kappa - 2)/(\kappa + 2)$, for large $\kappa$ twice as fast as gradient descent and no more. Not
+# the fault of this proof: Goujaud, Taylor and Dieuleveut (2025) show that a heavy ball is either
+# not accelerated on bowls, or fails to converge on some strongly convex function with the same
+# $\mu$ and $L$.
 #
 # ## 11. Look before you leap
 #
@@ -664,10 +665,10 @@ teach.claim("for 40 values of κ the tuned ball keeps the contract exactly up to
 
 # %% [markdown]
 # Its multipliers solve $z^2 - (1 + \beta)(1 - \eta\lambda)z + \beta(1 - \eta\lambda)$: the product
-# is now $\beta(1 - \eta\lambda)$, so steep modes are damped more. With $\eta = 1/L$ and $\beta =
-# (\sqrt\kappa - 1)/(\sqrt\kappa + 1)$ a step leaves $1 - 1/\sqrt\kappa$ on bowls, for large
-# $\kappa$ about half as fast as the tuned ball. In exchange, on *every* function with curvatures
-# from $\mu$ to $L$ (Nesterov 2018, section 2.2)
+# is now $\beta(1 - \eta\lambda)$, so steep modes are damped more. With $\eta = 1/L$ and
+# $\beta = (\sqrt\kappa - 1)/(\sqrt\kappa + 1)$ a step leaves $1 - 1/\sqrt\kappa$ on bowls, for
+# large $\kappa$ about half as fast as the tuned ball. In exchange, on *every* function with
+# curvatures from $\mu$ to $L$ (Nesterov 2018, section 2.2)
 #
 # $$f(x_t) - f^* \le \Bigl(1 - \tfrac{1}{\sqrt\kappa}\Bigr)^t \Bigl(f(x_0) - f^*
 # + \tfrac\mu2 \lVert x_0 - x^*\rVert^2\Bigr).$$
@@ -700,9 +701,9 @@ corners = 5 * torch.randn(1000, 2, generator=g, dtype=torch.float64)
 flat = dynamics.trace_momentum(Quadratic([1.0]).loss, torch.ones(1).double(), 1 / 25, 4 / 6, 1000,
                                kind="nesterov").values
 teach.claim("Nesterov's bound holds at each of 100 steps, on the hillside of the cycle from 2401 "
-            "starts and on the bowl with eigenvalues 25 and 1 from 1000; on the bowl the loss falls "
-            "by the square of the bound's factor, in the long run", kind="theorem", tolerance=0.01,
-            condition=bool((excess(kinked, starts) <= 0)
+            "starts and on the bowl with eigenvalues 25 and 1 from 1000; on the bowl the loss "
+            "falls by the square of the bound's factor, in the long run", kind="theorem",
+            tolerance=0.01, condition=bool((excess(kinked, starts) <= 0)
                            & (excess(Quadratic([25.0, 1.0]).loss, corners) <= 0)),
             error=(flat[1000] / flat[999] / base**2 - 1).abs())
 

@@ -352,7 +352,7 @@ teach.reveal("p3.t5.q3", "falls a little", because="the top needs a good map onl
 
 # %% [markdown]
 # Globally wrong, locally sufficient: a search needs the map near the top. (With too short a
-# lengthscale every drill goes to a new place, as if its neighbours told nothing.) But from about
+# lengthscale every drill goes to a new place.) But from about
 # three times on searches stall: the bands are so narrow that no place looks worth a drill, so Ben
 # drills where he has drilled. Suppose he listened to the alarm, and took the lengthscale that fits
 # the drills best while it rings.
@@ -674,10 +674,9 @@ teach.undecided("whether searches in logarithms find the top more often", f"1,00
 teach.reveal("p3.t5.q6", "yes", because="but it takes a thousand pairs to be sure")
 
 # %% [markdown]
-# So the better map does pay, though it takes many pairs to see that: with a hundred the honest
-# report is "undecided, at least so many would be needed", not "no difference". Other changes of the
-# scale change nothing: whether gold is counted in ounces or in grams, and from which zero,
-# changes no map, because a model standardises first.
+# So the better map does pay, though with a hundred pairs the honest report is "undecided", not "no
+# difference". Counting gold in another unit, or from another zero, changes no map, because a model
+# standardises first.
 
 # %%
 X, Y = drills(f, first)
@@ -883,8 +882,7 @@ expedition_9 = goldmine.model_session(9)  # played in the page beforehand
 teach.check("p3.t4.expedition", expedition_9, number=9)
 
 # %% [markdown]
-# A large $z$ says that a drill surprises the map, not that the decision hangs on it. Check the
-# drill that carries the decision before the one that looks odd.
+# A large $z$ says that a drill surprises the map, not that the decision hangs on it. 
 #
 # ## What this notebook proved
 
@@ -902,10 +900,9 @@ teach.claims_table()
 # 3. A colleague stops because expected improvement is tiny. What do you ask for?
 #
 # **So, is the optimum found?** A stalled search says that the *model* expects nothing more. Leave
-# each drill out: if the others do not predict it as well as they claim, the map is wrong; refit or
-# mend it and go on. If they do, nothing at the drills speaks against the map. That does not prove
-# it: ground between the drills may still be otherwise (section 9), so place a few drills without
-# asking the map before you stop. Next: Part 4, where loops run by themselves, in more inputs.
+# each drill out: if the others do not predict it as well as they claim, mend the map and go on. If
+# they do, nothing at the drills speaks against it, which is no proof (section 9): place a few
+# drills without asking the map before you stop. Next: Part 4, where loops run by themselves.
 #
 # **The same in BoTorch** (one data set, the first of section 10; folds are a batch axis there):
 #

@@ -11,7 +11,8 @@ from oracles import F64, T, assert_close, draw, few
 from scipy.optimize import minimize as scipy_minimize
 
 import bolearn as bl
-from bolearn.optim.lbfgs import BEHIND, SAME_END, minimize
+from bolearn.optim.lbfgs import minimize
+from bolearn.optim.minimum import BEHIND, SAME_END
 
 
 def quadratics(N: int, D: int, spread: float):  # type: ignore[no-untyped-def]
