@@ -386,9 +386,7 @@ def base_normals(
     return _normals(sampler, tuple(event), tuple(model.batch_shape))
 
 
-def utilities(
-    acq: _Sampled, y: Float[Tensor, "s *batch q m"]
-) -> Float[Tensor, "s *batch q"]:
+def utilities(acq: _Sampled, y: Float[Tensor, "s *batch q m"]) -> Float[Tensor, "s *batch q"]:
     """The utility of each sampled outcome, checked to be one number for each.
 
     Raises:

@@ -11,12 +11,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import DataError, OptimizationError, ShapeError
-from ..protocols import Acquisition, has_training_data
+from ..optim.arrays import Array
+from ..protocols import Acquisition, Rows, has_training_data
 from ..transforms import UnitCube
 
 BUDGET = 512 * 2**20
@@ -63,6 +65,13 @@ class UnitAcquisition:
         self.R, self.d = math.prod(r), cube.bounds.shape[-1]
         self.places = max(1, BUDGET // self._bytes())
         self.halvings = 0
+        self.rows = self._rows()
+
+    def _rows(self) -> Rows | None:
+        """The acquisition's own way with rows, if it has one for as many replicates."""
+        ask = getattr(self.acq, "on_rows", None)
+        own = tuple(getattr(getattr(self.acq, "model", None), "batch_shape", ()))
+        return ask(self.cube) if callable(ask) and self.q == 1 and own == self.r else None
 
     def _bytes(self) -> int:
         """Temporaries of one set of q points in every replicate, as far as can be known."""
@@ -109,6 +118,8 @@ class UnitAcquisition:
     @torch.no_grad()
     def values(self, raw: Float[Tensor, "R raw qd"]) -> Float[Tensor, "R raw"]:
         """Values of candidates."""
+        if self.rows is not None:
+            return self.rows.values(raw)
         return self.among(self.decode(raw.transpose(0, 1))).transpose(0, 1).contiguous()
 
     def _with_gradient(self, X: Float[Tensor, "b *r q d"]) -> tuple[Tensor, Tensor]:
@@ -173,6 +184,9 @@ class UnitAcquisition:
         Rows of one replicate are packed next to each other: the acquisition always sees all
         replicates, and as many candidates of each as the busiest replicate still has.
         """
+        if self.rows is not None:
+            curved = self.curved(level, spread, order=1)
+            return lambda x, rows: tuple(map(torch.from_numpy, curved(x.numpy(), rows)[:2]))
         width = self.cube.width
         # rows, their levels and spreads, their slots (None: in order), restarts packed
         last: list[Any] = [None, None, None, None, 0]
@@ -193,6 +207,26 @@ class UnitAcquisition:
             if slots is not None:
                 value, gradient = value[slots], gradient[slots]
             return (zero - value) / unit, gradient / unit.unsqueeze(-1)
+
+        return fun
+
+    def curved(
+        self, level: Float[Tensor, "R"], spread: Float[Tensor, "R"], order: int = 2
+    ) -> Callable[[Array, Array], tuple[Array, Array, Array]]:
+        """The same on arrays with Hessians, for an acquisition that has its own way with rows."""
+        assert self.rows is not None
+        own_rows, zero, size = self.rows, level.numpy(), spread.numpy()
+        last: list[Any] = [None, None, None]  # rows, their replicates, in groups
+
+        def fun(x: Array, rows: Array) -> tuple[Array, Array, Array]:
+            if last[0] is not rows:
+                own = np.asarray(rows) % self.R
+                last[:] = [rows, own, own_rows.groups(own)]
+            _, own, groups = last
+            f, g, H = own_rows.evaluate(x, groups, order)
+            unit = -size[own]
+            H = H / unit[:, None, None] if order > 1 else H
+            return (f - zero[own]) / unit, g / unit[:, None], H
 
         return fun
 
