@@ -111,6 +111,7 @@ class SupportsPaths(Protocol):
         """s functions for each replicate."""
 
 
+@runtime_checkable
 class Rows(Protocol):
     """An acquisition of single points as a function of rows of the unit cube, on NumPy arrays."""
 

@@ -61,17 +61,19 @@ class UnitAcquisition:
     """
 
     def __init__(self, acq: Acquisition, cube: UnitCube, q: int, r: tuple[int, ...]) -> None:
-        self.acq, self.cube, self.q, self.r = acq, cube, q, r
+        self.cube, self.q, self.r = cube, q, r
         self.R, self.d = math.prod(r), cube.bounds.shape[-1]
-        self.places = max(1, BUDGET // self._bytes())
         self.halvings = 0
-        self.rows = self._rows()
+        self.ask(acq)
 
-    def _rows(self) -> Rows | None:
-        """The acquisition's own way with rows, if it has one for as many replicates."""
-        ask = getattr(self.acq, "on_rows", None)
-        own = tuple(getattr(getattr(self.acq, "model", None), "batch_shape", ()))
-        return ask(self.cube) if callable(ask) and self.q == 1 and own == self.r else None
+    def ask(self, acq: Acquisition) -> None:
+        """From now on, evaluate this acquisition; its own ways are used where it has some."""
+        self.acq = acq
+        self.places = max(1, BUDGET // self._bytes())
+        alike = tuple(getattr(getattr(acq, "model", None), "batch_shape", ())) == self.r
+        self.in_one_piece = getattr(acq, "value_and_gradient", None) if alike else None
+        on_rows = getattr(acq, "on_rows", None)
+        self.rows: Rows | None = on_rows(self.cube) if on_rows and self.q == 1 and alike else None
 
     def _bytes(self) -> int:
         """Temporaries of one set of q points in every replicate, as far as can be known."""
@@ -124,6 +126,10 @@ class UnitAcquisition:
 
     def _with_gradient(self, X: Float[Tensor, "b *r q d"]) -> tuple[Tensor, Tensor]:
         """Values ``b R`` and gradients like X."""
+        if self.in_one_piece is not None:
+            found = self.in_one_piece(X)
+            if found is not None:
+                return found[0].reshape(len(X), self.R), found[1]
         leaf = X.detach().requires_grad_(True)
         with torch.enable_grad():
             try:
