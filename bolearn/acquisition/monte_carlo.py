@@ -535,7 +535,7 @@ def fused_improvement(
 def value_and_gradient(
     acq: "qLogExpectedImprovement | qLogNoisyExpectedImprovement", X: Float[Tensor, "*batch q d"]
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch q d"]]:
-    """The same without a graph, for searches: X has all replicate axes, and is known to be sound."""
+    """The same without a graph, for searches: sound points that have all replicate axes."""
     value, gradient = _in_one_piece(
         acq, join_pending(X, acq.X_pending, acq.model.batch_shape), True
     )
