@@ -23,7 +23,7 @@ from torch import Tensor
 from .errors import DataError
 from .shapes import is_whole
 
-Seed = int | Sequence[int]
+Seed = int | np.integer[Any] | Sequence[int | np.integer[Any]]
 """A whole number, or one for each replicate; NumPy's whole numbers and arrays will do."""
 
 _WORD = 1 << 64
@@ -65,7 +65,7 @@ def check_one_seed(seed: object) -> int:
     return checked
 
 
-def derive(seed: int, *names: int | str) -> int:
+def derive(seed: int, *names: int | np.integer[Any] | str) -> int:
     """An independent seed for each path of names: ``derive(7, "fit", 3)``.
 
     Args:

@@ -4,7 +4,7 @@ Taught in part_1/tutorial_05.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -141,8 +141,10 @@ def grouped_bars(
         if len(heights) != len(groups):
             raise ShapeError(f"{label}: expected {len(groups)} bars, got {len(heights)}")
         shown = [(i + width * (k - (len(bars) - 1) / 2), h) for i, h in enumerate(heights) if h]
-        look = {"color": colors[k], "hatch": HATCHES[(k + 1) % len(HATCHES)], "edgecolor": "black"}
-        panel.bar(*zip(*shown, strict=True), 0.93 * width, label=label, **look)
+        hatch = HATCHES[(k + 1) % len(HATCHES)]
+        look: dict[str, Any] = {"color": colors[k], "hatch": hatch, "edgecolor": "black"}
+        places, tops = [place for place, _ in shown], [top for _, top in shown]
+        panel.bar(places, tops, 0.93 * width, label=label, **look)
     panel.set_xticks(range(len(groups)), groups)
     panel.set(yscale="log", ylabel=ylabel)
     panel.margins(y=0.25)

@@ -47,6 +47,11 @@ _SAME_IN_EVERY_CLASS = (
     "__firstlineno__", "__static_attributes__", "__dataclass_fields__", "__dataclass_params__",
     "__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__", "__subclasshook__",
     "__protocol_attrs__", "__non_callable_proto_members__", "_is_protocol", "_is_runtime_protocol",
+    "__slotnames__",
+)
+_GENERATED = (  # by @dataclass, of the fields
+    "__init__", "__repr__", "__eq__", "__hash__", "__lt__", "__le__", "__gt__", "__ge__",
+    "__setattr__", "__delattr__", "__replace__",
 )
 # fmt: on
 _LOADED, _TAKEN = ("LOAD_GLOBAL", "LOAD_NAME"), ("LOAD_ATTR", "LOAD_METHOD")
@@ -202,8 +207,10 @@ class _Reader:
         for part in states:
             if isinstance(part, dict) and all(isinstance(key, str) for key in part):
                 for key, entry in part.items():
+                    # torch counts hooks over the whole process: only their order says something
+                    hooks = isinstance(x, torch.nn.Module) and "hooks" in key
                     if key not in passed:
-                        self.read(entry, f"{where}.{key}")
+                        self.read(list(entry.values()) if hooks else entry, f"{where}.{key}")
             elif part is not None:
                 self.read(part, f"{where}: state")
         if items is not None:
@@ -267,8 +274,9 @@ class _Reader:
                 continue
             for part in _functions_of(member):
                 function = isinstance(part, FunctionType)
-                written = not function or inspect.unwrap(part).__code__.co_filename != "<string>"
-                if written and (function or name not in passed):  # not made by @dataclass
+                if function and name in _GENERATED and _is_generated(part):
+                    continue
+                if function or name not in passed:
                     self.read(part, f"{where}.{name}")
 
     def _code(self, code: CodeType, where: str) -> None:
@@ -391,6 +399,10 @@ def _bare(f: Any) -> Any:
             break
         f = f.__wrapped__
     return f
+
+
+def _is_generated(f: FunctionType) -> bool:
+    return inspect.unwrap(f).__code__.co_filename == "<string>"
 
 
 def _source(module: ModuleType) -> str:

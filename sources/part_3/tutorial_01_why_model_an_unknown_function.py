@@ -246,12 +246,12 @@ def ascend(eta, start):
 
 lucky = 6 * torch.rand(200, 15, 1, generator=g, dtype=torch.float64)
 rates = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-climbed, first, last = max((ascend(eta, lucky[:, :1]) for eta in rates),
-                           key=lambda ends: ends[0].mean().item())
+climbed = max((ascend(eta, lucky[:, :1])[0] for eta in rates), key=lambda best: best.mean().item())
+_, first, last = ascend(rates[0], lucky[:, :1])
 luck = Budget(mine, calls=15)(lucky)[..., 0].amax(-1)
 print(f"ounces missing, on average: ascents {best_place - climbed.mean():.2f}, "
       f"random drills {best_place - luck.mean():.2f}")
-teach.claim("the ascents do climb: their last drill brings up more than the first, in pairs",
+teach.claim("at the lowest rate an ascent's last drill brings up more than the first, in pairs",
             paired(last, first) > 2, kind="paired")
 teach.claim("15 drills at random find more than 7 steps at the best of six rates, in pairs",
             paired(luck, climbed) > 2, kind="paired")

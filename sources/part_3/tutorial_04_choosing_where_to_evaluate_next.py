@@ -54,8 +54,7 @@ teach.setup("p3.t4")
 # Six kilometres of ground, 241 places to drill, three drills so far. The map is tutorial 3's
 # Gaussian process: an RBF kernel with $\ell = 1$ and $\sigma_f = 2$ ounces around a mean of 4. It
 # says at every place what we hope for, $\mu$, and how much we doubt it, $\sigma$. A rule turns the
-# two into a score, its **acquisition function**, and drills where the score is highest. The package
-# has such rules; you will build each.
+# two into a score, its **acquisition function**, and drills where the score is highest.
 
 # %%
 mine = GoldMine1d()
@@ -100,11 +99,11 @@ teach.reveal("p3.t4.q1", 5, because="each asks another question about the same h
 # ## 2. To learn the map, or to find the vein?
 #
 # The scientist's rule drills where doubt is largest: **max variance**. The practical one drills
-# where hope is highest: **mean only**, tutorial 1's greedy search. To compare them takes many runs.
-# `bl.study` makes all runs of all rules, each run of every rule from the same first drills. A rule
-# is a function: it gets the drills of all runs so far, `data.X` and `data.Y`, and returns their
-# next places. What it returns beside these comes back as `data.state`: here the fitted scales, at
-# which the next fit starts. The map is fitted anew before each drill (Matérn-5/2, tutorial 3).
+# where hope is highest: **mean only**, tutorial 1's greedy search. `bl.study` makes all runs of
+# both, each from the same first drills. A rule is a function: from the drills so far, `data.X` and
+# `data.Y`, it returns each run's next place; what it returns beside comes back as `data.state`
+# (here the fitted scales, where the next fit starts). Maps are fitted anew before each drill
+# (Matérn-5/2, tutorial 3).
 
 # %%
 def strip(bounds):
@@ -176,8 +175,6 @@ teach.claim("without refitting, max variance drills the same places whatever the
             all(six_drills(ground) == six_drills(truth) for ground in grounds), kind="theorem")
 
 # %% [markdown]
-# (Doubt does not depend on what drills find: tutorial 3.)
-#
 # ## 3. Hope alone
 #
 # The same 64 runs of each rule, all 15 drills.
@@ -208,13 +205,11 @@ teach.reveal("p3.t4.q3", "no", because="an old place brings up nothing that coul
 
 # %% [markdown]
 # Where a drill has been, the map says what it found and hardly doubts it. If it hopes for more
-# nowhere else, the highest hope is an old place; drilled again, it changes next to nothing:
-# tutorial 1's fixed point. This map *has* doubts, but the rule does not hear them.
+# nowhere else, the highest hope is an old place, and drilling there again changes next to nothing:
+# tutorial 1's fixed point. The map *has* doubts; the rule does not hear them.
 #
-# **Expedition 1.** The page is the figure to play with in section 1; run that cell. All seven
-# expeditions of this tutorial begin there with *Expeditions*, which says what to do; they have the
-# page's numbers, and come here where their question does. The first: get mean only stuck, as near
-# as you can to where it would not be.
+# **Expedition 1**, on the page of section 1 (run its cell), where all seven of this tutorial start;
+# they keep the page's numbers. Get mean only stuck, as near as you can to where it would not be.
 
 # %%
 teach.predict("p3.t4.x1", "Drill 2 stands at x = 3, drill 1 at any of 241 places; then mean only "
@@ -249,8 +244,6 @@ teach.check("p3.t4.expedition", expedition_1, number=1)
 # ounces, is
 #
 # $$\mathrm{PI}_\xi = P(f > b + \xi) = \Phi\Big(\frac{\mu - b - \xi}{\sigma}\Big) .$$
-#
-# (Part 1 minimised and had $b - \mu$ here.)
 
 # %%
 teach.predict("p3.t4.q4", "On the map of section 1, where is PI with ξ = 0 highest?",
@@ -292,8 +285,8 @@ teach.reveal("p3.t4.q4", "beside the best drill", because="a speck more is there
 #
 # Ask for every $\xi$ at once. An average gain (none is negative) is
 # $\int_0^\infty P(\text{gain} > \xi)\,d\xi$: chance after chance, each for one more speck. So the
-# **expected improvement** is the area under PI. With $z = (\mu - b)/\sigma$ (in this tutorial $z$
-# is how far hope is above $b$, no score of a miss),
+# **expected improvement** is the area under PI. With
+# $z = (\mu - b)/\sigma$ (here no score of a miss),
 #
 # $$\mathrm{EI} = \mathbb{E} \max(0, f - b) = \int_0^\infty \mathrm{PI}_\xi\,d\xi
 # = \sigma\,(z\,\Phi(z) + \varphi(z)) .$$
@@ -553,8 +546,8 @@ teach.reveal("p3.t4.q8", "100 times too large", because="1 + erf is 0 there, and
 
 # %% [markdown]
 # The logarithm has its maximum in the same place. On a strip one need not care where EI is
-# $10^{-20}$. An optimiser that climbs it by gradients, in six dimensions, does: where EI is flat
-# zero, nothing says where up is.
+# $10^{-20}$; an optimiser that climbs by gradients does: where EI is flat zero, nothing says where
+# up is.
 #
 # **Exercise 1.** Build it, for all of the tail, in float32, too.
 
@@ -625,9 +618,8 @@ teach.claim("two drills: EI goes to C first", bool(at_c > at_a), kind="run")
 teach.claim("two drills: A first gains more", errors(patient - eager) > 2, kind="paired")
 
 # %% [markdown]
-# A drill also pays by what it tells: the highest *hope* may rise elsewhere.
-#
-# **Exercise 2.** What is a drill worth to somebody who will then trust the map?
+# **Exercise 2.** A drill also pays by what it tells. What is a drill worth to somebody who will
+# then trust the map?
 
 # %%
 # exercise: p3.t4.e2
@@ -663,10 +655,9 @@ except NotImplementedError:
 # %% [markdown]
 # ## 10. The race
 #
-# Seven rules, three strips, 40 runs each: three drills spread by Sobol points, the same for all
-# rules, then twelve, with a new fit before each. *two scales* has three hills; *hard* a broad hill
-# with three tops, and a narrow one. A run is solved if its regret ends below 0.05 ounces in
-# the mine, below 0.01 on the others.
+# Seven rules, three strips, 40 runs each: three Sobol drills, the same for all rules, then twelve.
+# A run is
+# solved if its regret ends below 0.05 ounces in the mine, below 0.01 on the others.
 
 # %%
 def thompson(data, bounds, q, seed):
@@ -737,17 +728,16 @@ teach.show(figure, "Share of 40 runs solved, with 95 % intervals, for seven rule
 
 # %% [markdown]
 # All rules started from the same drills, run by run. So take for each run the **gain** of one rule
-# over another, chosen before one looks: here 1 if only the first solved it, -1 if only the second,
-# else 0. Whatever the gain is, this course decides by one rule, `stats.verdict`:
+# over another, chosen beforehand: here 1 if only the first solved it, -1 if only the second, else
+# 0. This course decides by one rule, `stats.verdict`:
 #
 # - *better*, *worse*: the mean gain is more than four standard errors from 0, and at least 16 gains
 #   are not 0;
-# - *no difference*: mean ± four standard errors lies within what would not matter, a number that
-#   has to be named (`small=`);
+# - *no difference*: mean ± four standard errors lies within what would not matter (`small=`);
 # - else *undecided*, with the number of runs that it would take.
 #
-# At two standard errors one comparison of equals in twenty gets a verdict, and a course makes a
-# hundred. And a few gains on one side, among many zeros, have a tiny standard error.
+# At two standard errors one comparison of equals in twenty gets a verdict; and a few gains among
+# many zeros have a tiny standard error.
 
 # %%
 def verdict(gain):
@@ -789,8 +779,7 @@ for name, others in clear.items():
                     condition=errors(gains[name, other]) > 2)
 
 # %% [markdown]
-# (Asserted is only what two sets of 40 runs decided. "40 runs" beside 12:0 and the like means: see
-# section 11.) UCB's $\beta$ was our choice:
+# (Asserted is only what two sets of 40 runs decided.) UCB's $\beta$ was our choice:
 
 # %% tags=["nbval-ignore-output"]
 widths = (0.25, 1, 4, 16, 64)
@@ -807,7 +796,7 @@ teach.undecided("hard: β = 4 or 16 for UCB", f"40 runs: {decision}")
 # ## 11. What 40 runs cannot know
 #
 # On *two scales* EI solved some runs that Thompson sampling did not, say nine of 40, and none the
-# other way: undecided. A small difference, or a small experiment? If each run is discordant with
+# other way: undecided. If each run is discordant with
 # probability $p_d$, always in EI's favour, a verdict takes sixteen of them.
 
 # %%
@@ -862,10 +851,9 @@ for name, other in (("gold mine", "Thompson"), ("hard", "Thompson"), ("gold mine
                     f"40 runs; at least {runs}" if runs else "40 runs tie, at the ceiling")
 
 # %% [markdown]
-# Planned, then run on *fresh* seeds: those that raised a question must not also answer it. And the
-# first set of 40 had drawn unlucky starts for mean only; an experiment so small that it needs luck
-# for its verdict exaggerates. EI against UCB stays undecided. That is not "no difference": where
-# both solve every run there is a ceiling, and a ceiling shows nothing.
+# Planned, then run on *fresh* seeds: those that raised a question must not also answer it. The
+# first 40 had drawn unlucky starts for mean only. EI against UCB stays undecided, which is not "no
+# difference": where both solve every run, a ceiling shows nothing.
 #
 # **Exercise 5.** PI has lost its races because of $\xi = 0$. Can you save it?
 
@@ -916,12 +904,11 @@ teach.claim("believed: more runs never drill the richer vein than by seen", kind
 teach.reveal("p3.t4.q12", "the highest believed", because="EI promises a gain where there is none")
 
 # %% [markdown]
-# That is one mine with one noise, and no general rule. At the place believed best $\mu = b$, and
-# the formula promises $\sigma\varphi(0)$: ground that is better *than believed* counts as a gain.
-# But a second drill cannot find better ground *than is there*. With the highest number seen, $b$ is
-# too high, which works like a $\xi$. Better than both is to compare the unknown ground with the
-# unknown ground under the drills (Part 5). Part 4, tutorial 3, treats noisy problems, and what to
-# *recommend* then.
+# One mine, one noise: no general rule. At the place believed best $\mu = b$, and the formula
+# promises $\sigma\varphi(0)$: ground that is better *than believed* counts as a gain, though a
+# second drill cannot find better ground *than is there*. The highest number seen is too high, which
+# works like a $\xi$. Better than both is to compare the unknown ground with the unknown ground
+# under the drills (Part 5). Noisy problems, and what to *recommend* then: Part 4, tutorial 3.
 
 # %%
 doubt = torch.linspace(0.1, 2, 20, dtype=torch.float64)
@@ -1039,8 +1026,7 @@ teach.check("p3.t4.expedition", expedition_7, number=7)
 
 # %% [markdown]
 # **Expedition 10**: race on the gold mine, then on the needle, where nothing can know. (The page's
-# race starts from three *random* drills and never refits its maps: mean only loses more runs in it
-# than in section 10.)
+# race starts from three *random* drills and never refits, unlike section 10's.)
 
 # %%
 teach.predict("p3.t4.x10", "15 drills. Whose unluckiest tenth is worse off: random drilling's, or "
@@ -1086,8 +1072,8 @@ for d in (1, 2, 3, 6):
     print(f"{d} inputs: {241**d:.0e} places; {241**d / 1e6 / 3600:.0e} hours at a microsecond each")
 
 # %% [markdown]
-# Part 4 climbs the acquisition by its gradient from many starts at once (with the batched optimiser
-# of Part 2, tutorial 5), and so needs its logarithm.
+# Part 4 climbs the acquisition by its gradient from many starts (Part 2, tutorial 5), and so needs
+# its logarithm.
 #
 # ## What this notebook proved
 
@@ -1104,9 +1090,8 @@ teach.claims_table()
 # 3. Two rules have the same median regret. What do you ask for, and how many runs do you plan?
 #
 # **So, where do you drill?** Where the map leaves room for more gold than you have, weighed by how
-# likely it is: that is expected improvement, the best bet for one more drill if the map is right
-# and the drills do not err. Rules that hear only hope get trapped; one that hears only doubt does
-# not look for gold. And is the map right? Tutorial 5.
+# likely it is: expected improvement is the best bet for one more drill if the map is right and
+# drills do not err. A rule that hears only hope gets trapped. And is the map right? Tutorial 5.
 #
 # **The same in BoTorch** (on the map of section 1; its lengthscale is in km there):
 #
@@ -1143,8 +1128,5 @@ teach.claims_table()
 # - P. Frazier, W. Powell, S. Dayanik, "The knowledge-gradient policy for correlated normal
 #   beliefs", *INFORMS Journal on Computing* 21 (2009),
 #   [doi:10.1287/ijoc.1080.0314](https://doi.org/10.1287/ijoc.1080.0314): exercise 2.
-# - Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
-#   percentages", *Psychometrika* 12 (1947),
-#   [doi:10.1007/BF02295996](https://doi.org/10.1007/BF02295996).
 # - A. Agnihotri, N. Batra, "Exploring Bayesian optimization", *Distill* (2020),
 #   [doi:10.23915/distill.00026](https://doi.org/10.23915/distill.00026): the gold mine.

@@ -352,7 +352,7 @@ teach.reveal("p3.t5.q3", "falls a little", because="the top needs a good map onl
 
 # %% [markdown]
 # Globally wrong, locally sufficient: a search needs the map near the top. (With too short a
-# lengthscale every drill goes to a new place, as if its neighbours told nothing.) But from about
+# lengthscale every drill goes to a new place.) But from about
 # three times on searches stall: the bands are so narrow that no place looks worth a drill, so Ben
 # drills where he has drilled. Suppose he listened to the alarm, and took the lengthscale that fits
 # the drills best while it rings.
@@ -674,10 +674,9 @@ teach.undecided("whether searches in logarithms find the top more often", f"1,00
 teach.reveal("p3.t5.q6", "yes", because="but it takes a thousand pairs to be sure")
 
 # %% [markdown]
-# So the better map does pay, though it takes many pairs to see that: with a hundred the honest
-# report is "undecided, at least so many would be needed", not "no difference". Other changes of the
-# scale change nothing: whether gold is counted in ounces or in grams, and from which zero,
-# changes no map, because a model standardises first.
+# So the better map does pay, though with a hundred pairs the honest report is "undecided", not "no
+# difference". Counting gold in another unit, or from another zero, changes no map, because a model
+# standardises first.
 
 # %%
 X, Y = drills(f, first)
@@ -835,9 +834,8 @@ teach.claim("in another order the same drills give the same mean, everywhere", k
             error=(beliefs["another order"].mean - now.mean).abs(), tolerance=1e-6)
 teach.claim("another find leaves the width of the band as it is, everywhere", kind="theorem",
             error=(beliefs["another find"].variance - now.variance).abs(), tolerance=1e-12)
-often = stats.wilson_interval(moved, 200, confidence=0.999999)
-teach.claim("two ounces more at one drill move EI's next drill in more than half of the states",
-            often.low > 0.5, kind="monte-carlo")
+teach.claim("two ounces more at one drill move EI's next drill in most of these 200 states",
+            moved > 100, kind="run")
 teach.reveal("p3.t5.q9", "three times in four", because="doubt asks where one drilled, hope what "
              "was found")
 
@@ -868,12 +866,11 @@ carries = (shift > 0.151).sum(1)
 some = carries > 0
 odd = bl.leave_one_out(model).z.abs().squeeze(-1).argmax(1) == shift.argmax(1)
 print("states in which 0, 1, ... 6 drills carry it:", carries.bincount(minlength=7).tolist())
-teach.claim("in most states at most one of the six drills carries EI's decision",
-            stats.wilson_interval(int((carries < 2).sum()), 600, confidence=0.999999).low > 0.5,
-            kind="monte-carlo")
-teach.claim("the drill that carries it usually does not have the largest z", kind="monte-carlo",
-            condition=stats.wilson_interval(int(odd[some].sum()), int(some.sum()),
-                                            confidence=0.9999).high < 0.5)
+teach.claim("in most of these 600 states at most one of the six drills carries EI's decision",
+            int((carries < 2).sum()) > 300, kind="run")
+teach.claim("the drill whose deletion moves EI furthest is, where any carries the decision, the "
+            "one with the largest z in fewer than half of the states", kind="run",
+            condition=int(odd[some].sum()) < int(some.sum()) / 2)
 teach.reveal("p3.t5.q10", "usually five or six", because="most drills confirm what others say")
 
 # %% tags=["fresh-only"]
@@ -885,8 +882,7 @@ expedition_9 = goldmine.model_session(9)  # played in the page beforehand
 teach.check("p3.t4.expedition", expedition_9, number=9)
 
 # %% [markdown]
-# A large $z$ says that a drill surprises the map, not that the decision hangs on it. Check the
-# drill that carries the decision before the one that looks odd.
+# A large $z$ says that a drill surprises the map, not that the decision hangs on it. 
 #
 # ## What this notebook proved
 
@@ -904,19 +900,18 @@ teach.claims_table()
 # 3. A colleague stops because expected improvement is tiny. What do you ask for?
 #
 # **So, is the optimum found?** A stalled search says that the *model* expects nothing more. Leave
-# each drill out: if the others do not predict it as well as they claim, the map is wrong; refit or
-# mend it and go on. If they do, nothing at the drills speaks against the map. That does not prove
-# it: ground between the drills may still be otherwise (section 9), so place a few drills without
-# asking the map before you stop. Next: Part 4, where loops run by themselves, in more inputs.
+# each drill out: if the others do not predict it as well as they claim, mend the map and go on. If
+# they do, nothing at the drills speaks against it, which is no proof (section 9): place a few
+# drills without asking the map before you stop. Next: Part 4, where loops run by themselves.
 #
-# **The same in BoTorch** (one data set; folds are a batch axis there):
+# **The same in BoTorch** (one data set, the first of section 10; folds are a batch axis there):
 #
 # ```python
 # from botorch.cross_validation import batch_cross_validation, gen_loo_cv_folds
 # from botorch.models import SingleTaskGP
 # from gpytorch.mlls import ExactMarginalLogLikelihood
 #
-# folds = gen_loo_cv_folds(train_X=X, train_Y=Y)
+# folds = gen_loo_cv_folds(train_X=X[0], train_Y=Y[0])
 # cv = batch_cross_validation(SingleTaskGP, ExactMarginalLogLikelihood, folds)  # fits each fold
 # left_out = cv.posterior
 # z = (cv.observed_Y - left_out.mean) / left_out.variance.sqrt()

@@ -27,7 +27,7 @@ FLAGS = (
     "--no-sandbox",
 )  # fmt: skip
 LOCAL = ("about:", "blob:", "data:", "file:")
-PATIENCE = 20_000  # milliseconds until a wait gives up
+PATIENCE = 60_000  # milliseconds until a wait gives up; a busy machine is no fault of the page
 TWO_PICTURES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 T = TypeVar("T")
