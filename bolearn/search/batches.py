@@ -191,8 +191,7 @@ class UnitAcquisition:
         replicates, and as many candidates of each as the busiest replicate still has.
         """
         if self.rows is not None:
-            curved = self.curved(level, spread, order=1)
-            return lambda x, rows: tuple(map(torch.from_numpy, curved(x.numpy(), rows)[:2]))
+            return self._of_rows(level, spread)
         width = self.cube.width
         # rows, their levels and spreads, their slots (None: in order), restarts packed
         last: list[Any] = [None, None, None, None, 0]
@@ -213,6 +212,18 @@ class UnitAcquisition:
             if slots is not None:
                 value, gradient = value[slots], gradient[slots]
             return (zero - value) / unit, gradient / unit.unsqueeze(-1)
+
+        return fun
+
+    def _of_rows(
+        self, level: Float[Tensor, "R"], spread: Float[Tensor, "R"]
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The objective by the acquisition's own way with rows."""
+        curved = self.curved(level, spread, order=1)
+
+        def fun(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            f, g, _ = curved(x.numpy(), rows)
+            return torch.from_numpy(f), torch.from_numpy(g)
 
         return fun
 
