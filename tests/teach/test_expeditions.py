@@ -127,6 +127,10 @@ def test_nothing_pasted_yet_is_not_attempted(text: object) -> None:
     for number in (None, 3):
         result = QUEST.judge(text, number)
         assert result.status == "not attempted" and "press Copy" in result.rows[0].value
+        assert "part_3/tutorial_04" in result.rows[0].value
+    for number, name in QUEST.goals.items():
+        todo = QUEST.judge(text, number).rows[0].value
+        assert f"press Start beside {name!r}" in todo and len(todo) < 500
 
 
 @pytest.mark.parametrize(

@@ -531,12 +531,39 @@ _JUDGES: dict[int, Callable[[_Trip], Verdict]] = {
 }
 
 
+# What one does in each, in a few words. Those of tutorial 4 come in the order 1, 2, 3, 5, 6, 7, 10,
+# those of tutorial 5 in the order 4, 8, 9: as the page lists them.
+_DO = {
+    1: "let mean only step on until it drills an old place again; move a drill and try anew",
+    2: "step on with EI and watch the marks of all five policies",
+    3: "drill once more, slide ℓ in Model, and look at the doubt in Views",
+    4: "drill where the doubt is largest; press Fit by marginal likelihood after 1, 2, 3, 5 and 8",
+    5: "weigh in grams, in Mine, and slide EI's ξ, in Rules",
+    6: "let EI step on until it drills an old place again",
+    7: "step on with EI, and press Stop here when the next drill is not worth its cost",
+    8: "delete a drill and drill its place again; then drag another one up or down",
+    9: "say which drill carries the decision, and delete it; undo and try the others",
+    10: "open the race, choose random and two others, race; then choose the needle in Mine, race",
+}
+
+
+def _start(number: int) -> str:
+    tutorial = 5 if number in (4, 8, 9) else 4
+    return (
+        f"the page is the gold mine in part_3/tutorial_04, below the figure of section 1 (this "
+        f"expedition belongs to tutorial {tutorial}); in it open Ten expeditions and press Start "
+        f"beside {NAMES[number]!r}; {_DO[number]}. Then open Python below the picture, press Copy, "
+        "paste the text between the quotes and run this cell again"
+    )
+
+
 QUEST = Quest(
     id="p3.t4.expedition",
     name="Ten expeditions",
     todo=(
-        "play it in the page (Ten expeditions, Start), open Python below it, press Copy, paste the "
-        "text between the quotes and run this cell again"
+        "play it in the page, the gold mine below the figure of section 1 of part_3/tutorial_04 "
+        "(Ten expeditions, Start), open Python below it, press Copy, paste the text between the "
+        "quotes and run this cell again"
     ),
     hints=(
         "Press Start beside an expedition in the page: it sets the mine, the drills and the policy "
@@ -550,4 +577,5 @@ QUEST = Quest(
     read=read,
     model=model_session,
     wrongs=wrong_sessions,
+    starts={number: _start(number) for number in NAMES},
 )
