@@ -12,6 +12,7 @@ alternative text. matplotlib is imported when the first figure is drawn.
     gradients values with slopes, the arm and its VJP, Jacobians, costs
     chance    estimates and their spread, averages over recorded noise, even points
     dynamics  cobwebs, basins, descents, phase portraits
+    experiments  clouds, shares, tables, line searches, batches
 
 Taught in part_4/tutorial_03.
 """
@@ -26,6 +27,14 @@ from .dynamics import (
     landscape,
     phase_portrait,
     stability_triangle,
+)
+from .experiments import (
+    batch_raster,
+    clouds,
+    cycle_basins,
+    line_search,
+    share_bars,
+    value_table,
 )
 from .gradients import arm_and_vjp, grouped_bars, jacobian_tables, values_and_slopes
 from .graphs import adjoint_sweep, operation_graph
@@ -75,4 +84,10 @@ __all__ = [
     "phase_portrait",
     "stability_triangle",
     "landscape",
+    "clouds",
+    "share_bars",
+    "value_table",
+    "cycle_basins",
+    "line_search",
+    "batch_raster",
 ]

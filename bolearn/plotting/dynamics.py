@@ -12,7 +12,17 @@ from torch import Tensor
 
 from .. import stats
 from ..errors import ShapeError
-from .style import GREY, HATCHES, LINE_STYLES, MARKERS, OKABE_ITO, PALE, figure_and_axes, line_look
+from .style import (
+    GREY,
+    HATCHES,
+    LINE_STYLES,
+    MARKERS,
+    OKABE_ITO,
+    PALE,
+    figure_and_axes,
+    line_look,
+    short_number,
+)
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -206,8 +216,10 @@ def descents(
         panel.contour(*grid, levels, colors=GREY, linewidths=0.9, alpha=0.7)
         for label, path in paths.items():
             style = line_look(list(seen).index(label) if label in seen else len(seen))
-            every = len(path) + 1 if len(path) > 60 else 1  # a curve has no markers
-            (line,) = panel.plot(*path.T.tolist(), markevery=every, **style | {"ms": 5, "lw": 1.6})
+            long = len(path) > 60  # a curve has no markers, and lies under the paths that have some
+            style |= {"ms": 5, "lw": 2.2 if long else 1.6, "zorder": 2 if long else 3}
+            every = len(path) + 1 if long else 1
+            (line,) = panel.plot(*path.T.tolist(), markevery=every, **style)
             seen.setdefault(label, line)
         panel.plot([0.0], [0.0], ls="", marker="+", ms=11, mew=2, color="black")
         xlabel, ylabel = labels[k % len(labels)]
@@ -288,11 +300,13 @@ def stability_triangle(
     grid = (h.tolist(), beta.tolist(), modulus.tolist())
     areas = panel.contourf(*grid, levels, cmap="cividis_r")
     figure.colorbar(areas, ax=panel, label="left of the distance, per step")
-    panel.plot([0, 0, 4, 0], [-1, 1, 1, -1], color="black", lw=2.5)
+    panel.plot([0, 0, 4, 0], [-1, 1, 1, -1], color="black", lw=2.5, label="edge of stability")
     side = torch.linspace(-1.0, 1.0, 201).double()
-    panel.plot(((1 + side) ** 2).tolist(), (side**2).tolist(), color="black", ls="--", lw=1.6)
+    style: dict[str, Any] = {"color": "black", "ls": "--", "lw": 1.6}
+    equal = (((1 + side) ** 2).tolist(), (side**2).tolist())
+    panel.plot(*equal, label="equal roots; above, a complex pair", **style)
     for k, (label, (a, b)) in enumerate(points.items()):
-        style: dict[str, Any] = {"color": list(OKABE_ITO.values())[k + 1], "marker": MARKERS[k]}
+        style = {"color": list(OKABE_ITO.values())[k + 1], "marker": MARKERS[k]}
         panel.plot([a], [b], ls="", mec="black", ms=11, **style)
         path = [1.0, 1.0]
         for _ in range(steps):
@@ -308,6 +322,9 @@ def stability_triangle(
     panel.set(xlabel="step size × curvature, ηλ", ylabel="momentum β")
     panel.set(xlim=(-0.1, 4.2), ylim=(-1.1, 1.1))
     panel.grid(visible=False)
+    figure.legend(
+        *panel.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+    )
     return figure
 
 
@@ -318,6 +335,7 @@ def landscape(
     *,
     basins: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     resolution: int = 301,
+    closeup: float | int | None = None,
 ) -> "matplotlib.figure.Figure":
     """Level lines of a loss of two inputs around the origin, points on it, and hatched basins.
 
@@ -330,6 +348,7 @@ def landscape(
         marks: points, `k 2`, by label; at most eight labels.
         basins: by label, which of the starts `n 2` belong to it, as `n` bools.
         resolution: grid points for each axis.
+        closeup: how far the axes of a second panel reach, which shows the middle larger.
 
     Example:
         >>> origin = {"bottom": torch.zeros(1, 2)}
@@ -337,10 +356,30 @@ def landscape(
         >>> figure = landscape(lambda x: x.square().sum(-1), 1.0, origin, basins=left)
     """
     from matplotlib import pyplot
+
+    windows = [window] if closeup is None else [window, closeup]
+    size = (7.4, 5.4) if closeup is None else (10.0, 5.4)
+    figure, panels = pyplot.subplots(1, len(windows), figsize=size, squeeze=False)
+    for panel, reach in zip(panels[0], windows, strict=True):
+        keys = _draw_landscape(panel, loss, reach, marks, basins or {}, resolution)
+        if reach == closeup:
+            panel.set(title=f"the middle, {short_number(window / reach)} times larger", ylabel="")
+    figure.legend(handles=keys, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _draw_landscape(
+    panel: Any,
+    loss: Callable[[Tensor], Tensor],
+    window: float | int,
+    marks: Mapping[str, Tensor],
+    basins: Mapping[str, Callable[[Tensor], Tensor]],
+    resolution: int,
+) -> list[Any]:
+    """Draws one window of a landscape; returns what its legend explains."""
     from matplotlib.colors import BoundaryNorm, ListedColormap
     from matplotlib.patches import Patch
 
-    figure, panel = pyplot.subplots(figsize=(7.4, 5.4))
     side = torch.linspace(-window, window, resolution, dtype=torch.float64)
     grid = torch.cartesian_prod(side, side)
     shape, u = (resolution, resolution), side.tolist()
@@ -349,10 +388,10 @@ def landscape(
     table = heights.reshape(shape).T.tolist()
     norm = BoundaryNorm(levels, 256)
     keys: list[Any] = []
-    if basins is None:
+    if not basins:
         areas = panel.contourf(u, u, table, levels, cmap="cividis", norm=norm)
-        figure.colorbar(areas, ax=panel, label="loss", format="%.1f")
-    for k, (label, belongs) in enumerate((basins or {}).items()):
+        panel.figure.colorbar(areas, ax=panel, label="loss", format="%.1f")
+    for k, (label, belongs) in enumerate(basins.items()):
         inside = belongs(grid).reshape(shape).T
         color = ListedColormap([PALE[k % len(PALE)]])
         hidden = torch.where(inside, 1.0, torch.nan).tolist()
@@ -372,5 +411,4 @@ def landscape(
     panel.set(xlim=(-window, window), ylim=(-window, window), xlabel="x", ylabel="y")
     panel.set_aspect("equal")
     panel.grid(visible=False)
-    figure.legend(handles=keys, loc="outside lower center", ncols=4, frameon=False)
-    return figure
+    return keys

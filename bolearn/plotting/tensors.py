@@ -155,7 +155,7 @@ def height_map(
     grid = (x0.tolist(), x1.tolist(), heights.tolist())
     figure.colorbar(panel.contourf(*grid, levels=12, cmap="cividis"), label="height")
     for points, marker in zip(plans, MARKERS, strict=False):
-        look = {"ls": "", "mfc": "white", "mec": "black", "ms": 10}
+        look: dict[str, Any] = {"ls": "", "mfc": "white", "mec": "black", "ms": 10}
         panel.plot(*points.T.tolist(), marker=marker, **look)
     panel.set(xlabel="first coordinate", ylabel="second coordinate", aspect="equal")
     panel.grid(visible=False)

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -123,30 +124,39 @@ class DiabetesSVR(Problem):
         axes = (axis.to(X.device) for axis in self.table.axes)
         return torch.stack([axis[k] for axis, k in zip(axes, index, strict=True)], dim=-1)
 
+    @property
+    def progress(self) -> Float[Tensor, "442"]:
+        """The measured progress of each patient."""
+        return torch.as_tensor(diabetes_svr.progress(), dtype=torch.float64)
+
     @staticmethod
-    def predictions(
-        C: float = 1.0, gamma: float | str = "scale", epsilon: float = 0.1
-    ) -> Float[Tensor, "442"]:
-        """Held-out predictions of progression; without arguments, of `SVR` as it comes.
+    def held_out(regressor: Any) -> Float[Tensor, "442"]:
+        """What a scikit-learn regressor predicts for each patient when held out, on these folds."""
+        return torch.as_tensor(diabetes_svr.held_out_predictions(regressor), dtype=torch.float64)
+
+    @staticmethod
+    def explained(predictions: Float[Tensor, "442"]) -> float:
+        """R^2 of predictions: the share of the patients' variance that they explain."""
+        return diabetes_svr.explained(predictions.numpy())
+
+    @staticmethod
+    def predictions(C: float, gamma: float, epsilon: float) -> Float[Tensor, "442"]:
+        """Held-out predictions of `SVR` with these settings (needs scikit-learn, about 0.1 s).
 
         Args:
             C: penalty of an error beyond epsilon.
-            gamma: inverse squared width of the kernel, in standardised inputs; "scale" is
-                scikit-learn's default, 1 / (inputs x their variance).
+            gamma: inverse squared width of the kernel, in standardised inputs.
             epsilon: errors that cost nothing, in units of the progression score.
 
         Raises:
             DataError: a setting that is not a positive finite number.
         """
         for name, value in (("C", C), ("gamma", gamma), ("epsilon", epsilon)):
-            if name == "gamma" and value == "scale":
-                continue
-            if isinstance(value, str) or not 0 < value < math.inf:
+            if not 0 < value < math.inf:
                 raise DataError(f"{name}: expected a positive finite number, got {value!r}")
-        machine = diabetes_svr.support_vectors(C, gamma, epsilon)  # type: ignore[arg-type]
-        return torch.as_tensor(diabetes_svr.held_out_predictions(machine), dtype=torch.float64)
+        return DiabetesSVR.held_out(diabetes_svr.support_vectors(C, gamma, epsilon))
 
     @staticmethod
     def live(C: float, gamma: float, epsilon: float) -> float:
-        """Held-out R^2, computed now (needs scikit-learn, about 0.1 s); see `predictions`."""
-        return diabetes_svr.explained(DiabetesSVR.predictions(C, gamma, epsilon).numpy())
+        """Held-out R^2, computed now; see `predictions`."""
+        return DiabetesSVR.explained(DiabetesSVR.predictions(C, gamma, epsilon))

@@ -42,26 +42,30 @@ from bolearn.problems import DoubleWell, Quadratic
 teach.setup("p2.t1")
 
 # %% [markdown]
-# ## 1. A flea on a hillside
+# ## 1. A map, repeated
 #
-# Gradient descent is a flea. It feels the slope under its feet, hops downhill by $\eta$ times that
-# slope, and sees nothing of what it flies over. Its hop is a **map** $T(x) = x - \eta f'(x)$. The
-# points $x_0, x_1 = T(x_0), x_2 = T(x_1), \ldots$ are an **orbit**. Where the slope is zero it sits
-# still: a **fixed point**, $T(x) = x$.
+# Gradient descent with the learning rate $\eta$ repeats one **map**, $T(x) = x - \eta f'(x)$.
+# Picture a flea that feels the gradient under its feet, jumps downhill by $\eta$ times that
+# gradient, and sees nothing of what it flies over: each jump is a **step**, each place where it
+# lands an **iterate**. The iterates $x_0, x_1 = T(x_0), x_2 = T(x_1), \ldots$ form an **orbit**.
+# Where the gradient is zero, $T(x) = x$: a **fixed point**.
 #
-# In the simplest valley, $f(x) = \tfrac12 a x^2$, a hop multiplies the distance to the bottom:
+# In the simplest valley, $f(x) = \tfrac12 a x^2$, a step multiplies the distance to the minimum:
 #
 # $$T(x) = (1 - \eta a)\,x, \qquad x_t = (1 - \eta a)^t\, x_0 .$$
+#
+# (`Quadratic([1.0])` is the package's bowl $\tfrac12 \sum_i \lambda_i x_i^2$, made from its
+# eigenvalues $\lambda_i$; `trace_gd` is that of tutorial 1.3.)
 
 # %%
-teach.predict("p2.t1.q1", "a = 1. Which η keeps the flea from arriving, but not from staying near?",
+teach.predict("p2.t1.q1", "a = 1. With which η does the orbit not converge, but stay near?",
               [0.4, 1.7, 2.0, 2.1], guess=None)
 
 # %%
 bowl = Quadratic([1.0])
 etas = torch.tensor([0.4, 1.7, 2.0, 2.1], dtype=torch.float64)
-hops = dynamics.trace_gd(bowl.loss, torch.ones(4, 1).double(), etas, steps=20).points[..., 0]
-panels = {f"η = {eta:g}": (lambda x, eta=eta: (1 - eta) * x, hops[:, k])
+orbits = dynamics.trace_gd(bowl.loss, torch.ones(4, 1).double(), etas, steps=20).points[..., 0]
+panels = {f"η = {eta:g}": (lambda x, eta=eta: (1 - eta) * x, orbits[:, k])
           for k, eta in enumerate(etas.tolist())}
 teach.explorable(
     "cobweb", {"function": "quadratic", "a": 1.0, "eta": 1.7, "x0": 1.0},
@@ -71,36 +75,39 @@ teach.explorable(
 )
 
 # %% [markdown]
-# How to read it: up or down to the blue line is a hop, across to the dashed diagonal means standing
-# there. Where the two lines cross, the flea rests.
+# How to read it: up or down to the blue line is a step; across to the dashed diagonal makes its
+# result the next $x$. Fixed points are where the two lines cross.
 
 # %%
 factors = (1 - etas) ** torch.arange(21).unsqueeze(-1)
-teach.claim("every hop multiplies the distance by 1 - ηa", error=(hops - factors).abs(),
+teach.claim("every step multiplies the distance by 1 - ηa", error=(orbits - factors).abs(),
             tolerance=1e-12)
 teach.claim("with η = 2/a the orbit returns every second step, for ever",
-            error=(hops[2:, 2] - hops[:-2, 2]).abs(), tolerance=0)
+            error=(orbits[2:, 2] - orbits[:-2, 2]).abs(), tolerance=0)
 teach.reveal("p2.t1.q1", 2.0, because="1 - ηa = -1: it lands as far on the other side")
 
 # %% [markdown]
-# One number, the **multiplier** $m = 1 - \eta a$, decides: between 0 and 1 the flea comes from one
-# side; between $-1$ and 0 it rings; at $-1$ it cycles; beyond, it explodes. So $\eta < 2/a$
-# promises arrival, not calm: ringing begins at $1/a$. And $m = 0$ is arrival in a single hop.
+# One number, the **multiplier** $m = 1 - \eta a$, decides: between 0 and 1 the iterates approach
+# from one side; between $-1$ and 0 they ring; at $-1$ they cycle; below, they diverge. So
+# $\eta < 2/a$ promises convergence, not calm: ringing begins at $1/a$. With $m = 0$ one step
+# arrives.
 #
-# ## 2. Many dimensions are many fleas
+# ## 2. Many dimensions, one mode at a time
 #
-# Let $f(x) = \tfrac12 x^\top A x$. A hop is $x \leftarrow (I - \eta A)\,x$. Write
+# Let $f(x) = \tfrac12 x^\top A x$. A step is $x \leftarrow (I - \eta A)\,x$. Write
 # $A = Q \Lambda Q^\top$, with the eigenvectors as columns of $Q$, and look at $z = Q^\top x$:
 #
 # $$z_i \leftarrow (1 - \eta\lambda_i)\, z_i, \qquad
 # x_t = Q\,(I - \eta\Lambda)^t\, Q^\top x_0 .$$
 #
-# Each **mode** $z_i$ is a flea of its own, and none disturbs another.
+# Each **mode** $z_i$ is a descent in one dimension, and none disturbs another.
 
 # %%
 g = torch.Generator().manual_seed(0)
 M = torch.randn(20, 6, 6, generator=g, dtype=torch.float64)
-A = M @ M.mT / 6 + 0.1 * torch.eye(6, dtype=torch.float64)  # 20 random bowls in 6 dimensions
+A = M @ M.mT / 6 + 0.1 * torch.eye(6, dtype=torch.float64)  # 20 random bowls in 6 dimensions,
+A[0] = torch.eye(6)  # but the first is round, and the second is narrow
+A[1] = torch.diag(torch.logspace(0, 2, 6))
 eigenvalues, Q = torch.linalg.eigh(A)
 L = eigenvalues[:, -1]
 starts = torch.randn(20, 6, generator=g, dtype=torch.float64)
@@ -121,12 +128,12 @@ ends = {}
 for fraction in (0.99, 1.01):
     run = dynamics.trace_gd(twenty_bowls, starts, fraction * 2 / L, steps=3000).points
     ends[fraction] = run[-1].norm(dim=-1) / starts.norm(dim=-1)
-teach.claim("0.99 · 2/L: all 20 converge", error=ends[0.99], tolerance=1e-12)
+teach.claim("0.99 · 2/L: all 20 converge", error=ends[0.99], tolerance=1e-12, kind="theorem")
 teach.claim("1.01 · 2/L: all 20 diverge", bool((ends[1.01] > 1e12).all()), kind="theorem")
 
 # %% [markdown]
-# The crowd is as slow as its slowest flea. With $\rho = \max_i |1 - \eta\lambda_i|$, the distance
-# after $t$ steps is at most $\rho^t$ of the first one: at most $\varepsilon$ of it after
+# The whole is as slow as its slowest mode. With $\rho = \max_i |1 - \eta\lambda_i| < 1$, the
+# distance after $t$ steps is at most $\rho^t$ of the first one: at most $\varepsilon$ of it after
 # $\lceil \ln\varepsilon / \ln\rho \rceil$ steps.
 
 # %%
@@ -149,7 +156,7 @@ teach.claim("200 random starts have all arrived by then, +1 step", kind="theorem
 teach.reveal("p2.t1.q2", needed, because="each step leaves 99 % of the flattest mode")
 
 # %% [markdown]
-# A smaller $\eta$ would bring $\rho$ closer to 1: caution, too, costs steps.
+# A learning rate below $1/L$ would bring $\rho$ closer to 1: too small a step costs steps.
 #
 # **Exercise 1.** A million steps in one.
 
@@ -157,31 +164,31 @@ teach.reveal("p2.t1.q2", needed, because="each step leaves 99 % of the flattest 
 # exercise: p2.t1.e1
 
 # %% [markdown]
-# ## 3. A bead in honey
+# ## 3. The flow
 #
-# Now pour honey over the hillside and let a bead sink through it: $\dot x = -\nabla f(x)$, the
-# gradient **flow**. In a bowl its modes are $z_i(t) = e^{-\lambda_i t} z_i(0)$: they never ring.
-# The flea imitates the bead, in hops that each take the time $\eta$. How well?
+# Let time run continuously: $\dot x = -\nabla f(x)$, the **gradient flow**. (Picture a bead that
+# sinks through honey.) In a bowl its modes are $z_i(t) = e^{-\lambda_i t} z_i(0)$: they never ring.
+# Gradient descent imitates the flow in steps that each take the time $\eta$. How well?
 
 # %%
 def gap(eta):
-    """How far flea and bead are apart at time 1, in the valley ½ x², both from 1."""
+    """How far descent and flow are apart at time 1, in the valley ½ x², both from 1."""
     end = dynamics.trace_gd(bowl.loss, torch.ones(1).double(), eta, steps=round(1 / eta)).points[-1]
     return (end[0] - math.exp(-1)).abs()
 
 
-teach.claim("half the hop, half the gap", error=(gap(0.01) / gap(0.005) - 2).abs(), tolerance=0.02,
-            kind="theorem")
+teach.claim("half the step, half the gap: 0.01 against 0.005", kind="run", tolerance=0.02,
+            error=(gap(0.01) / gap(0.005) - 2).abs())
 
 # %% [markdown]
-# So short hops follow the bead (Euler's method for its equation). But only the bead loses height at
-# *every* moment, $\frac{\mathrm d}{\mathrm dt} f = -\lVert\nabla f\rVert^2$, and cannot fly over
-# anything. Remember that for section 7.
+# So short steps follow the flow (they are Euler's method for its equation). But only the flow
+# lowers the loss at *every* moment, $\frac{\mathrm d}{\mathrm dt} f = -\lVert\nabla f\rVert^2$, and
+# in one dimension it cannot pass a maximum. Remember that for section 7.
 #
-# ## 4. Where exactly does it explode?
+# ## 4. Where exactly does it diverge?
 #
 # Suppose the Hessian were hidden: a bowl with eigenvalues 10 and 1. We try many learning rates for
-# 80 steps. The usual rule: report the first at which the distance exceeds $10^6$.
+# 80 steps. A common rule: report the first at which the distance exceeds $10^6$.
 
 # %%
 teach.predict("p2.t1.q3", "The true limit is 2/L = 0.2. What does this rule report?",
@@ -213,9 +220,9 @@ teach.claim("the zero of the growth rate is 2/L", error=(by_rate - 0.2).abs(), t
 teach.reveal("p2.t1.q3", "more", because="just above the limit, 80 steps are too few to get far")
 
 # %% [markdown]
-# The threshold asks for $|1 - 10\eta|^{80} > 10^6$: it measures its own two numbers as well. The
-# **growth rate** $\ln|m|$ has neither, and vanishes where stability ends. The difference is not
-# academic:
+# The threshold asks for $|1 - 10\eta|^{80} > 10^6$: its two numbers are part of what it measures.
+# The **growth rate** $\ln|m|$ contains neither, and is zero where stability ends. This matters in
+# practice:
 
 # %%
 shy = dynamics.trace_gd(Quadratic([10.0, 0.1]).loss, torch.tensor([1e-6, 1.0]).double(),
@@ -223,14 +230,14 @@ shy = dynamics.trace_gd(Quadratic([10.0, 0.1]).loss, torch.tensor([1e-6, 1.0]).d
 print(f"loss after 0, 280 and 1000 steps: {shy[0]:.2f}, {shy[280]:.6f}, {shy[1000]:.0f}")
 teach.claim("at 1.01 · 2/L, from a start almost without the steep mode, the loss falls in each of "
             "the first 280 steps and is above its start after 600",
-            bool((shy[1:281] < shy[:280]).all() & (shy[600] > shy[0])), kind="theorem")
+            bool((shy[1:281] < shy[:280]).all() & (shy[600] > shy[0])), kind="run")
 
 # %% [markdown]
 # Divergence need not show at once. The steep mode starts at a millionth and grows 2 % a step, while
 # the flat one shrinks in plain sight.
 #
-# **Exercise 2.** Repeating a linear map makes its strongest mode win. Use that to find 2/L from
-# Hessian-vector products.
+# **Exercise 2.** Repeating a linear map makes its strongest mode dominate. Use that to find 2/L
+# from Hessian-vector products.
 
 # %%
 # exercise: p2.t1.e2
@@ -249,18 +256,20 @@ teach.claim("dynamics.power_iteration finds 2/L of a bowl in 100 dimensions",
 # %% [markdown]
 # ## 5. Two valleys
 #
-# A landscape with a choice: $f(x) = \tfrac14 x^4 - \tfrac12 x^2$ has bottoms at $\pm 1$ and a
-# hilltop at 0. The flea's map is now curved,
+# A landscape with a choice: $f(x) = \tfrac14 x^4 - \tfrac12 x^2$ has minima at $\pm 1$ and a
+# maximum, its hilltop, at 0. The map is now curved,
 #
 # $$T(x) = x - \eta\,(x^3 - x) = (1 + \eta)\,x - \eta x^3 ,$$
 #
 # but near a fixed point $x^*$ a smooth map is nearly straight: it multiplies small distances by
 # $T'(x^*) = 1 - \eta f''(x^*)$, the multiplier there. At $\pm 1$ the curvature is 2 and
-# $m = 1 - 2\eta$, stable exactly for $0 < \eta < 1$. At 0 it is $-1$ and $m = 1 + \eta$: never
-# stable.
+# $m = 1 - 2\eta$: for $0 < \eta < 1$ the minima attract, for $\eta > 1$ they repel. At $\eta = 1$,
+# where $m = -1$, two steps take $1 + \delta$ to about $1 + \delta - 16\delta^3$: the minima still
+# attract, but slowly, $|\delta| \approx 1/(4\sqrt t)$ after $t$ steps. At 0 the curvature is $-1$
+# and $m = 1 + \eta$: it repels for every $\eta > 0$.
 
 # %%
-def hop(x, eta):
+def step(x, eta):
     """T of the double well: ... -> ..."""
     return (1 + eta) * x - eta * x**3
 
@@ -268,15 +277,20 @@ def hop(x, eta):
 well = DoubleWell()
 x = torch.linspace(-2, 2, 9, dtype=torch.float64)
 one_step = dynamics.trace_gd(well.loss, x.unsqueeze(-1), 0.2, steps=1).points[1, :, 0]
-teach.claim("hop is a step of trace_gd", error=(hop(x, 0.2) - one_step).abs(), tolerance=1e-12)
+teach.claim("step is a step of trace_gd", error=(step(x, 0.2) - one_step).abs(), tolerance=1e-12)
 etas = torch.tensor([0.99, 1.01], dtype=torch.float64)
 x = torch.full((2,), 1 + 1e-8, dtype=torch.float64)
 for _ in range(200):
-    x = hop(x, etas)
+    x = step(x, etas)
 growth = ((x - 1).abs() / 1e-8).log() / 200
 teach.claim("next to +1 the growth rate is ln|1 - 2η|: negative at 0.99, positive at 1.01",
             bool(growth[0] < 0 < growth[1]), tolerance=1e-6,
             error=(growth - (1 - 2 * etas).abs().log()).abs())
+x = torch.tensor(1.3, dtype=torch.float64)
+for _ in range(20_000):
+    x = step(x, 1.0)
+teach.claim("η = 1, from 1.3: after 20,000 steps the distance from +1 is 1/(4√t), to 1 %",
+            error=((x - 1).abs() * 4 * math.sqrt(20_000) - 1).abs(), tolerance=0.01, kind="run")
 
 # %% [markdown]
 # **Exercise 3.** Tell a fixed point's character from its map alone.
@@ -285,8 +299,8 @@ teach.claim("next to +1 the growth rate is ln|1 - 2η|: negative at 0.99, positi
 # exercise: p2.t1.e3
 
 # %% [markdown]
-# The hilltop repels. With $\eta = 0.2$, a flea that sits a millionth beside it needs 73 hops to get
-# half-way to a bottom, $|x| \ge 0.5$.
+# The hilltop repels. With $\eta = 0.2$, an iterate that stands a millionth beside it needs 73 steps
+# to get half-way to a minimum, $|x| \ge 0.5$.
 
 # %%
 teach.predict("p2.t1.q4", "And from a millionth of a millionth beside the top?",
@@ -297,40 +311,40 @@ aside = torch.tensor([1e-3, 1e-6, 1e-9, 1e-12], dtype=torch.float64)
 x, taken = aside, torch.zeros(4)
 while bool((x < 0.5).any()):
     taken += x < 0.5
-    x = torch.where(x < 0.5, hop(x, 0.2), x)
+    x = torch.where(x < 0.5, step(x, 0.2), x)
 formula = (0.5 / aside).log() / math.log(1.2)
-print("hops:", taken.int().tolist(), "  formula:", [round(value) for value in formula.tolist()])
-teach.claim("escape takes ln(0.5/δ) / ln(1 + η) hops, ±3", error=(taken - formula).abs(),
-            tolerance=3)
-teach.reveal("p2.t1.q4", "about 150", because="each hop multiplies the distance by 1.2")
+print("steps:", taken.int().tolist(), "  formula:", [round(value) for value in formula.tolist()])
+teach.claim("η = 0.2: escape takes at least ln(0.5/δ) / ln(1 + η) steps, and at most 2 more",
+            bool(((taken >= formula) & (taken <= formula + 2)).all()), kind="run")
+teach.reveal("p2.t1.q4", "about 150", because="each step multiplies the distance by 1.2")
 
 # %% [markdown]
-# Only the logarithm of the distance counts. A hilltop delays gradient descent; it does not trap it,
-# unless the start is exactly on it.
+# Only the logarithm of the distance counts: a hilltop delays gradient descent. It holds an orbit
+# only if an iterate lands *exactly* on it, at the start or later.
 #
 # ## 6. Beyond $\eta = 1$
 #
-# Here both bottoms repel, and so does the top.
+# Here both minima repel, and so does the hilltop.
 
 # %%
-teach.predict("p2.t1.q5", "η = 1.2, starting at 0.3. The flea ...",
-              ["explodes", "hops between two places", "finds a third place"], guess=None)
+teach.predict("p2.t1.q5", "η = 1.2, starting at 0.3. The orbit ...",
+              ["diverges", "alternates between two places", "finds a third place"], guess=None)
 
 # %%
 etas = torch.linspace(0.8, 1.65, 2000, dtype=torch.float64)
 x = torch.full_like(etas, 0.3)
 for _ in range(2000):
-    x = hop(x, etas)
+    x = step(x, etas)
 visited = []
 for _ in range(100):
-    x = hop(x, etas)
+    x = step(x, etas)
     visited.append(x)
 crisis = 1.5 * math.sqrt(3) - 1
 teach.show(
     plotting.bifurcation(etas, torch.stack(visited), xlabel="learning rate η",
                          ylabel="x in the long run, start 0.3",
                          marks={"η = 1": 1.0, "√5 − 1": math.sqrt(5) - 1, "3√3/2 − 1": crisis}),
-    "Where the flea is in the long run: a single line at 1 up to η = 1, two branches up to 1.236, "
+    "Where the orbit is in the long run: a single line at 1 up to η = 1, two branches up to 1.236, "
     "then four, and soon broad bands of dots, all above zero; from 1.598 on also below it.",
 )
 
@@ -341,16 +355,16 @@ teach.show(
 # $$p^2 + pq + q^2 = 1 + \tfrac2\eta, \quad p^2 - pq + q^2 = 1
 # \quad\Rightarrow\quad pq = \tfrac1\eta, \quad (p - q)^2 = 1 - \tfrac1\eta .$$
 #
-# This **2-cycle** is born at $\eta = 1$. Two hops multiply a small distance by
+# This **2-cycle** is born at $\eta = 1$. Two steps multiply a small distance by
 # $T'(p)\,T'(q) = 9 - 2(1 + \eta)^2$, which passes $-1$ at $\eta = \sqrt5 - 1$. There the cycle
 # doubles again. (The live figure of section 1 has these two valleys, too.)
 
 # %%
 def late(eta, count):
-    """Points of the orbit from 0.3 after 5000 hops."""
+    """Points of the orbit from 0.3 after 5000 steps."""
     x, points = torch.tensor(0.3, dtype=torch.float64), []
     for _ in range(5000 + count):
-        x = hop(x, eta)
+        x = step(x, eta)
         points.append(x)
     return torch.stack(points[-count:])
 
@@ -358,78 +372,81 @@ def late(eta, count):
 for eta in (1.01, 1.2):
     p, q = late(eta, 2).sort(descending=True).values
     both = (1 + eta - 3 * eta * p**2) * (1 + eta - 3 * eta * q**2)  # T'(p) T'(q)
-    print(f"η = {eta}: {p:.4f} and {q:.4f}, multiplier of two hops {both:.2f}")
+    print(f"η = {eta}: {p:.4f} and {q:.4f}, multiplier of two steps {both:.2f}")
     teach.claim(f"η = {eta}: a 2-cycle with pq = 1/η, (p - q)² = 1 - 1/η and the multiplier "
                 "9 - 2(1 + η)²", tolerance=1e-9, error=torch.stack([
                     p * q - 1 / eta, (p - q) ** 2 - 1 + 1 / eta, both - 9 + 2 * (1 + eta) ** 2
                 ]).abs())
-teach.reveal("p2.t1.q5", "hops between two places", because="two hops shrink a small distance")
+teach.reveal("p2.t1.q5", "alternates between two places", because="two steps shrink a small "
+             "distance")
 
 # %%
 four = late(1.25, 8)
-teach.claim("η = 1.25, beyond √5 - 1: the orbit repeats after four hops, not after two",
+teach.claim("η = 1.25, beyond √5 - 1: the orbit repeats after four steps, not after two",
             bool((four[0] - four[2]).abs() > 0.01), error=(four[:4] - four[4:]).abs(),
-            tolerance=1e-9)
+            tolerance=1e-9, kind="run")
 x = torch.tensor([0.3, 0.3 + 1e-9], dtype=torch.float64)
 pairs = []
 for _ in range(5000):
-    x = hop(x, 1.4)
+    x = step(x, 1.4)
     pairs.append(x)
 pairs = torch.stack(pairs)
 apart = (pairs[:200, 0] - pairs[:200, 1]).abs().max()
-teach.claim("η = 1.4: two fleas a billionth apart are 0.1 apart within 200 hops, yet both stay "
+teach.claim("η = 1.4: two orbits a billionth apart are 0.1 apart within 200 steps, yet both stay "
             "between 0 and 1.3 for 5000", bool((apart > 0.1) & (pairs > 0).all()
-                                               & (pairs < 1.3).all()), kind="theorem")
-etas = torch.tensor([crisis - 1e-3, crisis + 1e-3], dtype=torch.float64)
-highest = hop(((1 + etas) / (3 * etas)).sqrt(), etas)  # where T turns
-after = hop(highest, etas)
-teach.claim("a hop from the highest point that is reached stays on its side below 3√3/2 - 1, and "
-            "crosses the hill above", bool(after[0] > 0 > after[1]), kind="theorem")
+                                               & (pairs < 1.3).all()), kind="run")
+etas = torch.linspace(1.01, 1.99, 50, dtype=torch.float64)
+highest = step(((1 + etas) / (3 * etas)).sqrt(), etas)  # where T turns
+after = step(highest, etas)
+teach.claim("50 values of η between 1 and 2: a step from the highest point of all stays on "
+            "its side below 3√3/2 - 1, and crosses the hill above",
+            bool(((after > 0) == (etas < crisis)).all()), kind="theorem")
 
 # %% [markdown]
 # That is **chaos**: a rule without any chance, and no long-term forecast. The loss neither
-# converges nor explodes. From $\eta = 3\sqrt3/2 - 1 = 1.598$ on, the flea even commutes between
-# the valleys.
+# converges nor diverges. Beyond $\eta = 3\sqrt3/2 - 1 = 1.598$ the orbit even crosses between the
+# valleys.
 #
 # ## 7. Which valley?
 #
-# The starts that end at the same place are its **basin**. Back to $\eta = 0.2$, harmless by every
-# test so far. The bead's basins are simple: it cannot cross the hill, so its side decides.
+# The starts whose orbits end at the same place are its **basin**. Back to $\eta = 0.2$, harmless by
+# every test so far. The basins of the flow are simple: it cannot cross the hill, so the side
+# decides.
 
 # %%
-teach.predict("p2.t1.q6", "η = 0.2. Fleas start at 2.6 and at 3.2. They end at ...",
+teach.predict("p2.t1.q6", "η = 0.2. Two orbits start at 2.6 and at 3.2. They end at ...",
               ["+1 and +1", "−1 and −1", "−1 and +1", "+1 and −1"], guess=None)
 
 # %%
 def end_of(x, eta=0.2, steps=300):
-    """1 or -1, or infinity: where fleas from x are in the end."""
+    """1 or -1, or infinity: where orbits from x are in the end."""
     for _ in range(steps):
-        x = torch.where(x.abs() < 1e6, hop(x, eta), torch.inf)
+        x = torch.where(x.abs() < 1e6, step(x, eta), torch.inf)
     return torch.where(x.isinf(), torch.inf, x.round())
 
 
 edge = math.sqrt(11)
 wide = torch.linspace(-4, 4, 8000, dtype=torch.float64)  # an even number: 0 is left out
-strips = {"bead in honey": (wide, wide.sign()), "flea, η = 0.2": (wide, end_of(wide))}
+strips = {"flow": (wide, wide.sign()), "descent, η = 0.2": (wide, end_of(wide))}
 for zoom, title in enumerate(["near √11 = 3.3166 (mark)", "5.4 times closer", "29 times closer"]):
     width = 5.4**-zoom
     x = torch.linspace(edge - width, edge + 0.15 * width, 4001, dtype=torch.float64)
     strips[title] = (x, end_of(x))
 teach.show(
     plotting.basin_strips(strips, edge),
-    "Strips of starts: the bead's two basins meet at 0; the flea's alternate in ever narrower "
-    "bands from 2.45 to 3.3166, beyond which it diverges; two zooms by 5.4 show the same bands, "
-    "with the ends exchanged.",
+    "Strips of starts: the flow's two basins meet at 0; those of descent alternate in ever "
+    "narrower bands from 2.45 to 3.3166, beyond which it diverges; two zooms by 5.4 show the same "
+    "bands, with the ends exchanged.",
 )
 
 # %%
 some = end_of(torch.tensor([2.6, 3.2, 3.315, 3.316], dtype=torch.float64)).tolist()
-teach.claim("from 2.6 the flea ends at -1, from 3.2 at +1", some[:2] == [-1, 1])
-teach.claim("from 3.315 the flea ends at +1, from 3.316 at -1", some[2:] == [1, -1])
+teach.claim("from 2.6 the orbit ends at -1, from 3.2 at +1", some[:2] == [-1, 1], kind="run")
+teach.claim("from 3.315 the orbit ends at +1, from 3.316 at -1", some[2:] == [1, -1], kind="run")
 beyond = end_of(edge + torch.tensor([-1e-9, 1e-9], dtype=torch.float64)).abs().tolist()
 teach.claim("a billionth below √11 it arrives, a billionth above it diverges",
-            beyond == [1, math.inf])
-teach.reveal("p2.t1.q6", "−1 and +1", because="the first hop lands on the other side, or beyond")
+            beyond == [1, math.inf], kind="run")
+teach.reveal("p2.t1.q6", "−1 and +1", because="the first step lands on the other side, or beyond")
 
 # %% [markdown]
 # The map explains every border.
@@ -439,25 +456,25 @@ orbits = []
 for x in torch.tensor([2.6, 3.2], dtype=torch.float64):
     orbit = [x]
     for _ in range(12):
-        orbit.append(hop(orbit[-1], 0.2))
+        orbit.append(step(orbit[-1], 0.2))
     orbits.append(torch.stack(orbit))
-panels = {f"from {orbit[0]:.1f}": (lambda x: hop(x, 0.2), orbit) for orbit in orbits}
+panels = {f"from {orbit[0]:.1f}": (lambda x: step(x, 0.2), orbit) for orbit in orbits}
 teach.show(
     plotting.cobweb(panels, (-3.6, 3.6), mirror=True),
     "Cobwebs for η = 0.2: the map rises between its two turning points and plunges beyond them. "
-    "From 2.6 one hop leads just below 0, from 3.2 to below -2.45 and then just above 0.",
+    "From 2.6 one step leads to -0.4, from 3.2 to -2.7 and then to 0.7.",
 )
 
 # %% [markdown]
-# 1. *Fold.* $T(x) = 0$ at $b_0 = \sqrt{1 + 1/\eta} = 2.449$. From below $b_0$ a hop stays on its
-#    side and below $b_0$; from beyond, it crosses.
-# 2. *Edge.* $T(x) = -x$ at $B = \sqrt{1 + 2/\eta} = 3.317$, a 2-cycle. From beyond, hops grow.
+# 1. *Fold.* $T(x) = 0$ at $b_0 = \sqrt{1 + 1/\eta} = 2.449$. From between 0 and $b_0$ a step stays
+#    there; from beyond, it crosses to the other side.
+# 2. *Edge.* $T(x) = -x$ at $B = \sqrt{1 + 2/\eta} = 3.317$, a 2-cycle. From beyond, distances grow.
 # 3. *Bands.* A start between $b_0$ and $B$ ends at $-1$ if it lands in $(-b_0, 0)$, at $+1$ if in
 #    that band's mirror image, and so on: the ends alternate, with borders
-#    $b_0 < b_1 < b_2 < \ldots$ and $T(b_{k+1}) = -b_k$.
-# 4. *Ratio.* Near $B$ a hop multiplies distances by
-#    $|T'(B)| = |1 + \eta - 3\eta B^2| = 5 + 2\eta$, and it turns the gap $B - b_{k+1}$ into
-#    $B - b_k$: each gap is $5 + 2\eta$ times smaller than the one before.
+#    $b_0 < b_1 < b_2 < \ldots$ and $T(b_{k+1}) = -b_k$, which land on the hilltop.
+# 4. *Ratio.* Near $B$ a step multiplies distances by
+#    $|T'(B)| = |1 + \eta - 3\eta B^2| = 5 + 2\eta$: each gap $B - b_{k+1}$ is about so many times
+#    smaller than the one before, $B - b_k$.
 
 # %%
 def borders(eta, count):
@@ -467,7 +484,7 @@ def borders(eta, count):
         low, high = found[-1], edge
         for _ in range(100):
             middle = (low + high) / 2
-            low, high = (middle, high) if hop(middle, eta) > -found[-1] else (low, middle)
+            low, high = (middle, high) if step(middle, eta) > -found[-1] else (low, middle)
         found.append(low)
     return torch.tensor(found, dtype=torch.float64)
 
@@ -486,25 +503,34 @@ teach.claim("six borders found by simulation are those of T(b_{k+1}) = -b_k", to
 
 # %%
 off, kept = [], []
-for eta in (0.05, 0.2, 0.5, 0.9):
+for eta in [k / 20 for k in range(1, 20)] + [0.99]:
     gaps = math.sqrt(1 + 2 / eta) - borders(eta, 8)
     ratios = gaps[:-1] / gaps[1:]
-    shown = ", ".join(f"{value:.4f}" for value in ratios[:5].tolist())
-    print(f"η = {eta:4}: ratios {shown} → {5 + 2 * eta:.1f}")
+    if eta in (0.05, 0.2, 0.5, 0.9):
+        shown = ", ".join(f"{value:.4f}" for value in ratios[:5].tolist())
+        print(f"η = {eta:4}: ratios {shown} → {5 + 2 * eta:.1f}")
     fold = math.sqrt(1 + 1 / eta)
-    next_x = hop(fold * torch.linspace(1e-3, 1 - 1e-3, 1000, dtype=torch.float64), eta)
+    next_x = step(fold * torch.linspace(1e-3, 1 - 1e-3, 1000, dtype=torch.float64), eta)
     kept.append(bool(((next_x > 0) & (next_x < fold)).all()))
     off.append((ratios[-1] - 5 - 2 * eta).abs())
-teach.claim("four values of η: below the fold a hop neither crosses the hill nor passes the fold",
+teach.claim("20 values of η: from below the fold no step crosses the hill or passes the fold",
             all(kept), kind="theorem")
-teach.claim("four values of η: the gaps to the edge shrink by 5 + 2η", error=torch.stack(off),
+teach.claim("20 values of η: the gaps to the edge shrink by 5 + 2η", error=torch.stack(off),
             tolerance=1e-3, kind="theorem")
 
 # %% [markdown]
-# For any $\eta$ below 1 the bands are there; a smaller one only moves them outwards, beyond
+# The bands are there for every $\eta$ below 1; a smaller one moves them outwards, beyond
 # $\sqrt{1/\eta}$. Close to the edge the fourth digit of the start decides the valley, and soon the
-# fifth.
-#
+# fifth. Two exact orbits, which floating point follows without rounding:
+
+# %%
+three = torch.tensor(3.0, dtype=torch.float64)
+teach.claim("η = 1/8: from 3 one step lands exactly on the hilltop", tolerance=0,
+            error=step(three, 0.125).abs())
+teach.claim("η = 1/4: from 3 one step leads exactly to -3, and the next one back", tolerance=0,
+            error=torch.stack([step(three, 0.25) + 3, step(-three, 0.25) - 3]).abs())
+
+# %% [markdown]
 # **Exercise 4.** Predict the valley for any start.
 
 # %%
@@ -513,17 +539,18 @@ teach.claim("four values of η: the gaps to the edge shrink by 5 + 2η", error=t
 # %% [markdown]
 # ## 8. What a falling loss guarantees
 #
-# If no curvature exceeds $L$ anywhere on the way of a hop, Taylor's formula gives
-# $f(x + s) \le f(x) + \nabla f(x) \cdot s + \tfrac L2 \lVert s \rVert^2$. Insert the hop
+# If no curvature exceeds $L$ anywhere on the way of a step, Taylor's formula gives
+# $f(x + s) \le f(x) + \nabla f(x) \cdot s + \tfrac L2 \lVert s \rVert^2$. Insert the step
 # $s = -\eta\,\nabla f(x)$:
 #
 # $$f(x^+) \;\le\; f(x) - \eta\left(1 - \tfrac{\eta L}{2}\right)\lVert\nabla f(x)\rVert^2 .$$
 #
-# This is the **descent lemma**: for $\eta < 2/L$ the loss falls at every hop.
+# This is the **descent lemma**: for $0 < \eta < 2/L$ the loss falls at every step whose gradient is
+# not zero.
 
 # %%
 def slack(loss, x, eta, L):
-    """By how much one hop does better than the lemma promises."""
+    """By how much one step does better than the lemma promises."""
     run = dynamics.trace_gd(loss, x, eta, steps=1)
     promised = eta * (1 - eta * L / 2) * run.gradients[0].square().sum(-1)
     return run.values[0] - promised - run.values[1]
@@ -541,8 +568,9 @@ teach.claim("along the steepest direction of a bowl it is an equality", toleranc
             error=slack(twenty_bowls, Q[..., -1], eta, L).abs())
 
 # %% [markdown]
-# $\eta$ below $2/L$ makes the loss fall, even while $x$ rings from side to side. Does a falling
-# loss tell us that we stay in our valley? Ask the flea that started at 2.6.
+# So the loss falls even while $x$ rings from side to side. Does a falling loss tell us that we stay
+# in our valley? Take the start 2.6 with $\eta = 0.2$. (The lemma is silent there: its curvature is
+# 19.3, so $2/L$ is 0.104.)
 
 # %%
 teach.predict("p2.t1.q7", "On its way from 2.6 to -1, how often did the loss rise?",
@@ -553,22 +581,31 @@ run = dynamics.trace_gd(well.loss, torch.tensor([2.6]).double(), 0.2, steps=60)
 print("x:   ", ", ".join(f"{value:.2f}" for value in run.points[:6, 0].tolist()))
 print("loss:", ", ".join(f"{value:.2f}" for value in run.values[:6].tolist()))
 fell = run.values[1:41] < run.values[:40]
-teach.claim("from 2.6 the loss fell at each of 40 hops, and the flea is in the other valley",
-            bool(fell.all() & (run.points[-1, 0] < 0)), kind="theorem")
-teach.reveal("p2.t1.q7", "never", because="a hop compares two heights, not what lies between")
+teach.claim("from 2.6 the loss fell at each of 40 steps, and the orbit is in the other valley",
+            bool(fell.all() & (run.points[-1, 0] < 0)), kind="run")
+teach.reveal("p2.t1.q7", "never", because="a step compares two heights, not what lies between")
 
 # %% [markdown]
-# What would keep it home for certain? If $\eta f'' < 1$ wherever it goes, $T$ is increasing: fleas
-# never change their order, and none passes the hilltop. That takes $\eta < 1/L$, not $2/L$, with
-# the largest curvature on the way: here that of the start.
+# What would keep it in its valley for certain? In one dimension: $\eta f'' < 1$ wherever it goes.
+# Then $T$ is increasing, orbits never change their order, and none passes the hilltop. For that
+# $\eta < 1/L$ is enough, with the largest curvature on the way, here that of the start. It is not
+# necessary: in this double well every $\eta$ below $2/L$ keeps the side. And in more dimensions
+# even $\eta < 1/L$ promises nothing of the kind (tutorial 4, section 2).
 
 # %%
 steepest = 3 * 2.6**2 - 1
 print(f"curvature at 2.6: {steepest:.2f}; 1/L = {1 / steepest:.3f}")
-x = torch.linspace(0.01, 2.6, 260, dtype=torch.float64)
-slow = hop(x, 1 / steepest)
-teach.claim("with η = 1/L fleas from 0 to 2.6 keep their order, and all end at +1", kind="theorem",
-            condition=bool((slow[1:] > slow[:-1]).all() & (end_of(x, 1 / steepest) == 1).all()))
+x0 = torch.linspace(1.05, 5, 20, dtype=torch.float64)
+x = x0 * torch.linspace(0.01, 1, 500, dtype=torch.float64).unsqueeze(-1)
+L_start = 3 * x0**2 - 1
+slow = step(x, 1 / L_start)
+teach.claim("20 starts with η = 1/L: orbits from between 0 and the start keep their order, and all "
+            "end at +1", kind="theorem", condition=bool(
+                (slow[1:] > slow[:-1]).all() & (end_of(x, 1 / L_start, 3000) == 1).all()))
+x = torch.linspace(1.001, 5, 20_000, dtype=torch.float64)
+stays = end_of(x, 0.999 * 2 / (3 * x**2 - 1), 1500) == 1
+teach.claim("in the double well 0.999 · 2/L of the start keeps all of 20,000 starts on their side",
+            bool(stays.all()), kind="theorem")
 
 # %% [markdown]
 # **Exercise 5.** Back to the bowls, and to $m = 0$: when is a single step enough? With a proof to
@@ -595,8 +632,9 @@ teach.claims_table()
 #
 # **So, when does it settle, ring, cycle or explode?** On a quadratic the multipliers
 # $1 - \eta\lambda$ tell everything in advance; elsewhere $1 - \eta f''$ tells it near each fixed
-# point, and measured growth rates confirm it. What no multiplier tells is *which* fixed point a
-# distant start will reach. Next: tutorial 2, why some bowls are a thousand times harder.
+# point where its size is not 1, and measured growth rates confirm it. No multiplier tells *which*
+# fixed point a distant start will reach. Next: tutorial 2, why some bowls are a thousand times
+# harder.
 #
 # ## Sources
 #

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,13 @@ def _named(name: str, fn: Map) -> Map:
 
 def _vector(*entries: float) -> Tensor:
     return torch.tensor(entries, dtype=torch.float64)
+
+
+def _is_number(value: object) -> bool:
+    """A float, or what counts as one: an int, a NumPy number, a tensor without axes."""
+    if isinstance(value, Tensor):
+        return value.ndim == 0 and value.dtype != torch.bool
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _grid(rng: Rng, *shape: int) -> Tensor:
@@ -82,7 +90,7 @@ def gd_iterate(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
     """Where gradient descent on ½ xᵀ A x stands after t steps from x0, without taking them.
 
     A is symmetric, `d d`; x0 has shape `... d`, a stack of starts; t is at least 0 and may be a
-    million. The result has the shape of x0. A loop over the steps is not accepted.
+    billion. The result has the shape of x0. A loop over the steps is not accepted.
     """
     eigenvalues, Q = torch.linalg.eigh(A)
     x: Tensor = (x0 @ Q * (1 - lr * eigenvalues) ** t) @ Q.mT
@@ -103,6 +111,9 @@ def bowls(rng: Rng) -> Iterator[Case]:
     slow = torch.diag(_vector(1.0, 1e-6))
     yield Case(slow, _vector(1.0, 1.0), 0.5, 1_000_000, note="a million steps")
     yield Case(_with_eigenvalues(rng, _vector(2.0, 1e-4)), _grid(rng, 2), 0.1, 50_000)
+    flat = torch.diag(_vector(1.0, 0.0))
+    yield Case(flat, _vector(1.0, 2.0), 0.5, 1_000_000_000, note="a billion steps")
+    yield Case(torch.diag(_vector(4.0, 0.0)), _vector(1.0, 2.0), 0.5, 1_000_000_001, note="odd t")
     for scale in (1e-6, 1e6):
         A = _with_eigenvalues(rng, _vector(1.0, 3.0))
         yield Case(A, scale * _grid(rng, 2), 0.2, 5, note=f"x0 of size {scale:g}")
@@ -137,7 +148,7 @@ def _(fn: Fn, A: Tensor, x0: Tensor, lr: float, t: int) -> None:
     step = torch.eye(len(A), dtype=A.dtype) - lr * A
     expected = x0 @ torch.linalg.matrix_power(step, t).mT
     size = float(expected.abs().max()) + 1e-3 * float(x0.abs().max())
-    close(_iterate(fn, A, x0, lr, t) / size, expected / size, 1e-8)
+    close(_iterate(fn, A, x0, lr, t) / size, expected / size, 1e-9)
 
 
 @e1.value("taking up to twenty steps one by one")
@@ -195,6 +206,52 @@ def _(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
     return x
 
 
+@e1.wrong("one step too many")
+def _(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
+    eigenvalues, Q = torch.linalg.eigh(A)
+    x: Tensor = (x0 @ Q * (1 - lr * eigenvalues) ** (t + 1)) @ Q.mT
+    return x
+
+
+@e1.wrong("forgets the half of ½ xᵀ A x: a gradient of 2 A x")
+def _(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
+    return gd_iterate(A, x0, 2 * lr, t)
+
+
+@e1.wrong("uphill: the sign of the gradient")
+def _(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
+    return gd_iterate(A, x0, -lr, t)
+
+
+@e1.wrong("the diagonal of A in place of its eigenvalues")
+def _(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
+    return x0 * (1 - lr * A.diagonal()) ** t
+
+
+@e1.wrong("every mode as fast as the steepest")
+def _(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
+    return x0 * (1 - lr * torch.linalg.eigvalsh(A)[-1]) ** t
+
+
+@e1.wrong("factors below zero set to zero")
+def _(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
+    eigenvalues, Q = torch.linalg.eigh(A)
+    x: Tensor = (x0 @ Q * (1 - lr * eigenvalues).clamp(min=0) ** t) @ Q.mT
+    return x
+
+
+@e1.wrong("negative curvatures set to zero: a saddle does not repel")
+def _(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
+    eigenvalues, Q = torch.linalg.eigh(A)
+    x: Tensor = (x0 @ Q * (1 - lr * eigenvalues.clamp(min=0)) ** t) @ Q.mT
+    return x
+
+
+@e1.wrong("in float32")
+def _(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
+    return gd_iterate(A.float(), x0.float(), lr, t).double()
+
+
 # --- e2: the stability limit without the Hessian ----------------------------------------------
 
 e2 = Exercise(
@@ -218,13 +275,13 @@ def stability_limit(hvp: Callable[[Tensor], Tensor], d: int) -> float:
     """The critical learning rate 2/L of a quadratic loss, from products with its Hessian alone.
 
     hvp maps one vector of shape `d`, float64, to H v; H is symmetric and positive definite, and d
-    may be 200. Neither build H nor read it column by column. Return a Python float, right to one
-    part in a thousand, after at most 20,000 products.
+    may be 200. Neither build H nor read it column by column. Return a number, right to one part in
+    a thousand, after at most 3,000 products.
     """
     v = torch.randn(d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     v = v / v.norm()
     largest = 0.0
-    for _ in range(5000):
+    for _ in range(2500):
         Hv = hvp(v)
         growth = float(v @ Hv)
         v = Hv / Hv.norm()
@@ -263,6 +320,7 @@ def hidden_bowls(rng: Rng) -> Iterator[Case]:
     yield Case(_product(_with_eigenvalues(rng, close_pair), "two close on top"), 20)
     for n in (2, 3, 3, 5, 8, 13, 30, 100, 200):
         values = 10 ** rng.uniform_in(-1.0, 1.0, n)
+        values = torch.where(values == values.max(), 1.05 * values, values)  # a gap on top
         yield Case(_product(_with_eigenvalues(rng, values), f"a hidden H, d = {n}"), n)
 
 
@@ -273,39 +331,48 @@ def _true_largest(hvp: Map, d: int) -> float:
 
 @e2.shape
 def _(fn: Fn, hvp: Map, d: int) -> None:
-    require(isinstance(fn(hvp, d), float), "expected a Python float")
+    require(_is_number(fn(hvp, d)), "expected a number")
 
 
-@e2.property("H is neither read column by column nor asked more than 20,000 times")
-def _(fn: Fn, hvp: Map, d: int) -> None:
-    asked = {"products": 0, "columns": 0}
+_PRODUCTS = 3_000
+_MANY = 12  # from more dimensions than these on, as many blind questions read all of H
+
+
+def _questions(fn: Fn, hvp: Map, d: int) -> list[Tensor]:
+    """The vectors whose products are asked for."""
+    asked: list[Tensor] = []
 
     def watched(v: Tensor) -> Tensor:
-        asked["products"] += 1
-        asked["columns"] += int(d > 2 and int(v.count_nonzero()) == 1)
-        require(asked["products"] <= 20_000, "more than 20,000 products")
-        require(asked["columns"] <= 2, "asked for one column of H after the other")
+        asked.append(v.clone())
+        require(len(asked) <= _PRODUCTS, f"more than {_PRODUCTS:,} products")
         return hvp(v)
 
     fn(_named(hvp.__name__, watched), d)
+    return asked
 
 
-@e2.property("a bowl three times as steep has a third of the limit")
+@e2.property("H is neither read column by column nor asked more than 3,000 times")
 def _(fn: Fn, hvp: Map, d: int) -> None:
-    steep = _named(f"3 * ({hvp.__name__})", lambda v: 3 * hvp(v))
-    close(3 * fn(steep, d) / fn(hvp, d), 1.0, 2e-3)
+    asked = _questions(fn, hvp, d)
+    columns = {int(v.abs().argmax()) for v in asked if int(v.count_nonzero()) == 1}
+    require(d <= 2 or len(columns) < d, "asked for one column of H after the other")
 
 
-@e2.property("at 0.99 of it no direction grows, at 1.01 of it one does")
+@e2.property("what is asked depends on the answers before, not only on d")
 def _(fn: Fn, hvp: Map, d: int) -> None:
-    lr, largest = fn(hvp, d), _true_largest(hvp, d)
-    require(abs(1 - 0.99 * lr * largest) < 1, "at 0.99 of your rate gradient descent diverges")
-    require(abs(1 - 1.01 * lr * largest) > 1, "at 1.01 of your rate gradient descent converges")
+    if d > _MANY:  # d vectors that are the same for every H are a basis in which H is read
+        other = _named(f"({hvp.__name__}), twice", lambda v: hvp(hvp(v)))
+        pairs = zip(_questions(fn, hvp, d), _questions(fn, other, d), strict=False)
+        blind = [one for one, two in pairs if torch.equal(one, two)]
+        rank = int(torch.linalg.matrix_rank(torch.stack(blind))) if blind else 0
+        require(rank < d, "asked for all of H, in another basis")
 
 
-@e2.value("the eigenvalues of the whole Hessian")
+@e2.value("the eigenvalues of the whole Hessian: 2/L")
 def _(fn: Fn, hvp: Map, d: int) -> None:
-    close(fn(hvp, d) * _true_largest(hvp, d) / 2, 1.0, 1e-3)
+    share = float(fn(hvp, d)) * _true_largest(hvp, d) / 2
+    side = "above" if share > 1 else "below"
+    require(abs(share - 1) <= 1e-3, f"your rate is {side} the limit, {share:.4g} times as large")
 
 
 def _power(hvp: Map, v: Tensor, steps: int) -> tuple[float, Tensor]:
@@ -360,6 +427,53 @@ def _(hvp: Map, d: int) -> float:
     return 2 / _true_largest(hvp, d)
 
 
+@e2.wrong("reads the Hessian in another basis, of random directions")
+def _(hvp: Map, d: int) -> float:
+    g = torch.Generator().manual_seed(0)
+    Q: Tensor = torch.linalg.qr(torch.randn(d, d, generator=g, dtype=torch.float64)).Q
+    H = torch.stack([hvp(q) for q in Q]) @ Q.mT
+    return float(2 / torch.linalg.eigvalsh((H + H.mT) / 2)[-1])
+
+
+@e2.wrong("starts along the first axis, which may be an eigenvector")
+def _(hvp: Map, d: int) -> float:
+    return 2 / _power(hvp, torch.eye(d, dtype=torch.float64)[0], 500)[0]
+
+
+@e2.wrong("the trace in place of the largest eigenvalue")
+def _(hvp: Map, d: int) -> float:
+    return 2 / sum(float(hvp(e) @ e) for e in torch.eye(d, dtype=torch.float64))
+
+
+@e2.wrong("stops when the growth changes by less than a thousandth, in whatever unit")
+def _(hvp: Map, d: int) -> float:
+    v, growth, before = _random(d), 0.0, -1.0
+    while abs(growth - before) > 1e-3:
+        before = growth
+        growth, v = _power(hvp, v, 1)
+    return 2 / growth
+
+
+@e2.wrong("stops when the growth changes by less than one per cent")
+def _(hvp: Map, d: int) -> float:
+    v, growth, before = _random(d), 1.0, 0.0
+    while abs(growth - before) > 1e-2 * growth:
+        before = growth
+        growth, v = _power(hvp, v, 1)
+    return 2 / growth
+
+
+@e2.wrong("more products than are allowed")
+def _(hvp: Map, d: int) -> float:
+    return 2 / _power(hvp, _random(d), 3_100)[0]
+
+
+@e2.wrong("the square of the growth, from the lengths after two products")
+def _(hvp: Map, d: int) -> float:
+    _, v = _power(hvp, _random(d), 500)
+    return float(2 * v.norm() / hvp(hvp(v)).norm())
+
+
 # --- e3: what a fixed point does to its neighbours --------------------------------------------
 
 LABELS = ("monotone", "oscillating", "neutral", "diverging")
@@ -397,7 +511,7 @@ def classify(T: Callable[[Tensor], Tensor], fixed_point: Tensor) -> str:
 
 def _linear(m: float, c: float) -> tuple[Map, Tensor]:
     shift = torch.tensor(c, dtype=torch.float64)
-    return _named(f"x -> {c:g} + {m:g} * (x - {c:g})", lambda x: shift + m * (x - shift)), shift
+    return _named(f"x -> {c:g} + {m!r} * (x - {c:g})", lambda x: shift + m * (x - shift)), shift
 
 
 def _descent(lr: float) -> Map:
@@ -408,6 +522,10 @@ def _descent(lr: float) -> Map:
 def maps(rng: Rng) -> Iterator[Case]:
     for m in (0.0, 0.5, 0.9, -0.5, -0.9, 1.0, -1.0, 1.1, -1.1, 0.999, -0.999, 1.001, -1.001, 5.0):
         yield Case(*_linear(m, 0.0), note="a straight line")
+    for m in (1 + 1e-10, 1 - 1e-10, -1 + 1e-10, -1 - 1e-10, 1e-10, -1e-10):
+        yield Case(*_linear(m, 0.0), note="within 1e-9")
+    for m in (1 + 1e-8, 1 - 1e-8, -1 + 1e-8, -1 - 1e-8, 1e-8, -1e-8):
+        yield Case(*_linear(m, 0.0), note="not within 1e-9")
     for lr in (0.2, 0.5, 0.8, 0.99, 1.0, 1.01):
         yield Case(_descent(lr), _vector(1.0)[0], note="the double well, at a minimum")
         yield Case(_descent(lr), _vector(-1.0)[0], note="the double well, at a minimum")
@@ -415,7 +533,9 @@ def maps(rng: Rng) -> Iterator[Case]:
     newton = _named("x -> (x + 2 / x) / 2", lambda x: (x + 2 / x) / 2)
     yield Case(newton, _vector(math.sqrt(2))[0], note="the derivative is zero")
     yield Case(_named("x -> x ** 3", lambda x: x**3), _vector(0.0)[0], note="zero, flatter still")
-    yield Case(_named("x -> x - x ** 3", lambda x: x - x**3), _vector(0.0)[0], note="slope 1")
+    yield Case(
+        _named("x -> x - x ** 3", lambda x: x - x**3), _vector(0.0)[0], note="its derivative is 1"
+    )
     yield Case(_named("x -> -torch.sin(x)", lambda x: -torch.sin(x)), _vector(0.0)[0])
     yield Case(_named("x -> x ** 2", lambda x: x**2), _vector(1.0)[0])
     for _ in range(8):
@@ -450,12 +570,12 @@ def _(fn: Fn, T: Map, fixed_point: Tensor) -> None:
         return float(T(fixed_point + h) - T(fixed_point - h)) / (2 * h)
 
     m = (4 * slope(1e-3) - slope(2e-3)) / 3  # Richardson: right to about 1e-12
-    if abs(abs(m) - 1) < 1e-7:
+    if abs(abs(m) - 1) < 1e-9:
         expected = "neutral"
     elif abs(m) > 1:
         expected = "diverging"
     else:
-        expected = "oscillating" if m < -1e-7 else "monotone"
+        expected = "oscillating" if m < -1e-9 else "monotone"
     require(fn(T, fixed_point) == expected, "the label does not fit what the two starts do")
 
 
@@ -508,6 +628,65 @@ def _(T: Map, fixed_point: Tensor) -> str:
     return "neutral" if abs(abs(m) - 1) < 1e-2 else _label(m)
 
 
+@e3.wrong("neutral only if the multiplier is exactly 1 or -1")
+def _(T: Map, fixed_point: Tensor) -> str:
+    m = _multiplier(T, fixed_point)
+    return _label(m) if abs(m) == 1 or _label(m) != "neutral" else _label(0.5 * m)
+
+
+@e3.wrong("a difference quotient, too coarse for a tolerance of 1e-9")
+def _(T: Map, fixed_point: Tensor) -> str:
+    return _label(float(T(fixed_point + 1e-5) - T(fixed_point)) / 1e-5)
+
+
+@e3.wrong("a tolerance of 1e-6")
+def _(T: Map, fixed_point: Tensor) -> str:
+    m = _multiplier(T, fixed_point)
+    return "neutral" if abs(abs(m) - 1) < 1e-6 else _label(m)
+
+
+@e3.wrong("zero within 1e-6")
+def _(T: Map, fixed_point: Tensor) -> str:
+    m = _multiplier(T, fixed_point)
+    return "monotone" if abs(m) < 1e-6 else _label(m)
+
+
+@e3.wrong("a multiplier of 0 is called neutral")
+def _(T: Map, fixed_point: Tensor) -> str:
+    m = _multiplier(T, fixed_point)
+    return "neutral" if abs(m) < 1e-9 else _label(m)
+
+
+@e3.wrong("a negative multiplier oscillates, be it ever so small")
+def _(T: Map, fixed_point: Tensor) -> str:
+    m = _multiplier(T, fixed_point)
+    return "oscillating" if -1e-9 <= m < 0 else _label(m)
+
+
+@e3.wrong("-1 is called oscillating")
+def _(T: Map, fixed_point: Tensor) -> str:
+    m = _multiplier(T, fixed_point)
+    return "oscillating" if abs(m + 1) <= 1e-9 else _label(m)
+
+
+@e3.wrong("the multiplier at 0, wherever the fixed point is")
+def _(T: Map, fixed_point: Tensor) -> str:
+    return _label(_multiplier(T, torch.zeros_like(fixed_point)))
+
+
+@e3.wrong("follows a start from 1e-3 beside the fixed point for fifty steps")
+def _(T: Map, fixed_point: Tensor) -> str:
+    x, gaps = fixed_point + 1e-3, []
+    for _ in range(50):
+        x = T(x)
+        gaps.append(float(x - fixed_point))
+    if abs(abs(gaps[-1]) - 1e-3) < 1e-9:
+        return "neutral"
+    if not abs(gaps[-1]) < 1e-3:
+        return "diverging"
+    return "oscillating" if gaps[0] < 0 else "monotone"
+
+
 # --- e4: where the double well's starts end ---------------------------------------------------
 
 e4 = Exercise(
@@ -516,8 +695,8 @@ e4 = Exercise(
     pure=True,
     hints=(
         "Three numbers from the text cut the line: 0, the place √(1 + 1/lr) that is mapped onto 0, "
-        "and √(1 + 2/lr). What can you say at once about a start between the first two, and about "
-        "one beyond the third?",
+        "and √(1 + 2/lr). What can you say at once about a start between the first two, about one "
+        "beyond the third, and about one exactly on any of them?",
         "Below √(1 + 1/lr) the sign of x no longer changes. So take steps until |x| is below it; "
         "the sign it has then is the answer. Beyond √(1 + 2/lr) no step is needed.",
         "A start in the bands is carried out of them quickly: its distance to √(1 + 2/lr) grows "
@@ -532,15 +711,17 @@ def basin(x0: Tensor, lr: float) -> Tensor:
     """Where gradient descent on the double well ¼ x⁴ - ½ x² ends, for each start in x0.
 
     x0 has any shape, lr lies strictly between 0 and 1. Each entry of the result is 1.0 or -1.0,
-    the minimum that is reached, 0.0 for a start that stays on the hill for ever, or infinity
-    (positive, for starts on either side) for one that diverges.
+    the minimum that is reached; infinity (positive, for starts on either side) for a start that
+    diverges; or 0.0 for one that does neither: it is on the hilltop, lands exactly there (as 3.0
+    does with lr = 1/8), or cycles between √(1 + 2/lr) and minus that (as 3.0 does with lr = 1/4).
     """
     fold, edge = (1 + 1 / lr) ** 0.5, (1 + 2 / lr) ** 0.5
     x = x0
     for _ in range(40):
-        in_bands = (x.abs() > fold) & (x.abs() < edge)
+        in_bands = (x.abs() >= fold) & (x.abs() < edge)
         x = torch.where(in_bands, (1 + lr) * x - lr * x**3, x)
-    return torch.where(x.abs() >= edge, torch.inf, x.sign())
+    ends = torch.where(x.abs() > edge, torch.inf, x.sign())
+    return torch.where(x.abs() == edge, 0.0, ends)
 
 
 def _step(x: float, lr: float) -> float:
@@ -565,7 +746,12 @@ def starts(rng: Rng) -> Iterator[Case]:
     for x in (0.0, 0.5, -0.5, 1.0, 2.0, 2.4, 2.5, 2.6, -2.6, 3.0, 3.2, -3.2, 3.3, 3.4, -5.0):
         yield Case(_vector(x)[0], 0.2, note="one start")
     yield Case(_vector(1e-9, -1e-9, 0.0), 0.2, note="near the top")
-    yield Case(_vector(1e-12, -1e-12), 0.01, note="near the top, with short hops")
+    yield Case(_vector(1e-12, -1e-12), 0.01, note="near the top, with short steps")
+    for x in (3.0, -3.0):
+        yield Case(_vector(x)[0], 0.125, note="lands exactly on the hilltop")
+        yield Case(_vector(x)[0], 0.25, note="on the cycle of two")
+    yield Case(_vector(3.0, 2.0, 0.0, 4.0), 0.125, note="one of them lands on the hilltop")
+    yield Case(_vector(3.0, 2.5, -3.0, 3.5), 0.25, note="two of them cycle")
     yield Case(_vector(1e6, -1e6), 0.2, note="far out")
     yield Case(_vector(1e200, -1e200), 0.5, note="absurdly far out")
     yield Case(torch.zeros(0, dtype=torch.float64), 0.2, note="no starts")
@@ -607,6 +793,8 @@ def _(fn: Fn, x0: Tensor, lr: float) -> None:
     borders = torch.tensor(_boundaries(lr, 25), dtype=torch.float64)
     crossed = (x0.abs().unsqueeze(-1) > borders).sum(-1)
     expected = x0.sign() * (1 - 2 * (crossed % 2))
+    after = (1 + lr) * x0 - lr * x0**3
+    expected = torch.where((after == 0) | (x0.abs() == edge), 0.0, expected)
     close(fn(x0, lr), torch.where(x0.abs() > edge, torch.inf, expected), 0)
 
 
@@ -640,6 +828,42 @@ def _(x0: Tensor, lr: float) -> Tensor:
     for _ in range(50):
         x = torch.where(x.abs() > 1e6, x, (1 + lr) * x - lr * x**3)
     return torch.where(x.abs() > 1e6, torch.inf, x.round())
+
+
+@e4.wrong("a start that is mapped exactly onto the hilltop keeps its side")
+def _(x0: Tensor, lr: float) -> Tensor:
+    return torch.where(x0.abs() == (1 + 1 / lr) ** 0.5, x0.sign(), basin(x0, lr))
+
+
+@e4.wrong("diverges from the edge on: the cycle of two is forgotten")
+def _(x0: Tensor, lr: float) -> Tensor:
+    return torch.where(x0.abs() >= (1 + 2 / lr) ** 0.5, torch.inf, basin(x0, lr))
+
+
+@e4.wrong("diverges where the first step leads further out, as it does from 0.5, too")
+def _(x0: Tensor, lr: float) -> Tensor:
+    after = (1 + lr) * x0 - lr * x0**3
+    return torch.where(after.abs() > x0.abs(), torch.inf, x0.sign())
+
+
+@e4.wrong("the bands of lr = 0.2, whatever lr is")
+def _(x0: Tensor, lr: float) -> Tensor:
+    return basin(x0, 0.2)
+
+
+@e4.wrong("one boundary too few: the side changes at the first, and back at no other")
+def _(x0: Tensor, lr: float) -> Tensor:
+    fold, edge = (1 + 1 / lr) ** 0.5, (1 + 2 / lr) ** 0.5
+    side = torch.where(x0.abs() > fold, -x0.sign(), x0.sign())
+    return torch.where(x0.abs() > edge, torch.inf, side)
+
+
+@e4.wrong("the last place, not the name of the minimum")
+def _(x0: Tensor, lr: float) -> Tensor:
+    x = x0
+    for _ in range(200):
+        x = torch.where(x.abs() <= (1 + 2 / lr) ** 0.5, (1 + lr) * x - lr * x**3, torch.inf)
+    return x
 
 
 @e4.wrong("minus infinity for starts on the left")
@@ -676,7 +900,7 @@ e5 = Exercise(
 def one_step_lr(A: Tensor, b: Tensor, x0: Tensor) -> float | None:
     """The learning rate with which one step from x0 reaches the minimum of ½ xᵀ A x - b · x.
 
-    A is symmetric and positive definite, `d d`; b and x0 have shape `d`. Return a float, or None
+    A is symmetric and positive definite, `d d`; b and x0 have shape `d`. Return a number, or None
     if no learning rate does it (a gradient left over of less than 1e-9 of the first one counts as
     none left). Where x0 is the minimum already, return 0.0.
 
@@ -706,14 +930,17 @@ def problems(rng: Rng) -> Iterator[Case]:
     yield Case(bowl, _vector(10.0, 1.0), _vector(2.0, 2.0), note="x0 is no eigenvector")
     yield Case(bowl, _vector(10.0, 2.0), _vector(1.0, 0.0), note="x0 is an eigenvector")
     yield Case(bowl, zero, _vector(1.0, 1e-3), note="almost along an axis")
+    yield Case(bowl, zero, _vector(1.0, 1e-7), note="1e-8 of the gradient would be left")
+    yield Case(bowl, zero, _vector(1.0, 1e-9), note="1e-10 of the gradient is left: none")
     yield Case(0.5 * torch.eye(3).double(), _grid(rng, 3), _grid(rng, 3), note="a round bowl")
     plane = torch.diag(_vector(2.0, 2.0, 5.0))
     yield Case(plane, 0 * _vector(1.0, 1.0, 1.0), _vector(1.0, -2.0, 0.0), note="equal eigenvalues")
     tilted = _vector(2.0, 1.0, 1.0, 2.0).reshape(2, 2)
     yield Case(tilted, zero, _vector(1.0, -1.0), note="along an eigenvector")
     yield Case(tilted, zero, _vector(1.0, 0.0), note="along an axis, but A is not diagonal")
-    for scale in (1e-6, 1e6):
+    for scale in (1e-12, 1e-6, 1e6, 1e9):
         yield Case(scale * tilted, zero, _vector(2.0, 2.0), note=f"A of size {scale:g}")
+        yield Case(scale * tilted, zero, _vector(2.0, 1.0), note=f"A of size {scale:g}")
         yield Case(tilted, zero, scale * _vector(2.0, 2.0), note=f"x0 of size {scale:g}")
         yield Case(tilted, zero, scale * _vector(2.0, 1.0), note=f"x0 of size {scale:g}")
     for d in (2, 3, 4, 5):
@@ -727,17 +954,22 @@ def problems(rng: Rng) -> Iterator[Case]:
 @e5.shape
 def _(fn: Fn, A: Tensor, b: Tensor, x0: Tensor) -> None:
     result = fn(A, b, x0)
-    require(result is None or isinstance(result, float), "expected a Python float or None")
+    require(result is None or _is_number(result), "expected a number or None")
 
 
 @e5.property("if there is a rate, the step with it leaves no gradient")
 def _(fn: Fn, A: Tensor, b: Tensor, x0: Tensor) -> None:
-    lr = fn(A, b, x0)
-    if lr is not None:
-        g = A @ x0 - b
+    answer = fn(A, b, x0)
+    if answer is not None:
+        lr, g = float(answer), A @ x0 - b
         left = A @ (x0 - lr * g) - b
         rounding = 1e-14 * (A.abs() @ (x0.abs() + lr * g.abs()) + b.abs()).max()
-        require(left.norm() <= 1e-8 * g.norm() + rounding, "a gradient is left after your step")
+        share = float(left.norm() / g.norm()) if g.any() else 0.0
+        short = "short" if float(left @ g) > 0 else "long"
+        require(
+            left.norm() <= 1.1e-9 * g.norm() + rounding,
+            f"your step leaves {share:.0e} of the gradient; along it, the step is too {short}",
+        )
 
 
 @e5.property("moving bowl and start together changes nothing")
@@ -745,7 +977,8 @@ def _(fn: Fn, A: Tensor, b: Tensor, x0: Tensor) -> None:
     before, after = fn(A, b, x0), fn(A, b + A @ torch.ones_like(x0), x0 + 1)
     if float((A @ x0 - b).norm()) > 1e-3 * float(A.norm() * (1 + x0.norm())):
         require((before is None) == (after is None), "an answer became None, or None an answer")
-        close(after or 0.0, before or 0.0, 1e-6, relative=True)
+        if before is not None and after is not None:
+            close(float(after), float(before), 1e-6, relative=True)
 
 
 @e5.value("the angle between the gradient and A times the gradient")
@@ -755,10 +988,13 @@ def _(fn: Fn, A: Tensor, b: Tensor, x0: Tensor) -> None:
         require(lr == 0, "x0 is the minimum")
         return
     Ag = A @ g
-    parallel = float((g / g.norm() - Ag / Ag.norm()).norm()) < 1e-8
-    require(parallel == (lr is not None), "there is a rate, or there is none: not as you say")
-    if parallel:
-        close(lr, float(g.norm() / Ag.norm()), 1e-8, relative=True)
+    left = float((g / g.norm() - Ag / Ag.norm()).norm())  # the sine of the angle, if it is small
+    if left < 1e-9:
+        require(lr is not None, "there is such a rate, but you return None")
+        close(float(lr), float(g.norm() / Ag.norm()), 1e-8, relative=True)
+    else:
+        share = f"{min(left, 1.0):.0e}"
+        require(lr is None, f"no rate does it: at least about {share} of the gradient is left")
 
 
 @e5.wrong("1 / L, whatever the start")
@@ -804,3 +1040,63 @@ def _(A: Tensor, b: Tensor, x0: Tensor) -> float | None:
         return 0.0
     lr = (g @ g) / (g @ A @ g)
     return float(lr) if (g - lr * (A @ g)).norm() <= 1e-5 else None
+
+
+def _judged(A: Tensor, b: Tensor, x0: Tensor, allowed: float, share: float) -> float | None:
+    """The model answer, with another idea of when nothing is left."""
+    g = A @ x0 - b
+    if not g.any():
+        return 0.0
+    lr = (g @ g) / (g @ A @ g)
+    left = (g - lr * (A @ g)).norm()
+    return float(lr) if left <= allowed + share * g.norm() else None
+
+
+@e5.wrong("an absolute tolerance of 1e-9")
+def _(A: Tensor, b: Tensor, x0: Tensor) -> float | None:
+    return _judged(A, b, x0, 1e-9, 0.0)
+
+
+@e5.wrong("an absolute tolerance of 1e-12, which rounding exceeds where gradients are large")
+def _(A: Tensor, b: Tensor, x0: Tensor) -> float | None:
+    return _judged(A, b, x0, 1e-12, 0.0)
+
+
+@e5.wrong("a millionth of the gradient counts as none")
+def _(A: Tensor, b: Tensor, x0: Tensor) -> float | None:
+    return _judged(A, b, x0, 0.0, 1e-6)
+
+
+@e5.wrong("allclose, with its own tolerances")
+def _(A: Tensor, b: Tensor, x0: Tensor) -> float | None:
+    g = A @ x0 - b
+    if not g.any():
+        return 0.0
+    lr = (g @ g) / (g @ A @ g)
+    return float(lr) if torch.allclose(lr * (A @ g), g) else None
+
+
+@e5.wrong("takes a small gradient for the minimum")
+def _(A: Tensor, b: Tensor, x0: Tensor) -> float | None:
+    return 0.0 if (A @ x0 - b).norm() < 1e-8 else one_step_lr(A, b, x0)
+
+
+@e5.wrong("one eigenvector of eigh must be the direction: equal eigenvalues are missed")
+def _(A: Tensor, b: Tensor, x0: Tensor) -> float | None:
+    g = A @ x0 - b
+    if not g.any():
+        return 0.0
+    values, Q = torch.linalg.eigh(A)
+    parts = (Q.mT @ g).abs() / g.norm()
+    return float(1 / values[parts.argmax()]) if parts.max() > 1 - 1e-9 else None
+
+
+@e5.wrong("the gradient without b")
+def _(A: Tensor, b: Tensor, x0: Tensor) -> float | None:
+    return one_step_lr(A, 0 * b, x0)
+
+
+@e5.wrong("forgets the half: twice the rate")
+def _(A: Tensor, b: Tensor, x0: Tensor) -> float | None:
+    lr = one_step_lr(A, b, x0)
+    return None if lr is None else 2 * lr

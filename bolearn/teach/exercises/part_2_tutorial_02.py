@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Iterator
 
 import torch
@@ -15,6 +16,13 @@ Map = Callable[[Tensor], Tensor]
 def _named(name: str, fn: Map) -> Map:
     fn.__name__ = name
     return fn
+
+
+def _is_number(value: object) -> bool:
+    """A float, or what counts as one: an int, a NumPy number, a tensor without axes."""
+    if isinstance(value, Tensor):
+        return value.ndim == 0 and value.dtype != torch.bool
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _vector(*entries: float) -> Tensor:
@@ -42,7 +50,7 @@ def _kappa(H: Tensor) -> Tensor:
 
 e1 = Exercise(
     id="p2.t2.e1",
-    title="The best single hop",
+    title="The best single step",
     pure=True,
     hints=(
         "Each mode has its multiplier, 1 - lr times its eigenvalue. Which two modes can be the "
@@ -60,7 +68,7 @@ def best_lr_and_rate(H: Tensor) -> tuple[float, float]:
     """The learning rate with which gradient descent on ½ xᵀ H x is fastest, and how fast it is.
 
     H is symmetric and positive definite, `d d`. "Fastest" is meant for the worst start. Return two
-    Python floats: the learning rate, and the factor between 0 and 1 that a step then leaves of the
+    numbers: the learning rate, and the factor between 0 and 1 that a step then leaves of the
     distance to the minimum, at worst.
     """
     eigenvalues = torch.linalg.eigvalsh(H)
@@ -93,13 +101,13 @@ def _slowest(lr: float, values: Tensor) -> float:
 @e1.shape
 def _(fn: Fn, H: Tensor) -> None:
     result = fn(H)
-    require(isinstance(result, tuple) and len(result) == 2, "expected a pair")
-    require(all(isinstance(part, float) for part in result), "expected two Python floats")
+    require(isinstance(result, (tuple, list)) and len(result) == 2, "expected a pair")
+    require(all(_is_number(part) for part in result), "expected two numbers")
 
 
 @e1.property("the rate is what a step with your learning rate leaves of the distance, at worst")
 def _(fn: Fn, H: Tensor) -> None:
-    lr, rate = fn(H)
+    lr, rate = map(float, fn(H))
     _, Q = torch.linalg.eigh(H)
     left = (Q.mT - lr * Q.mT @ H).norm(dim=-1)  # one step from each eigenvector
     close(rate, float(left.max()), 1e-8)
@@ -107,13 +115,13 @@ def _(fn: Fn, H: Tensor) -> None:
 
 @e1.property("with a slightly smaller or larger learning rate some start is slower")
 def _(fn: Fn, H: Tensor) -> None:
-    lr, values = fn(H)[0], torch.linalg.eigvalsh(H)
+    lr, values = float(fn(H)[0]), torch.linalg.eigvalsh(H)
     for factor in (0.9, 0.99, 1.01, 1.1):
         beaten = _slowest(factor * lr, values) < _slowest(lr, values)
         require(not beaten, f"{factor} times your learning rate is faster")
 
 
-@e1.property("a bowl three times as steep needs a third of the hop, and is as fast")
+@e1.property("a bowl three times as steep needs a third of the rate, and is as fast")
 def _(fn: Fn, H: Tensor) -> None:
     (lr, rate), (lr3, rate3) = fn(H), fn(3 * H)
     close(3 * lr3 / lr, 1.0, 1e-8)
@@ -127,7 +135,7 @@ def _(fn: Fn, H: Tensor) -> None:
     for _ in range(200):  # the slowest multiplier is convex in lr: thirds close in on its minimum
         a, b = low + (high - low) / 3, high - (high - low) / 3
         low, high = (low, b) if _slowest(a, values) < _slowest(b, values) else (a, high)
-    lr, rate = fn(H)
+    lr, rate = map(float, fn(H))
     close(lr / low, 1.0, 1e-7)
     close(rate, _slowest(low, values), 1e-7)
 
@@ -138,7 +146,7 @@ def _(H: Tensor) -> tuple[float, float]:
     return float(1 / values[-1]), float(1 - values[0] / values[-1])
 
 
-@e1.wrong("just below the stability limit, since longer hops must be faster")
+@e1.wrong("just below the stability limit, since longer steps must be faster")
 def _(H: Tensor) -> tuple[float, float]:
     values = torch.linalg.eigvalsh(H)
     lr = float(1.99 / values[-1])
@@ -170,6 +178,43 @@ def _(H: Tensor) -> tuple[float, float]:
     values = torch.linalg.eigvalsh(H)
     total = values[-1] + values[0]
     return float(2 / total), float((values[0] - values[-1]) / total)
+
+
+@e1.wrong("the two numbers exchanged")
+def _(H: Tensor) -> tuple[float, float]:
+    lr, rate = best_lr_and_rate(H)
+    return rate, lr
+
+
+@e1.wrong("√κ where κ belongs, as for a method with momentum")
+def _(H: Tensor) -> tuple[float, float]:
+    values = torch.linalg.eigvalsh(H).sqrt()
+    rate = (values[-1] - values[0]) / (values[-1] + values[0])
+    return best_lr_and_rate(H)[0], float(rate)
+
+
+@e1.wrong("one over the geometric mean of the two eigenvalues")
+def _(H: Tensor) -> tuple[float, float]:
+    values = torch.linalg.eigvalsh(H)
+    lr = float((values[0] * values[-1]).rsqrt())
+    return lr, _slowest(lr, values)
+
+
+@e1.wrong("all eigenvalues in the sum, not the two that count")
+def _(H: Tensor) -> tuple[float, float]:
+    return float(2 / H.trace()), best_lr_and_rate(H)[1]
+
+
+@e1.wrong("the steep mode's factor with its sign")
+def _(H: Tensor) -> tuple[float, float]:
+    lr, _ = best_lr_and_rate(H)
+    return lr, 1 - lr * float(torch.linalg.eigvalsh(H)[-1])
+
+
+@e1.wrong("the mean factor of all modes, not the slowest")
+def _(H: Tensor) -> tuple[float, float]:
+    lr, _ = best_lr_and_rate(H)
+    return lr, float((1 - lr * torch.linalg.eigvalsh(H)).abs().mean())
 
 
 # --- e2: descending on another map ------------------------------------------------------------
@@ -312,6 +357,32 @@ def _(gradient: Map, P: Tensor) -> Map:
     return lambda x: gradient(x) @ P @ P
 
 
+@e2.wrong("the first gradient it saw, for ever")
+def _(gradient: Map, P: Tensor) -> Map:
+    seen: dict[tuple[int, ...], Tensor] = {}
+    return lambda x: seen.setdefault(tuple(x.shape), gradient(x)) @ P
+
+
+@e2.wrong("the gradient at P x, and P once more")
+def _(gradient: Map, P: Tensor) -> Map:
+    return lambda x: gradient(x @ P) @ P
+
+
+@e2.wrong("the sign of a step: it leads downhill")
+def _(gradient: Map, P: Tensor) -> Map:
+    return lambda x: -gradient(x) @ P
+
+
+@e2.wrong("P scaled to a largest entry of 1")
+def _(gradient: Map, P: Tensor) -> Map:
+    return lambda x: gradient(x) @ (P / P.max())
+
+
+@e2.wrong("the lower triangle of P only")
+def _(gradient: Map, P: Tensor) -> Map:
+    return lambda x: gradient(x) @ P.tril()
+
+
 # --- e3: the best units -----------------------------------------------------------------------
 
 e3 = Exercise(
@@ -446,6 +517,32 @@ def _(H: Tensor) -> Tensor:
     return torch.diag(first).expand(H.shape).clone()
 
 
+@e3.wrong("the lengths of the columns, in place of the diagonal")
+def _(H: Tensor) -> Tensor:
+    return torch.diag_embed(H.norm(dim=-1).rsqrt())
+
+
+@e3.wrong("the sums of the rows' sizes")
+def _(H: Tensor) -> Tensor:
+    return torch.diag_embed(H.abs().sum(-1).rsqrt())
+
+
+@e3.wrong("the diagonal of the inverse")
+def _(H: Tensor) -> Tensor:
+    return torch.diag_embed(torch.linalg.inv(H).diagonal(dim1=-2, dim2=-1).sqrt())
+
+
+@e3.wrong("a quarter power: the root twice")
+def _(H: Tensor) -> Tensor:
+    return torch.diag_embed(H.diagonal(dim1=-2, dim2=-1) ** -0.25)
+
+
+@e3.wrong("units rounded to two decimals")
+def _(H: Tensor) -> Tensor:
+    s = H.diagonal(dim1=-2, dim2=-1).rsqrt()
+    return torch.diag_embed(s.round(decimals=2).clamp(min=0.01))
+
+
 # --- e4: a bowl that no units help ------------------------------------------------------------
 
 e4 = Exercise(
@@ -552,6 +649,40 @@ def _(kappa: float, d: int) -> Tensor:
     return H
 
 
+@e4.wrong("all entries beside the diagonal alike: right in two dimensions only")
+def _(kappa: float, d: int) -> Tensor:
+    r = (kappa - 1) / (kappa + 1)
+    return (1 - r) * torch.eye(d, dtype=torch.float64) + r * torch.ones(d, d, dtype=torch.float64)
+
+
+@e4.wrong("√κ in place of κ")
+def _(kappa: float, d: int) -> Tensor:
+    return stubborn(kappa**0.5, d)
+
+
+@e4.wrong("nearly 45 degrees")
+def _(kappa: float, d: int) -> Tensor:
+    c, s = math.cos(math.radians(44)), math.sin(math.radians(44))
+    H, R = torch.eye(d, dtype=torch.float64), _matrix((c, -s), (s, c))
+    H[:2, :2] = R @ torch.diag(_vector(1.0, kappa)) @ R.mT
+    return H
+
+
+@e4.wrong("the right block, in uneven units")
+def _(kappa: float, d: int) -> Tensor:
+    H = stubborn(kappa, d)
+    H[0] *= 3.0
+    H[:, 0] *= 3.0
+    return H
+
+
+@e4.wrong("only one of the two entries beside the diagonal")
+def _(kappa: float, d: int) -> Tensor:
+    H = stubborn(kappa, d)
+    H[1, 0] = 0.0
+    return H
+
+
 # --- e5: Newton that never climbs -------------------------------------------------------------
 
 e5 = Exercise(
@@ -573,9 +704,11 @@ e5 = Exercise(
 def rosenbrock_newton(x0: Tensor) -> Tensor:
     """The path of a damped Newton method on 100 (y - x²)² + (1 - x)², which never climbs.
 
-    x0 has shape 2. Return the accepted points, `t 2`, of which the first is x0: at most 200; the
-    loss must not rise from any of them to the next; and at the last the gradient's length is at
-    most 1e-8. Steps that you tried and rejected are not in the path.
+    x0 has shape 2. Return the accepted points, `t 2`, of which the first is x0: at most 200. From
+    each to the next leads a step s with (H + λ I) s = -∇f, where H and ∇f are taken at the first
+    of the two and λ >= 0 is yours to choose, anew for each step; the loss must not rise; and at the
+    last point the gradient's length is at most 1e-8. Steps that you tried and rejected are not in
+    the path.
     """
 
     def loss(p: Tensor) -> float:
@@ -625,7 +758,7 @@ def _height(x: Tensor) -> Tensor:
     return 100 * (x[..., 1] - x[..., 0] ** 2) ** 2 + (1 - x[..., 0]) ** 2
 
 
-def _slope(x: Tensor) -> Tensor:
+def _gradient(x: Tensor) -> Tensor:
     gap = x[..., 1] - x[..., 0] ** 2
     return torch.stack([-400 * x[..., 0] * gap - 2 * (1 - x[..., 0]), 200 * gap], -1)
 
@@ -647,10 +780,26 @@ def _(fn: Fn, x0: Tensor) -> None:
     require(not bool(rises.any()), f"the loss rises at {at}")
 
 
+@e5.property("every step solves (H + λ I) s = -∇f for some λ >= 0")
+def _(fn: Fn, x0: Tensor) -> None:
+    path = fn(x0)
+    for k, (p, s) in enumerate(zip(path[:-1], path.diff(dim=0), strict=True), 1):
+        H, g = _curvature(p), _gradient(p)
+        left = -g - H @ s  # λ s, where the step is of that kind
+        damping = float(left @ s / (s @ s)) if s.any() else 0.0
+        size = float(g.norm() + H.norm() * s.norm())
+        rounding = 1e-14 * float(H.norm()) * float(1 + p.norm())
+        off = float((left - damping * s).norm())
+        require(off <= 1e-6 * size + rounding, f"step {k} is no damped Newton step")
+        allowed = damping >= -1e-6 * float(H.norm()) - rounding / max(float(s.norm()), 1e-300)
+        require(allowed, f"step {k} has a negative damping")
+
+
 @e5.value("the only minimum, (1, 1), where the gradient's length is at most 1e-8")
 def _(fn: Fn, x0: Tensor) -> None:
     end = fn(x0)[-1]
-    require(_slope(end).norm() <= 1e-8, "the gradient at the last point is larger than 1e-8")
+    left = float(_gradient(end).norm())
+    require(left <= 1e-8, f"the gradient at the last point has the length {left:.0e}, not 1e-8")
     close(end, _vector(1.0, 1.0), 1e-6)
 
 
@@ -659,13 +808,42 @@ def _curvature(p: Tensor) -> Tensor:
     return _matrix((1200 * x * x - 400 * y + 2, -400 * x), (-400 * x, 200.0))
 
 
+@e5.wrong("the minimum, known beforehand, in one step")
+def _(x0: Tensor) -> Tensor:
+    return torch.stack([x0, torch.ones_like(x0)]) if bool((x0 != 1).any()) else x0[None]
+
+
+@e5.wrong("along the floor of the valley, by its formula")
+def _(x0: Tensor) -> Tensor:
+    x = x0[0] + (1 - x0[0]) * torch.linspace(0, 1, 50, dtype=torch.float64)
+    return torch.cat([x0[None], torch.stack([x, x * x], -1)])
+
+
+@e5.wrong("the start and the end of a damped Newton method, without what lies between")
+def _(x0: Tensor) -> Tensor:
+    path = rosenbrock_newton(x0)
+    return path[[0, -1]] if len(path) > 1 else path
+
+
+@e5.wrong("without the start")
+def _(x0: Tensor) -> Tensor:
+    path = rosenbrock_newton(x0)
+    return path[1:] if len(path) > 1 else path
+
+
+@e5.wrong("one point too few: the last step is computed, but not returned")
+def _(x0: Tensor) -> Tensor:
+    path = rosenbrock_newton(x0)
+    return path[:-1] if len(path) > 1 else path
+
+
 @e5.wrong("pure Newton: fast, but the loss rises on the way")
 def _(x0: Tensor) -> Tensor:
     path = [x0]
-    while len(path) < 200 and float(_slope(path[-1]).norm()) > 1e-9:
+    while len(path) < 200 and float(_gradient(path[-1]).norm()) > 1e-9:
         singular = float(torch.linalg.det(_curvature(path[-1]))) == 0
         shift = 1e-3 * torch.eye(2).double() if singular else torch.zeros(2, 2).double()
-        step = torch.linalg.solve(_curvature(path[-1]) + shift, _slope(path[-1]))
+        step = torch.linalg.solve(_curvature(path[-1]) + shift, _gradient(path[-1]))
         path.append(path[-1] - step)
     return torch.stack(path)
 
@@ -675,7 +853,7 @@ def _(x0: Tensor) -> Tensor:
     path, damping = [x0], 1.0
     while len(path) < 100 and damping < 1e20:
         step = torch.linalg.solve(
-            _curvature(path[-1]) + damping * torch.eye(2).double(), _slope(path[-1])
+            _curvature(path[-1]) + damping * torch.eye(2).double(), _gradient(path[-1])
         )
         if _height(path[-1] - step) < _height(path[-1]):
             path.append(path[-1] - step)
@@ -688,7 +866,7 @@ def _(x0: Tensor) -> Tensor:
 def _(x0: Tensor) -> Tensor:
     path, lr = [x0], 1.0
     while len(path) < 100 and lr > 1e-20:
-        new = path[-1] - lr * _slope(path[-1])
+        new = path[-1] - lr * _gradient(path[-1])
         if _height(new) < _height(path[-1]):
             path.append(new)
             lr *= 2
@@ -700,10 +878,10 @@ def _(x0: Tensor) -> Tensor:
 @e5.wrong("halves Newton's step, which may point uphill where the Hessian is indefinite")
 def _(x0: Tensor) -> Tensor:
     path = [x0]
-    while len(path) < 200 and float(_slope(path[-1]).norm()) > 1e-9:
+    while len(path) < 200 and float(_gradient(path[-1]).norm()) > 1e-9:
         singular = float(torch.linalg.det(_curvature(path[-1]))) == 0
         shift = 1e-3 * torch.eye(2).double() if singular else torch.zeros(2, 2).double()
-        step = torch.linalg.solve(_curvature(path[-1]) + shift, _slope(path[-1]))
+        step = torch.linalg.solve(_curvature(path[-1]) + shift, _gradient(path[-1]))
         while _height(path[-1] - step) >= _height(path[-1]):
             step = step / 2
             if float(step.norm()) < 1e-12:  # no part of it leads down
@@ -715,8 +893,8 @@ def _(x0: Tensor) -> Tensor:
 @e5.wrong("rejected steps left in the path")
 def _(x0: Tensor) -> Tensor:
     path, x, damping = [x0], x0, 1.0
-    while len(path) < 200 and float(_slope(x).norm()) > 1e-9 and damping < 1e20:
-        new = x - torch.linalg.solve(_curvature(x) + damping * torch.eye(2).double(), _slope(x))
+    while len(path) < 200 and float(_gradient(x).norm()) > 1e-9 and damping < 1e20:
+        new = x - torch.linalg.solve(_curvature(x) + damping * torch.eye(2).double(), _gradient(x))
         path.append(new)
         if _height(new) < _height(x):
             x, damping = new, damping / 10
@@ -728,9 +906,9 @@ def _(x0: Tensor) -> Tensor:
 @e5.wrong("a careless stop: the gradient is still a thousandth")
 def _(x0: Tensor) -> Tensor:
     path, damping = [x0], 1.0
-    while len(path) < 200 and float(_slope(path[-1]).norm()) > 1e-3 and damping < 1e20:
+    while len(path) < 200 and float(_gradient(path[-1]).norm()) > 1e-3 and damping < 1e20:
         shifted = _curvature(path[-1]) + damping * torch.eye(2).double()
-        new = path[-1] - torch.linalg.solve(shifted, _slope(path[-1]))
+        new = path[-1] - torch.linalg.solve(shifted, _gradient(path[-1]))
         if _height(new) < _height(path[-1]):
             path.append(new)
             damping /= 10

@@ -2,6 +2,7 @@
 
 import decimal
 import math
+import numbers
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,13 @@ Map = Callable[[Tensor], Tensor]
 def _named(name: str, fn: Fn) -> Any:
     fn.__name__ = name
     return fn
+
+
+def _is_number(value: object) -> bool:
+    """A float, or what counts as one: an int, a NumPy number, a tensor without axes."""
+    if isinstance(value, Tensor):
+        return value.ndim == 0 and value.dtype != torch.bool
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _vector(*entries: float) -> Tensor:
@@ -199,11 +207,14 @@ def _inside(grad: Map, bounds: Tensor) -> Tensor:
 @e1.shape
 def _(fn: Fn, grad: Map, hess: Map, bounds: Tensor) -> None:
     result = fn(grad, hess, bounds)
-    require(isinstance(result, tuple) and len(result) == 2, "expected points and their indices")
+    pair = isinstance(result, (tuple, list)) and len(result) == 2
+    require(pair, "expected points and their indices")
     points, index = result
     require(isinstance(points, Tensor) and points.ndim == 2, "expected points of shape k d")
     has_shape(points, (len(points), bounds.shape[-1]), torch.float64)
-    has_shape(index, (len(points),), torch.int64)
+    has_shape(index, (len(points),))
+    whole = not (index.is_floating_point() or index.is_complex() or index.dtype == torch.bool)
+    require(whole, "expected the indices as integers")
 
 
 @e1.property("every point lies in the box, at zero gradient")
@@ -326,6 +337,38 @@ def _(grad: Map, hess: Map, bounds: Tensor) -> tuple[Tensor, Tensor]:
     return points, (torch.linalg.det(hess(points)) < 0).long()
 
 
+@e1.wrong("a point twice, from the two sides")
+def _(grad: Map, hess: Map, bounds: Tensor) -> tuple[Tensor, Tensor]:
+    points, index = find_critical_points(grad, hess, bounds)
+    return torch.cat([points, points[:1]]), torch.cat([index, index[:1]])
+
+
+@e1.wrong("too few Newton steps: points to three digits")
+def _(grad: Map, hess: Map, bounds: Tensor) -> tuple[Tensor, Tensor]:
+    points, index = find_critical_points(grad, hess, bounds)
+    return points + 1e-4 * (bounds[1] - bounds[0]), index
+
+
+@e1.wrong("every point is called a minimum")
+def _(grad: Map, hess: Map, bounds: Tensor) -> tuple[Tensor, Tensor]:
+    points, index = find_critical_points(grad, hess, bounds)
+    return points, 0 * index
+
+
+@e1.wrong("the signs of the Hessian's diagonal, where eigenvalues belong")
+def _(grad: Map, hess: Map, bounds: Tensor) -> tuple[Tensor, Tensor]:
+    points, _ = find_critical_points(grad, hess, bounds)
+    return points, (hess(points).diagonal(dim1=-2, dim2=-1) < 0).sum(-1)
+
+
+@e1.wrong("a small gradient is a critical point, whatever the unit of the loss")
+def _(grad: Map, hess: Map, bounds: Tensor) -> tuple[Tensor, Tensor]:
+    sides = [torch.linspace(a, b, 60, dtype=torch.float64) for a, b in bounds.T.tolist()]
+    x = torch.cartesian_prod(*sides).reshape(-1, bounds.shape[-1])
+    points = _distinct(x[grad(x).norm(dim=-1) < 1e-2], 0.05 * (bounds[1] - bounds[0]))
+    return points, _negatives(hess, points)
+
+
 # --- e2: how many restarts --------------------------------------------------------------------
 
 e2 = Exercise(
@@ -335,8 +378,9 @@ e2 = Exercise(
         "What is the chance that all of n independent restarts fail?",
         "(1 - p)ⁿ must be at most 1 - target. Take logarithms; mind that both are negative.",
         "For a p such as 1e-20, 1 - p is 1 in floating point: `math.log1p(-p)` is what you want. "
-        "Treat p = 0, p = 1 and target = 0 before any logarithm, and be generous by 1e-9 before "
-        "rounding up.",
+        "Treat p = 0, p = 1 and target = 0 before any logarithm. The fraction of 1e-9 multiplies "
+        "1 - target, so it is added to ln(1 - target), before you divide by ln(1 - p) and round "
+        "up.",
     ),
 )
 
@@ -346,7 +390,7 @@ def restarts_needed(p: float, target: float) -> int | float:
     """The least number of independent restarts of which one succeeds with the wanted probability.
 
     p in [0, 1] is the chance of a single restart, target the wanted chance of at least one success:
-    0, or from 1e-6 to below 1. Return a whole number (an int), 0 if none is needed, or math.inf if
+    0, or from 1e-6 to below 1. Return a whole number, 0 if none is needed, or math.inf if
     no number is enough. A chance of failure that is above 1 - target by a fraction of at most 1e-9
     counts as reached: with p = 0.1 and target = 0.19 two restarts are enough, whatever rounding
     says. p may be as small as 1e-300.
@@ -385,9 +429,14 @@ def chances(rng: Rng) -> Iterator[Case]:
 @e2.shape
 def _(fn: Fn, p: float, target: float) -> None:
     n = fn(p, target)
-    whole = isinstance(n, int) and not isinstance(n, bool)
-    require(whole or n == math.inf, "expected an int, or math.inf")
+    require(_is_number(n), "expected a whole number, or math.inf")
+    require(n == math.inf or float(n) == round(float(n)), "expected a whole number, or math.inf")
     require(n >= 0, "a negative number of restarts")
+
+
+def _count(n: Any) -> int | float:
+    """The answer as Python's own number."""
+    return math.inf if float(n) == math.inf else int(n)
 
 
 def _log_failure(p: float) -> decimal.Decimal:
@@ -397,7 +446,7 @@ def _log_failure(p: float) -> decimal.Decimal:
 
 @e2.property("so many restarts are enough")
 def _(fn: Fn, p: float, target: float) -> None:
-    n = fn(p, target)
+    n = _count(fn(p, target))
     if math.isfinite(n) and 0 < p < 1 and target > 0:
         with decimal.localcontext(prec=340):
             reached = n * _log_failure(p) <= _log_failure(target) + decimal.Decimal("1.1e-9")
@@ -408,7 +457,7 @@ def _(fn: Fn, p: float, target: float) -> None:
 
 @e2.property("one fewer would not be enough")
 def _(fn: Fn, p: float, target: float) -> None:
-    n = fn(p, target)
+    n = _count(fn(p, target))
     if math.isinf(n):
         require(p == 0 and target > 0, "some number is enough here")
     elif n > 0:
@@ -423,7 +472,7 @@ def _(fn: Fn, p: float, target: float) -> None:
 
 @e2.value("doubling and halving the number of restarts")
 def _(fn: Fn, p: float, target: float) -> None:
-    n = fn(p, target)
+    n = _count(fn(p, target))
     if target == 0 or p in (0.0, 1.0):
         expected = 0.0 if target == 0 else (math.inf if p == 0 else 1.0)
         close(n, expected, 0)
@@ -489,6 +538,23 @@ def _(p: float, target: float) -> int | float:
     return max(1, restarts_needed(p, target))
 
 
+@e2.wrong("generous by 1e-9 of a restart, not of the chance of failure")
+def _(p: float, target: float) -> int | float:
+    if target == 0 or p in (0.0, 1.0):
+        return 0 if target == 0 else (1 if p == 1 else math.inf)
+    return math.ceil(math.log1p(-target) / math.log1p(-p) - 1e-9)
+
+
+@e2.wrong("infinitely many for a tiny chance")
+def _(p: float, target: float) -> int | float:
+    return math.inf if p < 1e-12 and target > 0 else restarts_needed(p, target)
+
+
+@e2.wrong("one more than needed, to be safe")
+def _(p: float, target: float) -> int | float:
+    return restarts_needed(p, target) + 1
+
+
 # --- e3: the cloud and its floor --------------------------------------------------------------
 
 e3 = Exercise(
@@ -496,7 +562,7 @@ e3 = Exercise(
     title="The cloud in a tilted bowl",
     pure=True,
     hints=(
-        "At rest one more hop changes nothing: C = (I - lr A) C (I - lr A) + lr² S. For numbers "
+        "At rest one more step changes nothing: C = (I - lr A) C (I - lr A) + lr² S. For numbers "
         "instead of matrices you could solve this at once.",
         "In the coordinates of A's eigenvectors A is diagonal, so that the equation for entry "
         "(i, j) involves no other entry.",
@@ -512,7 +578,7 @@ def noise_floor(A: Tensor, lr: float, S: Tensor) -> tuple[Tensor, float]:
 
     A is symmetric and positive definite, `d d`; the noise has mean zero and the covariance S,
     symmetric, `d d`, and is fresh at every step. Return the covariance of x, `d d`, and the mean of
-    the loss, a float, both exact: no simulation, no iteration (lr may be as small as 1e-9). Raise
+    the loss, a number, both exact: no simulation, no iteration (lr may be as small as 1e-9). Raise
     ValueError where there is no long run: if lr is not below 2 / L.
     """
     eigenvalues, Q = torch.linalg.eigh(A)
@@ -529,7 +595,7 @@ def noisy_bowls(rng: Rng) -> Iterator[Case]:
     one = torch.eye(1).double()
     yield Case(2 * one, 0.25, one, note="one dimension")
     yield Case(2 * one, 0.9, 0.25 * one, note="ringing")
-    yield Case(2 * one, 0.5, one, note="each hop forgets the one before")
+    yield Case(2 * one, 0.5, one, note="each step forgets the one before")
     yield Case(one, 0.3, 0 * one, note="no noise")
     yield Case(2 * one, 1.0, one, raises=ValueError, note="exactly 2 / L")
     yield Case(torch.diag(_vector(10.0, 1.0)), 0.3, torch.eye(2).double(), raises=ValueError)
@@ -543,7 +609,7 @@ def noisy_bowls(rng: Rng) -> Iterator[Case]:
     yield Case(tilted, 0.2, torch.diag(_vector(1.0, 0.1)), note="a tilted bowl, uneven noise")
     yield Case(torch.eye(3).double(), 0.5, _with_eigenvalues(rng, _vector(0.1, 1.0, 2.0)))
     for lr in (1e-9, 1e-5):
-        yield Case(tilted, lr, mixed.reshape(2, 2), note="tiny hops")
+        yield Case(tilted, lr, mixed.reshape(2, 2), note="tiny steps")
     for scale in (1e-6, 1e6):
         yield Case(scale * tilted, 0.2 / scale, mixed.reshape(2, 2), note=f"A of size {scale:g}")
         yield Case(tilted, 0.2, scale * mixed.reshape(2, 2), note=f"noise of size {scale:g}")
@@ -556,9 +622,10 @@ def noisy_bowls(rng: Rng) -> Iterator[Case]:
 @e3.shape
 def _(fn: Fn, A: Tensor, lr: float, S: Tensor) -> None:
     result = fn(A, lr, S)
-    require(isinstance(result, tuple) and len(result) == 2, "expected a covariance and a number")
+    pair = isinstance(result, (tuple, list)) and len(result) == 2
+    require(pair, "expected a covariance and a number")
     has_shape(result[0], tuple(A.shape), torch.float64)
-    require(isinstance(result[1], float), "expected the mean loss as a Python float")
+    require(_is_number(result[1]), "expected the mean loss as a number")
 
 
 @e3.property("a covariance: symmetric, with no negative variance in any direction")
@@ -569,7 +636,7 @@ def _(fn: Fn, A: Tensor, lr: float, S: Tensor) -> None:
     require(torch.linalg.eigvalsh(C + C.mT) >= -1e-9 * size, "a negative variance")
 
 
-@e3.property("one more hop leaves the covariance as it is")
+@e3.property("one more step leaves the covariance as it is")
 def _(fn: Fn, A: Tensor, lr: float, S: Tensor) -> None:
     C, _ = fn(A, lr, S)
     size = float(S.abs().max()) + 1e-300
@@ -617,7 +684,7 @@ def _finish(A: Tensor, lr: float, C: Tensor) -> tuple[Tensor, float]:
     return C, 0.5 * float((A * C).sum())
 
 
-@e3.wrong("the cloud of the flow: forgets that hops have a length")
+@e3.wrong("the cloud of the flow: forgets that steps have a length")
 def _(A: Tensor, lr: float, S: Tensor) -> tuple[Tensor, float]:
     values, Q, noise = _in_modes(A, S)
     return _finish(A, lr, Q @ (lr * noise / (values.unsqueeze(-1) + values)) @ Q.mT)
@@ -653,7 +720,7 @@ def _(A: Tensor, lr: float, S: Tensor) -> tuple[Tensor, float]:
     return C, 2 * floor
 
 
-@e3.wrong("a thousand hops of the covariance: not enough for tiny ones")
+@e3.wrong("a thousand steps of the covariance: not enough for tiny ones")
 def _(A: Tensor, lr: float, S: Tensor) -> tuple[Tensor, float]:
     M = torch.eye(len(A), dtype=A.dtype) - lr * A
     C = torch.zeros_like(A)
@@ -668,6 +735,32 @@ def _(A: Tensor, lr: float, S: Tensor) -> tuple[Tensor, float]:
     one = values.unsqueeze(-1)
     C = Q @ (lr * noise / (one + values - lr * one * values)) @ Q.mT
     return C, 0.5 * float((A * C).sum())
+
+
+@e3.wrong("lr once, where the noise of a step counts its square")
+def _(A: Tensor, lr: float, S: Tensor) -> tuple[Tensor, float]:
+    C, _ = noise_floor(A, lr, S)
+    return _finish(A, lr, C / lr)
+
+
+@e3.wrong("the noise's mean variance in all directions")
+def _(A: Tensor, lr: float, S: Tensor) -> tuple[Tensor, float]:
+    d = len(A)
+    return noise_floor(A, lr, torch.eye(d, dtype=A.dtype) * torch.trace(S) / d)
+
+
+@e3.wrong("does not turn back from the modes")
+def _(A: Tensor, lr: float, S: Tensor) -> tuple[Tensor, float]:
+    _, Q, _ = _in_modes(A, S)
+    C, floor = noise_floor(A, lr, S)
+    return Q.mT @ C @ Q, floor
+
+
+@e3.wrong("raises from 1 / L on")
+def _(A: Tensor, lr: float, S: Tensor) -> tuple[Tensor, float]:
+    if lr * float(torch.linalg.eigvalsh(A)[-1]) > 1:
+        raise ValueError("lr is too large")
+    return noise_floor(A, lr, S)
 
 
 # --- e4: annealing without a gradient ---------------------------------------------------------
@@ -742,6 +835,11 @@ def _flat(x: Tensor) -> Tensor:
     return 0 * x.sum(-1)
 
 
+def _plain_with_a_hole(x: Tensor) -> Tensor:
+    """1 everywhere but at 0: from there every proposal rises by 1."""
+    return (x != 0).any(-1).double()
+
+
 def _linear(top: float) -> Schedule:
     schedule: Schedule = _named(f"linear from {top:g} to 0", lambda s: top * (1 - s))
     return schedule
@@ -772,6 +870,8 @@ def walks(rng: Rng) -> Iterator[Case]:
             yield Case(f, x0, _linear(top), budget, 0.4, rng.randint(0, 99), note=name)
     zero, many = torch.zeros(2000, 1).double(), "2000 walkers"
     yield Case(_flat, zero, _constant(0.0), 11, 0.5, 11, note=many)
+    half = _constant(1 / math.log(2))
+    yield Case(_plain_with_a_hole, zero, half, 3, 0.5, 16, note=many)
     for tau in (0.2, 3.0):
         yield Case(_bowl, zero, _constant(tau), 40, 2 * math.sqrt(tau), 12, note=many)
     yield Case(_bowl, zero, _linear(4.0), 200, 0.5, 13, note=many)
@@ -792,13 +892,22 @@ def _watched(f: Map) -> tuple[Map, list[Tensor]]:
     return _named(f.__name__, watching), seen
 
 
-Args = tuple[Map, Tensor, Schedule, int, float, int]
+# The cases with hundreds of walkers are for statements about chances.
+MANY = 100
+
+
+def _last(fn: Fn, f: Map, *rest: Any) -> Tensor:
+    """The last proposals: where the walkers are, plus one more draw."""
+    watching, seen = _watched(f)
+    fn(watching, *rest)
+    return seen[-1]
 
 
 @e4.shape
 def _(fn: Fn, *args: Any) -> None:
     result, x0 = fn(*args), args[1]
-    require(isinstance(result, tuple) and len(result) == 2, "expected points and their losses")
+    pair = isinstance(result, (tuple, list)) and len(result) == 2
+    require(pair, "expected points and their losses")
     has_shape(result[0], tuple(x0.shape), torch.float64)
     has_shape(result[1], (len(x0),), torch.float64)
 
@@ -826,6 +935,28 @@ def _(fn: Fn, *args: Any) -> None:
     close(other, value, 0)
 
 
+@e4.property("another seed gives other proposals, and each walker has its own")
+def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int) -> None:
+    if budget > 1:
+        first = []
+        for number in (seed, seed + 1):
+            watching, seen = _watched(f)
+            fn(watching, x0, schedule, budget, width, number)
+            first.append(seen[1] - x0)
+        require(first[0] != first[1], "the first proposals do not change with the seed")
+        apart = first[0].unsqueeze(0) != first[0].unsqueeze(1)
+        own = apart.any(-1) | torch.eye(len(x0), dtype=torch.bool)
+        require(own, "two walkers step by the same numbers")
+
+
+@e4.property("every walker is accepted or refused by a random number of its own")
+def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, *rest: Any) -> None:
+    if f is _plain_with_a_hole:  # half the walkers make the first step, and go on from there
+        _, width, _ = rest
+        away = float(_last(fn, f, x0, schedule, *rest).square().mean()) / width**2
+        close(away, 1.5, 0.2)
+
+
 @e4.property("the temperature of proposal k is schedule(k / budget)")
 def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, *rest: Any) -> None:
     asked: list[float] = []
@@ -836,17 +967,6 @@ def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, *rest: Any) -
 
     fn(f, x0, _named(schedule.__name__, watching), budget, *rest)
     close(sorted(set(asked)), [k / budget for k in range(budget - 1)], 1e-12)
-
-
-# The cases with hundreds of walkers are for statements about chances.
-MANY = 100
-
-
-def _last(fn: Fn, f: Map, *rest: Any) -> Tensor:
-    """The last proposals: where the walkers are, plus one more draw."""
-    watching, seen = _watched(f)
-    fn(watching, *rest)
-    return seen[-1]
 
 
 @e4.property("where f is flat every proposal is accepted: the walkers spread as freely as they can")
@@ -1006,3 +1126,56 @@ def _(
         return (rise < 0) | (u < torch.exp(-rise / tau)) if tau > 0 else rise < 0
 
     return _walk(f, x0, schedule, budget, width, seed, rule)
+
+
+@e4.wrong("a generator with a fixed seed, whatever the seed is")
+def _(
+    f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    return _walk(f, x0, schedule, budget, width, 0, _accept)
+
+
+@e4.wrong("one uniform number for all walkers")
+def _(
+    f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    def rule(rise: Tensor, tau: float, u: Tensor) -> Tensor:
+        return _accept(rise, tau, u[:1].expand_as(rise))
+
+    return _walk(f, x0, schedule, budget, width, seed, rule)
+
+
+@e4.wrong("the same displacement for all walkers")
+def _(
+    f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    x, value = x0, f(x0)
+    best, lowest = x, value
+    for k in range(budget - 1):
+        proposal = x + width * torch.randn(x.shape[-1], generator=g, dtype=x.dtype)
+        proposed = f(proposal)
+        u = torch.rand(value.shape, generator=g, dtype=x.dtype)
+        moves = _accept(proposed - value, schedule(k / budget), u)
+        x = torch.where(moves.unsqueeze(-1), proposal, x)
+        value = torch.where(moves, proposed, value)
+        best = torch.where((proposed < lowest).unsqueeze(-1), proposal, best)
+        lowest = torch.minimum(lowest, proposed)
+    return best, lowest
+
+
+@e4.wrong("the square root of the temperature in the acceptance")
+def _(
+    f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    def rule(rise: Tensor, tau: float, u: Tensor) -> Tensor:
+        return _accept(rise, tau**0.5, u)
+
+    return _walk(f, x0, schedule, budget, width, seed, rule)
+
+
+@e4.wrong("width is taken for a variance")
+def _(
+    f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    return _walk(f, x0, schedule, budget, width**0.5, seed, _accept)

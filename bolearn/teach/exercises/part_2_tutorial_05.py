@@ -84,7 +84,7 @@ def _pairs(rng: Rng, k: int, *shape: int) -> tuple[Tensor, Tensor]:
 
 
 @e1.cases
-def diaries(rng: Rng) -> Iterator[Case]:
+def memories(rng: Rng) -> Iterator[Case]:
     yield Case(_vector(3.0), torch.zeros(0, 1).double(), torch.zeros(0, 1).double(), note="k = 0")
     one, bent = _vector(1.0, 0.0), _vector(2.0, 1.0)
     yield Case(_vector(4.0), _vector(1.0)[None], _vector(2.0)[None], note="d = 1")
@@ -93,6 +93,8 @@ def diaries(rng: Rng) -> Iterator[Case]:
     yield Case(_vector(1.0, 2.0), one[None], -bent[None], note="s·y is negative: absent")
     yield Case(_vector(1.0, 2.0), 0 * one[None], 0 * bent[None], note="s = y = 0: absent")
     yield Case(_vector(1.0, 2.0), one[None], _vector(0.0, 1.0)[None], note="s·y = 0: absent")
+    yield Case(_vector(1.0, 2.0), one[None], _vector(1e-8, 1.0)[None], note="cosine 1e-8: usable")
+    yield Case(_vector(1.0, 2.0), one[None], _vector(1e-12, 1.0)[None], note="cosine 1e-12: absent")
     turned = _vector(1.0, 3.0)
     mixed = torch.stack([one, _vector(0.0, 1.0)]), torch.stack([bent, -turned])
     yield Case(_vector(1.0, 2.0), *mixed, note="the newest pair is absent")
@@ -102,8 +104,8 @@ def diaries(rng: Rng) -> Iterator[Case]:
     yield Case(_grid(rng, 3, 2), S, Y, note="absent pairs differ from row to row")
     for scale in (1e-6, 1e6):
         S, Y = _pairs(rng, 2, 2)
-        yield Case(_grid(rng, 2), scale * S, Y, note=f"hops of size {scale:g}")
-        yield Case(_grid(rng, 2), S, scale * Y, note=f"slopes of size {scale:g}")
+        yield Case(_grid(rng, 2), scale * S, Y, note=f"steps of size {scale:g}")
+        yield Case(_grid(rng, 2), S, scale * Y, note=f"gradients of size {scale:g}")
     for k, d in ((1, 2), (2, 2), (2, 3), (3, 3), (4, 2), (10, 4)):
         yield Case(_grid(rng, d), *_pairs(rng, k, d))
     for k, *shape in ((1, 2, 2), (2, 3, 2), (3, 2, 3), (2, 2, 2, 3), (2, 3, 3)):
@@ -224,9 +226,72 @@ def _(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
     return two_loop(g, S[keep], Y[keep])
 
 
-@e1.wrong("sums over all rows: one diary for everybody")
+@e1.wrong("sums over all rows: one memory for everybody")
 def _(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
     return two_loop(g.flatten(), S.flatten(1), Y.flatten(1)).reshape(g.shape)
+
+
+def _with_threshold(g: Tensor, S: Tensor, Y: Tensor, least: float) -> Tensor:
+    """The model answer, but a pair is usable from another cosine on."""
+    cosine = (S * Y).sum(-1, keepdim=True) / (S.norm(dim=-1) * Y.norm(dim=-1)).unsqueeze(-1)
+    keep = cosine > least
+    return two_loop(g, torch.where(keep, S, 0.0), torch.where(keep, Y, 0.0))
+
+
+@e1.wrong("usable from a cosine of 1e-6 on")
+def _(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
+    return _with_threshold(g, S, Y, 1e-6)
+
+
+@e1.wrong("usable wherever s·y is positive")
+def _(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
+    usable = (S * Y).sum(-1) > 0
+    rows = [_explicit_of(s[good], y[good]) @ v for v, s, y, good in _masked(g, S, Y, usable)]
+    return torch.stack(rows).reshape(g.shape)
+
+
+def _masked(
+    g: Tensor, S: Tensor, Y: Tensor, usable: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    flat = usable.reshape(len(S), -1)
+    for i, (v, s, y) in enumerate(_rows(g, S, Y)):
+        yield v, s, y, flat[:, i]
+
+
+def _explicit_of(S: Tensor, Y: Tensor) -> Tensor:
+    """P of one row from all of its pairs."""
+    eye = torch.eye(S.shape[-1], dtype=torch.float64)
+    P = eye * (S[-1] @ Y[-1] / Y[-1].square().sum()) if len(S) else eye
+    for s, y in zip(S, Y, strict=True):
+        V = eye - torch.outer(y, s) / (s @ y)
+        P = V.T @ P @ V + torch.outer(s, s) / (s @ y)
+    return P
+
+
+@e1.wrong("s·y compared with 1e-10, whatever the units")
+def _(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
+    keep = (S * Y).sum(-1, keepdim=True) > 1e-4
+    return two_loop(g, torch.where(keep, S, 0.0), torch.where(keep, Y, 0.0))
+
+
+@e1.wrong("γ = s·s / s·y")
+def _(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
+    factor = torch.ones_like(g[..., :1])
+    if len(S):
+        sy = (S[-1] * Y[-1]).sum(-1, keepdim=True)
+        ratio = S[-1].square().sum(-1, keepdim=True) * Y[-1].square().sum(-1, keepdim=True) / sy**2
+        factor = torch.where(sy > 0, ratio, 1.0)
+    return factor * two_loop(g, S, Y)
+
+
+@e1.wrong("only the newest pair")
+def _(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
+    return two_loop(g, S[-1:], Y[-1:])
+
+
+@e1.wrong("the sign of a step: downhill")
+def _(g: Tensor, S: Tensor, Y: Tensor) -> Tensor:
+    return -two_loop(g, S, Y)
 
 
 # --- e2: Armijo's rule ------------------------------------------------------------------------
@@ -237,10 +302,10 @@ e2 = Exercise(
     pure=True,
     hints=(
         "Each row has a length of its own. What changes it, and what must not?",
-        "Compute f(x) and the slope ∇f · p of every row once. Then try all rows at their own "
-        "lengths, and halve the lengths of those that fail, at most thirty times.",
+        "Compute f(x) and the derivative ∇f · p along the step of each row once. Then try all rows "
+        "at their own lengths, and halve the lengths of those that fail, at most thirty times.",
         "Write the test so that NaN fails it: `value <= bound` is False for NaN. Rows that still "
-        "fail after 2^-30 get 0, and so do rows whose slope is not negative.",
+        "fail after 2^-30 get 0, and so do rows whose g · p is not negative. And minus infinity?",
     ),
 )
 
@@ -257,7 +322,8 @@ def armijo(f: Callable[[Tensor], Tensor], x: Tensor, g: Tensor, p: Tensor) -> Te
     before, slope = f(x), (g * p).sum(-1)
     eta, done = torch.ones_like(before), torch.zeros_like(before, dtype=torch.bool)
     for _ in range(31):
-        done = done | (f(x + eta.unsqueeze(-1) * p) <= before + 1e-4 * eta * slope)
+        there = f(x + eta.unsqueeze(-1) * p)
+        done = done | (there.isfinite() & (there <= before + 1e-4 * eta * slope))
         eta = torch.where(done, eta, eta / 2)
     return torch.where(done & (slope < 0), eta, 0.0)
 
@@ -277,6 +343,10 @@ def _bent() -> Loss:
     )
 
 
+def _bottomless() -> Loss:
+    return _named("the sum of x + ln |x|, -inf at 0", lambda x: (x + x.abs().log()).sum(-1))
+
+
 def _logarithm() -> Loss:
     return _named("the sum of x - ln x, NaN for x < 0", lambda x: (x - x.log()).sum(-1))
 
@@ -294,20 +364,23 @@ def _noted(case: Case, note: str) -> Case:
 @e2.cases
 def searches(rng: Rng) -> Iterator[Case]:
     f, one = _square(), _vector(1.0)
-    yield _noted(_search(f, one, 0.5), "the whole hop arrives")
+    yield _noted(_search(f, one, 0.5), "the whole step arrives")
     yield _noted(_search(f, one, 0.9999999), "falls, but by too little of what was promised")
     yield _noted(_search(f, one, 1.0), "lands as high as it started")
     yield _noted(_search(f, one, 8.0), "much too long")
     yield _noted(_search(f, one, -0.5), "uphill")
-    yield _noted(_search(f, one, 1e-3), "a short hop: no lengthening")
+    yield _noted(_search(f, one, 1e-3), "a short step: no lengthening")
     yield _noted(_search(f, one, p=_vector(0.0)), "no direction")
     yield _noted(_search(f, _vector(0.0)), "at the bottom")
     yield _noted(_search(f, one, 2.0**40), "too long even by 2^30")
+    yield _noted(_search(f, one, 0.75 * 2.0**30), "the last length, 2^-30")
+    yield _noted(_search(f, one, 0.75 * 2.0**31), "2^-31 would do, and is not asked for")
+    yield _noted(_search(_bottomless(), one, p=_vector(-1.0)), "the whole step leads to -inf")
     rows = _vector(1.0, 1.0, 1.0, 1.0).unsqueeze(-1)
     sizes = _vector(0.5, 8.0, -0.5, 100.0).unsqueeze(-1)
     yield _noted(_search(f, rows, sizes), "four rows, four lengths")
     logarithm = _logarithm()
-    yield _noted(_search(logarithm, _vector(4.0), 8.0), "the whole hop leads to NaN")
+    yield _noted(_search(logarithm, _vector(4.0), 8.0), "the whole step leads to NaN")
     yield _noted(_search(logarithm, _vector(3.0, 4.0).unsqueeze(-1), 7.0), "NaN in the rows")
     off = _search(f, rows, sizes)
     off.args[1][1] = torch.nan
@@ -325,7 +398,8 @@ def searches(rng: Rng) -> Iterator[Case]:
 
 def _try(f: Loss, x: Tensor, g: Tensor, p: Tensor, eta: Tensor) -> Tensor:
     """Whether Armijo's condition allows eta in each row."""
-    fits: Tensor = f(x + eta.unsqueeze(-1) * p) <= f(x) + 1e-4 * eta * (g * p).sum(-1)
+    there = f(x + eta.unsqueeze(-1) * p)
+    fits: Tensor = there.isfinite() & (there <= f(x) + 1e-4 * eta * (g * p).sum(-1))
     return fits
 
 
@@ -368,10 +442,10 @@ def _(fn: Fn, f: Loss, x: Tensor, g: Tensor, p: Tensor) -> None:
     close(fn(f, x, g, p), best, 0)
 
 
-def _halving(f: Loss, x: Tensor, g: Tensor, p: Tensor, bound: Fn) -> Tensor:
+def _halving(f: Loss, x: Tensor, g: Tensor, p: Tensor, bound: Fn, lengths: int = 31) -> Tensor:
     slope = (g * p).sum(-1)
     eta, done = torch.ones_like(slope), torch.zeros_like(slope, dtype=torch.bool)
-    for _ in range(31):
+    for _ in range(lengths):
         done = done | (f(x + eta.unsqueeze(-1) * p) <= bound(f(x), eta, slope))
         eta = torch.where(done, eta, eta / 2)
     return torch.where(done & (slope < 0), eta, 0.0)
@@ -430,11 +504,55 @@ def _(f: Loss, x: Tensor, g: Tensor, p: Tensor) -> Tensor:
     return eta
 
 
+def _armijos(before: Tensor, eta: Tensor, slope: Tensor) -> Tensor:
+    return before + 1e-4 * eta * slope
+
+
+@e2.wrong("minus infinity is the lowest of all losses")
+def _(f: Loss, x: Tensor, g: Tensor, p: Tensor) -> Tensor:
+    return _halving(f, x, g, p, _armijos)
+
+
+@e2.wrong("thirty lengths, the last of them 2^-29")
+def _(f: Loss, x: Tensor, g: Tensor, p: Tensor) -> Tensor:
+    eta = armijo(f, x, g, p)
+    return torch.where(eta < 2.0**-29, 0.0, eta)
+
+
+@e2.wrong("one length too many, 2^-31")
+def _(f: Loss, x: Tensor, g: Tensor, p: Tensor) -> Tensor:
+    eta = armijo(f, x, g, p)
+    half = armijo(f, x, g, p / 2) / 2
+    return torch.where(eta == 0, half, eta)
+
+
+@e2.wrong("the first length that fails, not the last that is allowed")
+def _(f: Loss, x: Tensor, g: Tensor, p: Tensor) -> Tensor:
+    eta = armijo(f, x, g, p)
+    return torch.where(eta < 1, 2 * eta, eta)
+
+
+@e2.wrong("one half at least, without a look at the whole step")
+def _(f: Loss, x: Tensor, g: Tensor, p: Tensor) -> Tensor:
+    return armijo(f, x, g, p / 2) / 2
+
+
+@e2.wrong("searches uphill directions as well")
+def _(f: Loss, x: Tensor, g: Tensor, p: Tensor) -> Tensor:
+    down = torch.where(((g * p).sum(-1) < 0).unsqueeze(-1), p, -p)
+    return armijo(f, x, g, down)
+
+
+@e2.wrong("a hundredth of what the derivative promised, 1e-2 for 1e-4")
+def _(f: Loss, x: Tensor, g: Tensor, p: Tensor) -> Tensor:
+    return _halving(f, x, g, p, lambda before, eta, slope: before + 1e-2 * eta * slope)
+
+
 # --- e3: back into the box --------------------------------------------------------------------
 
 e3 = Exercise(
     id="p2.t5.e3",
-    title="Back behind the fence",
+    title="Back into the box",
     pure=True,
     hints=(
         "Distances in a box: the squared distance is a sum over coordinates. Which coordinate "
@@ -485,6 +603,7 @@ def boxes(rng: Rng) -> Iterator[Case]:
 @e3.shape
 def _(fn: Fn, x: Tensor, lo: Tensor, hi: Tensor) -> None:
     has_shape(fn(x, lo, hi), tuple(x.shape), torch.float64)
+    require(~fn(x, lo, hi).isnan(), "an entry is NaN")
 
 
 @e3.property("the result is in the box")
@@ -562,25 +681,51 @@ def _(x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
     return lo + (hi - lo) * torch.sigmoid(x)
 
 
-# --- e4: many fleas, a fence, and a NaN -------------------------------------------------------
+@e3.wrong("relative to the box, and back: infinite bounds make NaN")
+def _(x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
+    return lo + (hi - lo) * ((x - lo) / (hi - lo)).clamp(0.0, 1.0)
+
+
+@e3.wrong("upper ends only")
+def _(x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
+    return torch.minimum(x, hi)
+
+
+@e3.wrong("what is outside goes to the middle")
+def _(x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
+    return torch.where((x < lo) | (x > hi), (lo + hi).nan_to_num() / 2, x)
+
+
+@e3.wrong("a hair inside the bounds")
+def _(x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
+    return torch.minimum(torch.maximum(x, lo + 1e-9), hi - 1e-9)
+
+
+@e3.wrong("the ends exchanged")
+def _(x: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
+    return torch.where(x < lo, hi, torch.where(x > hi, lo, x))
+
+
+# --- e4: many starts, a box, and a NaN -------------------------------------------------------
 
 _CALLS = 2000
 
 e4 = Exercise(
     id="p2.t5.e4",
-    title="A bus for many fleas",
+    title="Many descents as one batch",
     pure=True,
     hints=(
-        "Keep for each row a point, a loss, a slope, a matrix and a length. In each round ask the "
-        "loss once for all rows; then decide for every row by `torch.where`. What has to happen in "
-        "a row that accepts, in one that refuses, and in one that is NaN?",
-        "A coordinate is held if it stands at its lower end with a positive slope or at its upper "
-        "end with a negative one. Build the direction from the other coordinates only, put the "
-        "trial back into the box, and ask Armijo for the step that is left: "
-        "f(trial) <= f(x) + 1e-4 g · (trial - x).",
-        "With few coordinates, B, an estimate of H itself, is simplest: B - B s sᵀ B/(s·B s) + "
-        "y yᵀ/(s·y) where s·y > 0, from (y·y/s·y) I at the first pair. Replace rows and columns of "
-        "held coordinates by those of the identity, and solve. After many halvings, or if the "
+        "Stage 1, masks. Keep for each row a point, a loss, a gradient and a length, with -g for "
+        "the direction. In each round ask the loss once for all rows; then decide for every row by "
+        "`torch.where`: what happens in a row that accepts, in one that refuses (half the length), "
+        "in one that has arrived, and in one that is NaN?",
+        "Stage 2, the box. A coordinate is held if it stands at its lower end with a positive "
+        "entry of the gradient or at its upper end with a negative one. Build the direction from "
+        "the other coordinates only, put the trial back into the box, and ask Armijo for the step "
+        "that is left: f(trial) <= f(x) + 1e-4 g · (trial - x).",
+        "Stage 3, curvature. With few coordinates, B, an estimate of H itself, is simplest: "
+        "B - B s sᵀ B/(s·B s) + y yᵀ/(s·y) where s·y > 0, from (y·y/s·y) I at the first pair. "
+        "Replace rows and columns of held coordinates by those of the identity, and solve. After many halvings, or if the "
         "direction does not lead down, start again from B = I.",
     ),
 )
@@ -590,12 +735,16 @@ e4 = Exercise(
 def batched_minimise(f: Callable[[Tensor], Tensor], X0: Tensor, bounds: Tensor) -> Tensor:
     """Minimise f over a box from every row of X0, as one batch; return the ends, `N d`.
 
+    Build it in three stages; the notes of the cases say which of them a failing one needs: gradient
+    steps with masks, then the box, then curvature.
+
     f maps points `k d` to losses `k`, each row by itself, through torch operations. bounds is
     `2 d`: lower and upper ends; starts outside are put back first. A row that comes back must be in
-    the box, no higher than its start, and satisfy project(x - ∇f) = x to 1e-4 of the slope at its
-    start or better. A row whose loss is NaN at its start comes back as it was put back. No row may
-    depend on another: a row that has arrived stays, so that it ends in company where it ends alone,
-    to 1e-5. At most 2,000 calls of f, each for as many rows as you like.
+    the box, no higher than its start, and satisfy project(x - ∇f) = x to 1e-4 of the largest entry
+    of the gradient at its start, or better. A row whose loss is NaN at its start, once it is put
+    back, comes back as it was put back. No row may depend on another: a row that has arrived stays,
+    so that it ends in company where it ends alone, to 1e-5. At most 2,000 calls of f, each for as
+    many rows as you like.
     """
     lower, upper = bounds
     N, d = X0.shape
@@ -623,7 +772,7 @@ def batched_minimise(f: Callable[[Tensor], Tensor], X0: Tensor, bounds: Tensor) 
     value, g = ask(x)
     live = value.isfinite() & g.isfinite().all(-1)
     g = torch.where(live[:, None], g, 0.0)
-    unit = g.abs().amax(-1).clamp(min=1e-300)  # the slope at the start
+    unit = g.abs().amax(-1).clamp(min=1e-300)  # the gradient at the start
     B, fresh, halvings = eye * unit[:, None, None], live.clone(), torch.zeros(N)
     eta, p = torch.ones(N, dtype=x.dtype), direction(x, g, B)
     for _ in range(1500):
@@ -704,32 +853,59 @@ def _box(d: int, low: float = -2.0, high: float = 2.0) -> Tensor:
 @e4.cases
 def trips(rng: Rng) -> Iterator[Case]:
     one = _box(1)
-    yield Case(_ellipse(1.0), _vector(1.5)[None], one, note="d = 1, one row")
-    yield Case(_ellipse(1.0), _vector(1.5)[None], _box(1, 0.5, 2.0), note="the end is on the fence")
-    yield Case(_ellipse(1.0), _vector(0.0)[None], one, note="starts at the bottom")
-    yield Case(_ellipse(1.0), _vector(9.0)[None], one, note="starts outside")
-    yield Case(_ellipse(1.0), _vector(1.0)[None], _box(1, 1.0, 1.0), note="a box of one point")
-    yield Case(_holey(), _vector(-4.0, 1.0).reshape(2, 1), _box(1, -5.0, 5.0), note="a NaN row")
+    yield Case(_ellipse(1.0), _vector(1.5)[None], one, note="stage 1: d = 1, one row")
+    yield Case(
+        _ellipse(1.0),
+        _vector(1.5)[None],
+        _box(1, 0.5, 2.0),
+        note="stage 2: the end is on the boundary",
+    )
+    yield Case(_ellipse(1.0), _vector(0.0)[None], one, note="stage 1: starts at the bottom")
+    yield Case(_ellipse(1.0), _vector(9.0)[None], one, note="stage 2: starts outside")
+    yield Case(
+        _ellipse(1.0), _vector(1.0)[None], _box(1, 1.0, 1.0), note="stage 2: a box of one point"
+    )
+    yield Case(
+        _holey(), _vector(-4.0, 1.0).reshape(2, 1), _box(1, -5.0, 5.0), note="stage 1: a NaN row"
+    )
+    yield Case(
+        _holey(), _vector(-9.0)[None], one, note="stage 2: NaN until it is put back into the box"
+    )
+    outside = _vector(-9.0, 1.0, 0.5, 7.0).reshape(2, 2)
+    yield Case(_holey(), outside, _box(2), note="stage 2: both rows start outside, one at NaN")
     fence = torch.stack([_vector(2.0, -3.0), _vector(5.0, 3.0)])
     slanted = _tilted(-0.9, 0.0, 0.0)
-    yield Case(slanted, _vector(2.0, 1.0)[None], fence, note="starts on the fence")
-    yield Case(slanted, _vector(4.0, -2.0, 2.0, 1.0).reshape(2, 2), fence, note="two rows")
-    yield Case(_tilted(0.95, 3.0, 3.0), _grid(rng, 3, 2), _box(2), note="the end is in a corner")
-    yield Case(_ellipse(1.0, 1000.0), _grid(rng, 2, 2), _box(2), note="a long valley")
-    yield Case(_valley(), _vector(-1.2, 1.0)[None], _box(2), note="Rosenbrock's own start")
-    yield Case(_valley(), _grid(rng, 4, 2), _box(2), note="four rows in the curved valley")
+    yield Case(slanted, _vector(2.0, 1.0)[None], fence, note="stage 2: starts on the boundary")
+    yield Case(slanted, _vector(4.0, -2.0, 2.0, 1.0).reshape(2, 2), fence, note="stage 2: two rows")
+    yield Case(
+        _tilted(0.95, 3.0, 3.0), _grid(rng, 3, 2), _box(2), note="stage 2: the end is in a corner"
+    )
+    yield Case(_ellipse(1.0, 1000.0), _grid(rng, 2, 2), _box(2), note="stage 3: a long valley")
+    yield Case(_valley(), _vector(-1.2, 1.0)[None], _box(2), note="stage 3: Rosenbrock's own start")
+    yield Case(_valley(), _grid(rng, 4, 2), _box(2), note="stage 3: four rows in the curved valley")
     cut = torch.stack([_vector(-2.0, -2.0), _vector(0.5, 2.0)])
-    yield Case(_valley(), _grid(rng, 3, 2).clamp(max=0.5), cut, note="a fence across the valley")
+    yield Case(
+        _valley(),
+        _grid(rng, 3, 2).clamp(max=0.5),
+        cut,
+        note="stage 3: a boundary across the valley",
+    )
     for scale in (1e-6, 1e6):
-        yield Case(_valley(scale), _grid(rng, 2, 2), _box(2), note=f"losses of size {scale:g}")
+        yield Case(
+            _valley(scale), _grid(rng, 2, 2), _box(2), note=f"stage 3: losses of size {scale:g}"
+        )
     hole = torch.cat([_grid(rng, 3, 2), _vector(-4.0, 1.0)[None]])
-    yield Case(_holey(), hole, _box(2, -5.0, 5.0), note="one row of four starts at NaN")
-    yield Case(_holey(), hole.flip(0), _box(2, -5.0, 5.0), note="the first of four is NaN")
-    yield Case(_soft(), _grid(rng, 3, 2), _box(2), note="flat far out")
-    yield Case(_soft(), _grid(rng, 2, 3), _box(3, 0.1, 2.0), note="all on the fence")
-    yield Case(_four(), 2 * _grid(rng, 4, 2), _box(2, -5.0, 5.0), note="four bottoms")
-    yield Case(_ellipse(1.0, 5.0, 30.0), _grid(rng, 2, 3), _box(3))
-    yield Case(_ellipse(0.1, 1.0, 10.0, 100.0), _grid(rng, 3, 4), _box(4, -1.0, 2.0))
+    yield Case(_holey(), hole, _box(2, -5.0, 5.0), note="stage 1: one row of four starts at NaN")
+    yield Case(_holey(), hole.flip(0), _box(2, -5.0, 5.0), note="stage 1: the first of four is NaN")
+    yield Case(_soft(), _grid(rng, 3, 2), _box(2), note="stage 1: flat far out")
+    yield Case(_soft(), _grid(rng, 2, 3), _box(3, 0.1, 2.0), note="stage 2: all on the boundary")
+    yield Case(_four(), 2 * _grid(rng, 4, 2), _box(2, -5.0, 5.0), note="stage 3: four bottoms")
+    yield Case(
+        _ellipse(1.0, 5.0, 30.0), _grid(rng, 2, 3), _box(3), note="stage 3: three curvatures"
+    )
+    yield Case(
+        _ellipse(0.1, 1.0, 10.0, 100.0), _grid(rng, 3, 4), _box(4, -1.0, 2.0), note="stage 3"
+    )
 
 
 def _asked(fn: Fn, f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
@@ -746,7 +922,7 @@ def _asked(fn: Fn, f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
     return ends
 
 
-def _slope(f: Loss, x: Tensor) -> Tensor:
+def _gradient(f: Loss, x: Tensor) -> Tensor:
     z = x.detach().clone().requires_grad_()
     (g,) = torch.autograd.grad(f(z).sum(), z)
     return g
@@ -776,13 +952,13 @@ def _(fn: Fn, f: Loss, X0: Tensor, bounds: Tensor) -> None:
         close(_asked(fn, f, X0[i : i + 1], bounds)[0], together[i], 1e-5)
 
 
-@e4.property("project(x - ∇f) = x at every end, to 1e-4 of the slope at the start")
+@e4.property("project(x - ∇f) = x at every end, to 1e-4 of the gradient at the start")
 def _(fn: Fn, f: Loss, X0: Tensor, bounds: Tensor) -> None:
     lower, upper = bounds
     ends, start = _asked(fn, f, X0, bounds), X0.clamp(lower, upper)
-    size = _slope(f, start).abs().amax(-1, keepdim=True)
+    size = _gradient(f, start).abs().amax(-1, keepdim=True)
     known = ~f(start).isnan() & (size[:, 0] > 0)
-    x, g = ends[known], (_slope(f, ends) / size)[known]
+    x, g = ends[known], (_gradient(f, ends) / size)[known]
     left = (x - (x - g).clamp(lower, upper)).abs()
     require(left <= 1e-4, "a row has stopped where the loss still falls within the box")
 
@@ -792,11 +968,11 @@ def _(fn: Fn, f: Loss, X0: Tensor, bounds: Tensor) -> None:
     if "four bottoms" in f.__name__:
         return
     ends, start = _asked(fn, f, X0, bounds), X0.clamp(bounds[0], bounds[1])
-    size = float(_slope(f, start).nan_to_num(0.0).abs().max()) or 1.0
+    size = float(_gradient(f, start).nan_to_num(0.0).abs().max()) or 1.0
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         z = torch.tensor(x)
-        return float(f(z)) / size, (_slope(f, z) / size).numpy()
+        return float(f(z)) / size, (_gradient(f, z) / size).numpy()
 
     for row, end in zip(start, ends, strict=True):
         if not bool(f(row).isnan()):
@@ -809,7 +985,7 @@ def _(fn: Fn, f: Loss, X0: Tensor, bounds: Tensor) -> None:
 def _plain(f: Loss, X0: Tensor, bounds: Tensor, steps: int, rate: float) -> Tensor:
     x = X0.clamp(bounds[0], bounds[1])
     for _ in range(steps):
-        g = _slope(f, x)
+        g = _gradient(f, x)
         new = (x - rate * g).clamp(bounds[0], bounds[1])
         x = torch.where(f(new).unsqueeze(-1) <= f(x).unsqueeze(-1), new, x)
     return x
@@ -820,7 +996,7 @@ def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
     return _plain(f, X0, bounds, 60, 1e-3)
 
 
-@e4.wrong("minimises without the fence and moves the ends into the box")
+@e4.wrong("minimises without the box and moves the ends into the box")
 def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
     wide = torch.stack([bounds[0] - 1e3, bounds[1] + 1e3])
     return batched_minimise(f, X0, wide).clamp(bounds[0], bounds[1])
@@ -829,7 +1005,7 @@ def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
 @e4.wrong("stops when the largest slope of all rows is small: never if one of them is NaN")
 def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
     x = X0.clamp(bounds[0], bounds[1])
-    if not bool(_slope(f, x).abs().max() > 0):
+    if not bool(_gradient(f, x).abs().max() > 0):
         return x
     return batched_minimise(f, X0, bounds)
 
@@ -846,7 +1022,7 @@ def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
 
     def total(x: np.ndarray) -> tuple[float, np.ndarray]:
         z = torch.tensor(x).reshape(X0.shape)
-        return float(f(z).sum()), _slope(f, z).flatten().numpy()
+        return float(f(z).sum()), _gradient(f, z).flatten().numpy()
 
     box = bounds.T.repeat(len(X0), 1).numpy()
     found = optimize.minimize(
@@ -855,7 +1031,7 @@ def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
     return torch.from_numpy(found.x).reshape(X0.shape)
 
 
-@e4.wrong("Newton's hop put back into the box, with nothing held")
+@e4.wrong("Newton's step put back into the box, with nothing held")
 def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
     x = X0.clamp(bounds[0], bounds[1])
     eye = torch.eye(X0.shape[-1], dtype=torch.float64)
@@ -863,7 +1039,7 @@ def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
         H = torch.func.vmap(torch.func.hessian(lambda z: f(z[None])[0]))(x)
         shift = (1e-9 - torch.linalg.eigvalsh(H.nan_to_num(0.0))[:, :1, None]).clamp(min=0.0)
         H = H.nan_to_num(0.0) + shift * eye + 1e-9 * eye
-        p = -torch.linalg.solve(H, _slope(f, x).nan_to_num(0.0).unsqueeze(-1)).squeeze(-1)
+        p = -torch.linalg.solve(H, _gradient(f, x).nan_to_num(0.0).unsqueeze(-1)).squeeze(-1)
         for eta in (1.0, 0.2):
             new = (x + eta * p).clamp(bounds[0], bounds[1])
             x = torch.where((f(new) < f(x)).unsqueeze(-1), new, x)
@@ -875,8 +1051,54 @@ def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
     if len(X0) == 1:
         return batched_minimise(f, X0, bounds)
     start = X0.clamp(bounds[0], bounds[1])
-    slopes = _slope(f, start).abs().amax(-1)
+    slopes = _gradient(f, start).abs().amax(-1)
     nearest = int(slopes.nan_to_num(math.inf).argmin())
     ends = start.clone()
     ends[nearest] = batched_minimise(f, X0[nearest : nearest + 1], bounds)[0]
     return ends
+
+
+@e4.wrong("asks for the loss before the starts are put back into the box")
+def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
+    live = f(X0).isfinite()
+    ends = X0.clamp(bounds[0], bounds[1])
+    if bool(live.any()):
+        ends[live] = batched_minimise(f, X0[live], bounds)
+    return ends
+
+
+@e4.wrong("stage 1 only: gradient steps with masks, put back into the box, and no curvature")
+def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
+    x = X0.clamp(bounds[0], bounds[1])
+    eta = torch.ones(len(x), 1, dtype=torch.float64)
+    for _ in range(60):
+        trial = (x - eta * _gradient(f, x).nan_to_num(0.0)).clamp(bounds[0], bounds[1])
+        lower = (f(trial) < f(x)).unsqueeze(-1)
+        x, eta = torch.where(lower, trial, x), torch.where(lower, 2 * eta, eta / 2)
+    return x
+
+
+@e4.wrong("a tolerance of one thousandth of the gradient at the start")
+def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
+    ends = batched_minimise(f, X0, bounds)
+    start = X0.clamp(bounds[0], bounds[1])
+    near = ends + 1e-2 * (start - ends)
+    return torch.where((f(near) <= f(start)).unsqueeze(-1), near, ends)
+
+
+@e4.wrong("NaN rows come back as NaN")
+def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
+    odd = f(X0.clamp(bounds[0], bounds[1])).isnan().unsqueeze(-1)
+    return torch.where(odd, torch.nan, batched_minimise(f, X0, bounds))
+
+
+@e4.wrong("a row that is NaN is moved to the middle of the box first")
+def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
+    odd = f(X0.clamp(bounds[0], bounds[1])).isnan().unsqueeze(-1)
+    return batched_minimise(f, torch.where(odd, bounds.mean(0), X0), bounds)
+
+
+@e4.wrong("the best end for every row")
+def _(f: Loss, X0: Tensor, bounds: Tensor) -> Tensor:
+    ends = batched_minimise(f, X0, bounds)
+    return ends[f(ends).nan_to_num(math.inf).argmin()].expand_as(ends).clone()
