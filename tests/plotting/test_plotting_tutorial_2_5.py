@@ -55,7 +55,7 @@ def test_a_line_search_marks_each_length_as_allowed_or_refused():
     eta = torch.linspace(0.0, 2.0, 101)
     long, short = eta > 1.5, eta < 0.25
     figure = plotting.line_search(eta, (1 - eta) ** 2 + 1, 2 - eta / 100, long, short)
-    panel, strips = figure.axes
+    _, strips = figure.axes
     assert [tick.get_text() for tick in strips.get_yticklabels()] == [
         "allowed",
         "too short (Wolfe)",
