@@ -22,8 +22,10 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     )
     from .errors import (
         BolearnError as BolearnError,
+        BolearnWarning as BolearnWarning,
         DataError as DataError,
         FitError as FitError,
+        FitWarning as FitWarning,
         InfeasibleError as InfeasibleError,
         NotFittedError as NotFittedError,
         NumericsError as NumericsError,
@@ -82,7 +84,8 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         linear_constraint as linear_constraint,
         nonlinear_constraint as nonlinear_constraint,
     )
-    from .search.multi_start import Candidates as Candidates, optimize_acqf as optimize_acqf
+    from .search.report import Candidates as Candidates
+    from .search.multi_start import optimize_acqf as optimize_acqf
     from .search.stochastic import optimize_acqf_stochastic as optimize_acqf_stochastic
     from .search.thompson import thompson as thompson
     from .problems import Problem as Problem
@@ -101,8 +104,8 @@ __version__ = "0.1.0"
 # The same names at run time: a module, and what is public in it ("" are modules themselves).
 _PUBLIC = {
     "": "plotting problems stats strategies teach",
-    "errors": "BolearnError DataError FitError InfeasibleError NotFittedError NumericsError "
-    "OptimizationError ShapeError StorageError UnsupportedError",
+    "errors": "BolearnError BolearnWarning DataError FitError FitWarning InfeasibleError "
+    "NotFittedError NumericsError OptimizationError ShapeError StorageError UnsupportedError",
     "protocols": "Acquisition Posterior Surrogate",
     "transforms": "LogWarp PowerWarp",
     "posteriors": "GaussianPosterior MixturePosterior SamplesPosterior",
@@ -124,7 +127,8 @@ _PUBLIC = {
     "qSimpleRegret qUpperConfidenceBound",
     "acquisition.objectives": "at_least at_most output weighted_sum",
     "search.constraints": "linear_constraint nonlinear_constraint",
-    "search.multi_start": "Candidates optimize_acqf",
+    "search.report": "Candidates",
+    "search.multi_start": "optimize_acqf",
     "search.stochastic": "optimize_acqf_stochastic",
     "search.thompson": "thompson",
     "problems": "Problem",

@@ -2,11 +2,17 @@
 
 Every message says what was expected, what came, and what to do. All errors derive from
 `BolearnError`, so ``except bolearn.BolearnError`` catches whatever this package raises on purpose.
+Warnings derive from `BolearnWarning`.
 """
 
 
 class BolearnError(Exception):
-    """Base class of every error that bolearn raises on purpose."""
+    """Base class of every error that bolearn raises on purpose.
+
+    `result` is what was finished before: a study puts the strategies there that did not raise.
+    """
+
+    result: object = None
 
 
 class ShapeError(BolearnError, ValueError):
@@ -22,7 +28,7 @@ class NotFittedError(BolearnError, RuntimeError):
 
 
 class FitError(BolearnError, RuntimeError):
-    """Every attempt to fit a model failed; the model was rolled back to where it started."""
+    """Every attempt to fit a model failed."""
 
 
 class NumericsError(BolearnError, ArithmeticError):
@@ -43,3 +49,11 @@ class UnsupportedError(BolearnError, NotImplementedError):
 
 class StorageError(BolearnError, RuntimeError):
     """A stored result or campaign cannot be read or written."""
+
+
+class BolearnWarning(UserWarning):
+    """Base class of every warning of this package: a result that came with a reservation."""
+
+
+class FitWarning(BolearnWarning):
+    """A fit was stopped by its limit on iterations before it had converged."""

@@ -32,7 +32,11 @@ def _check_sobol(dimension: int, what: str) -> None:
 
 
 def sobol_points(
-    bounds: Float[Tensor, "*r 2 d"], n: int, *, seed: seeds.Seed, replicates: int | None = None
+    bounds: Float[Tensor, "*r 2 d"],
+    n: int,
+    *,
+    seed: seeds.Seed,
+    replicates: int | None = None,
 ) -> Float[Tensor, "*rr n d"]:
     """The first n points of a scrambled Sobol sequence in a box: an initial design.
 
@@ -54,10 +58,10 @@ def sobol_points(
         torch.Size([4, 8, 2])
     """
     box = check_bounds(bounds)
-    check_count("n", n)
+    n = check_count("n", n)
     r = tuple(box.shape[:-2])
     if replicates is not None:
-        check_count("replicates", replicates)
+        replicates = check_count("replicates", replicates)
         if r not in ((), (replicates,)):
             raise DataError(
                 f"replicates: the bounds have replicate shape {r}, got replicates={replicates}"
@@ -90,8 +94,13 @@ def shifted_sobol(
     binary digits) in each replicate: every replicate is a net of the same quality and uniform in
     distribution, for the cost of one tensor operation.
 
+    Sobol sequences end at 21,201 dimensions. Beyond, no number of points that one could afford
+    fills space more evenly than independent ones, and independent uniform numbers it is.
+
     Source: L'Ecuyer & Lemieux, "Recent advances in randomized quasi-Monte Carlo methods", 2002.
     """
+    if d > SobolEngine.MAXDIM:
+        return seeds.uniform(streams, (n, d), device)
     bits = _shared_sobol_bits(d, n).to(device) if device is not None else _shared_sobol_bits(d, n)
     words = seeds.random_words(streams, d, device) & ((1 << _SOBOL_BITS) - 1)
     return ((bits ^ words.unsqueeze(-2)).double() + 0.5) * 2.0**-_SOBOL_BITS
@@ -122,10 +131,9 @@ class Sampler:
     kind: str = "sobol"
 
     def __post_init__(self) -> None:
-        check_count("num_samples", self.num_samples)
-        seeds.check_seed(self.seed)
-        if not isinstance(self.seed, int):  # samplers are keys of caches
-            object.__setattr__(self, "seed", tuple(self.seed))
+        # samplers are keys of caches: what is equal has to be of one type
+        object.__setattr__(self, "num_samples", check_count("num_samples", self.num_samples))
+        object.__setattr__(self, "seed", seeds.check_seed(self.seed))
         if not isinstance(self.kind, str) or self.kind not in ("sobol", "iid"):
             raise DataError(f"kind: expected 'sobol' or 'iid', got {self.kind!r}")
 

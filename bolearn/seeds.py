@@ -16,32 +16,53 @@ import hashlib
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import DataError
+from .shapes import is_whole
 
 Seed = int | Sequence[int]
+"""A whole number, or one for each replicate; NumPy's whole numbers and arrays will do."""
 
 _WORD = 1 << 64
 
 
-def check_seed(seed: object) -> Seed:
+def check_seed(seed: object) -> int | tuple[int, ...]:
     """Check that ``seed`` is a non-negative int below 2**63, or a sequence of such ints.
+
+    Returns:
+        An int or a tuple of ints, whichever kind of whole numbers they came as.
 
     Raises:
         DataError: it is not.
     """
-    many = isinstance(seed, Sequence) and not isinstance(seed, str | bytes)
+    if isinstance(seed, np.ndarray):
+        many = seed.ndim == 1
+    else:
+        many = isinstance(seed, Sequence) and not isinstance(seed, str | bytes)
     entries: tuple[object, ...] = tuple(seed) if many else (seed,)  # type: ignore[arg-type]
     good = []
     for entry in entries:
-        if isinstance(entry, bool) or not isinstance(entry, int) or not 0 <= entry < 1 << 63:
+        if not is_whole(entry) or not 0 <= entry < 1 << 63:
             raise DataError(
                 f"seed: expected an int in [0, 2**63) or a sequence of them, got {entry!r}"
             )
-        good.append(entry)
+        good.append(int(entry))
     return tuple(good) if many else good[0]
+
+
+def check_one_seed(seed: object) -> int:
+    """Check that ``seed`` is a single int, where replicates have no streams of their own.
+
+    Raises:
+        DataError: it is not.
+    """
+    checked = check_seed(seed)
+    if isinstance(checked, tuple):
+        raise DataError(f"seed: expected a single int, got {seed!r}")
+    return checked
 
 
 def derive(seed: int, *names: int | str) -> int:
@@ -60,8 +81,8 @@ def derive(seed: int, *names: int | str) -> int:
         >>> derive(0, "fit", 1) == derive(0, "fit", 2)
         False
     """
-    check_seed(seed)
-    digest = hashlib.blake2b(repr((int(seed), *names)).encode(), digest_size=8).digest()
+    path = (int(name) if isinstance(name, np.integer) else name for name in names)
+    digest = hashlib.blake2b(repr((check_one_seed(seed), *path)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 11
 
 
@@ -86,7 +107,7 @@ def replicate_seeds(seed: Seed, replicates: Sequence[int]) -> list[int]:
     return list(checked)
 
 
-def derive_each(seed: Seed, *names: int | str) -> Seed:
+def derive_each(seed: Seed, *names: int | str) -> int | tuple[int, ...]:
     """`derive` for an int, or for each entry of a sequence of seeds."""
     checked = check_seed(seed)
     if isinstance(checked, int):
@@ -112,7 +133,7 @@ def random_words(seeds: Sequence[int], count: int, device: torch.device | None =
     The seed itself is mixed first, so that neighbouring seeds do not give shifted streams.
     """
     golden = 0x9E3779B97F4A7C15
-    start = torch.tensor([_signed(seed * 0xD1342543DE82EF95 + golden) for seed in seeds])
+    start = torch.tensor([_signed(int(seed) * 0xD1342543DE82EF95 + golden) for seed in seeds])
     counter = torch.arange(1, count + 1, device=device) * _signed(golden)
     z = _mix(start.to(device)).unsqueeze(-1) + counter
     return _mix(z)

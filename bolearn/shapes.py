@@ -13,11 +13,26 @@ and how to mend it; most return what they were given.
 
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import DataError, ShapeError
+
+# Wherever the package says int or float, NumPy's numbers will do: everyone has some.
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether something is a whole number, Python's or NumPy's; truth values are not."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether something is a finite real number, Python's or NumPy's; truth values are not."""
+    real = is_whole(value) or isinstance(value, float | np.floating)
+    return real and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def check_tensor(name: str, x: object, *, finite: bool = True) -> Tensor:
@@ -264,22 +279,28 @@ def check_number(
 ) -> float:
     """Check that ``value`` is a finite number of at least ``least``, and above ``above``.
 
+    Returns:
+        The number as a float, whichever kind it came as.
+
     Raises:
         DataError: it is not.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < least or value <= above:  # type: ignore
-        limit = f" >= {least:g}" if least > -math.inf else f" > {above:g}"
-        raise DataError(f"{name}: expected a number{limit}, got {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    if not is_number(value) or value < least or value <= above:
+        limited = f"number >= {least:g}" if least > -math.inf else "finite number"
+        limited = f"number > {above:g}" if above > -math.inf else limited
+        raise DataError(f"{name}: expected a {limited}, got {value!r}")
+    return float(value)
 
 
 def check_count(name: str, value: object, least: int = 1) -> int:
     """Check that ``value`` is an integer of at least ``least``.
 
+    Returns:
+        The integer as an int, whichever kind it came as.
+
     Raises:
         DataError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if not is_whole(value) or value < least:
         raise DataError(f"{name}: expected an integer >= {least}, got {value!r}")
-    return value
+    return int(value)

@@ -1,10 +1,11 @@
 """Paired comparisons: how much two methods differ, and whether the data decide it.
 
 Two methods that start from the same designs and meet the same noise are compared pair by pair: the
-difference within a replicate varies much less than the methods themselves. Everything here is
-deterministic for a given seed.
+difference within a replicate varies much less than the methods themselves. `verdict` is the rule by
+which the whole course decides: one statistic, one interval, and the number of pairs that are
+missing where it stays undecided. Everything here is deterministic for a given seed.
 
-Taught in part_4/tutorial_03.
+Taught in part_3/tutorial_04 (the rule) and part_4/tutorial_03 (the bootstrap).
 """
 
 import math
@@ -22,6 +23,10 @@ from .shapes import check_count, check_tensor
 
 Statistic = Literal["median", "mean"]
 Verdict = Literal["better", "worse", "undecided"]
+Decision = Literal["better", "worse", "no difference", "undecided"]
+
+DECISIVE_ERRORS = 4.0  # standard errors between the mean difference and what is excluded
+FEWEST_DIFFERENT = 16  # pairs that differ; below, a standard error is no measure of the doubt
 
 _BLOCK = 1 << 20  # entries drawn at a time, so that memory does not grow with the resamples
 
@@ -68,6 +73,118 @@ class PairedComparison:
             f"{self.confidence:.0%} interval [{self.low:.3g}, {self.high:.3g}], "
             f"{self.wins} wins, {self.losses} losses, {self.ties} ties in {self.pairs} pairs"
         )
+
+
+@dataclass(frozen=True)
+class PairedVerdict:
+    """What `verdict` decided, and on what evidence.
+
+    Attributes:
+        decision: "better", "worse", "no difference" or "undecided".
+        pairs: how many pairs there are.
+        different: in how many of them the two methods differ.
+        mean: of the gains, in their unit.
+        standard_error: of that mean; NaN for a single pair.
+        low, high: the interval, `mean` plus and minus four standard errors.
+        needed: at least so many pairs for a decision, if mean and spread stay as they are; None
+            where these do not tell (no pair differs), and `pairs` where it is decided.
+    """
+
+    decision: Decision
+    pairs: int
+    different: int
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    needed: int | None
+
+    @property
+    def errors(self) -> float:
+        """How many standard errors the mean is from 0, with its sign; NaN for 0/0."""
+        if self.standard_error > 0.0:
+            return self.mean / self.standard_error
+        return math.copysign(math.inf, self.mean) if self.mean != 0.0 else math.nan
+
+    def __str__(self) -> str:
+        interval = f"mean {self.mean:.3g}, interval {self.low:.3g} to {self.high:.3g}"
+        text = f"{self.decision}: {interval} ({self.pairs} pairs)"
+        if self.decision != "undecided" or self.needed is None:
+            return text
+        return text + f"; at least {self.needed:,} pairs would be needed"
+
+
+def verdict(gain: Float[Tensor, " n"], *, small: float | None = None) -> PairedVerdict:
+    """Decide between two methods from their paired gains, by the one rule of the course.
+
+    The statistic is the mean of the gains, the interval that mean plus and minus four standard
+    errors (of paired differences: their standard deviation over the root of n).
+
+    - *better*, *worse*: the interval lies above, or below, 0, and at least 16 pairs differ.
+    - *no difference*: the interval lies between -`small` and `small`, and at least 16 pairs
+      differ. Whatever the gain is, it does not matter. Never without `small`: a test that failed
+      to reject is no evidence of zero, nor are pairs that nearly all tie.
+    - *undecided*: all else, with the number of pairs that would be needed.
+
+    *Why the mean*: it has the unit of the decision. Choose the gain before looking: ounces of
+    regret, its logarithm, solved or not (1, 0, -1), the sign (who wins most pairs). These are
+    different questions, and their answers differ. *Why four standard errors*: a course, or a
+    paper, makes a hundred comparisons. At two standard errors some five of a hundred equal
+    pairs of methods get a verdict; at four, with as few as 16 runs each, about one in a thousand.
+    *Why 16*: of fewer runs, a few that all fall on one side have a tiny standard error.
+
+    A loss that is rare and large (in a share of runs below about 3/n) may be in none of n pairs,
+    and then no statistic of these pairs sees it: look at the tail as well.
+
+    Args:
+        gain: for each pair by how much the first method is ahead, positive if it is better.
+        small: the largest mean gain that would not matter, in the unit of the gains.
+
+    Raises:
+        DataError: no pairs, a gain that is not finite (count a run that found nothing as 0 or 1
+            instead, or take the sign), `small` not a positive number.
+
+    Example:
+        >>> gain = torch.linspace(-1.0, 2.0, 40, dtype=torch.float64)
+        >>> verdict(gain).decision, verdict(gain - 0.4).decision, verdict(gain - 0.4).needed
+        ('undecided', 'undecided', 1294)
+        >>> verdict(gain.repeat(4)).decision, verdict(gain - 0.5, small=1.0).decision
+        ('better', 'no difference')
+
+    Source:
+        Schuirmann, "A comparison of the two one-sided tests procedure and the power approach",
+        J. Pharmacokinetics and Biopharmaceutics 15 (1987), https://doi.org/10.1007/BF01068419,
+        for "no difference" by an interval.
+    """
+    _check_samples("gain", gain)
+    if small is not None and (
+        isinstance(small, bool) or not isinstance(small, int | float) or not 0 < small < math.inf
+    ):
+        raise DataError(f"small: expected a positive number in the unit of gain, got {small!r}")
+    n, mean = gain.shape[0], gain.mean().item()
+    spread = gain.std().item() if n > 1 else math.nan
+    error, different = spread / math.sqrt(n), int((gain != 0).sum())
+    low, high = mean - DECISIVE_ERRORS * error, mean + DECISIVE_ERRORS * error
+    decision: Decision = "undecided"
+    if different >= FEWEST_DIFFERENT:
+        if small is not None and -small < low and high < small:
+            decision = "no difference"
+        elif low > 0.0 or high < 0.0:
+            decision = "better" if low > 0.0 else "worse"
+    needed = n if decision != "undecided" else _needed(n, different, mean, spread, small)
+    return PairedVerdict(decision, n, different, mean, error, low, high, needed)
+
+
+def _needed(n: int, different: int, mean: float, spread: float, small: float | None) -> int | None:
+    """Pairs for a decision with this mean and spread, more than there are; None if unknown."""
+    if different == 0 or n == 1:
+        return None
+    farthest = abs(mean) if small is None else max(abs(mean), small - abs(mean))
+    if farthest == 0.0:
+        return None
+    by_spread = (DECISIVE_ERRORS * spread / farthest) ** 2
+    by_count = FEWEST_DIFFERENT * n / different
+    return max(n + 1, math.ceil(max(by_spread, by_count)))
 
 
 def quantiles(x: Float[Tensor, "*batch n"], levels: Sequence[float]) -> Float[Tensor, " k *batch"]:

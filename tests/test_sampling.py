@@ -90,6 +90,17 @@ def test_designs_of_a_power_of_two_are_balanced() -> None:
     assert torch.equal((X * 32).long().sort(dim=0).values[:, 1], torch.arange(32))
 
 
+def test_a_sobol_point_at_zero_is_no_infinite_normal() -> None:
+    """A sequence that has a point at exactly 0, where the inverse distribution is infinite."""
+    from torch.quasirandom import SobolEngine
+
+    sequence = SobolEngine(1, scramble=True, seed=85).draw(1 << 18, dtype=F64)
+    assert bool((sequence == 0).any())
+    z = Sampler(1 << 18, seed=85).base_samples((1,))
+    assert bool(torch.isfinite(z).all()) and z.min() < -8  # as far out as its neighbours suggest
+    assert abs(z.mean().item()) < 1e-4
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(bl.DataError, match=r"replicates: .*\(2,\), got replicates=3"):
         sobol_points(box(1).expand(2, 2, 1), n=2, seed=0, replicates=3)

@@ -20,6 +20,7 @@ from bolearn.stats import (
     paired_bootstrap,
     quantiles,
     sign_test,
+    verdict,
     wilson_interval,
 )
 
@@ -218,3 +219,99 @@ def test_bad_options_of_comparisons_say_what_was_expected() -> None:
     for tie in (-1.0, math.nan, math.inf, "0", True):
         with pytest.raises(DataError, match="tie: expected a finite number >= 0"):
             compare_paired(x, x, tie=tie)  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 10_000), st.floats(-1, 1))
+def test_verdict_is_about_the_t_statistic_of_the_gains(seed: int, shift: float) -> None:
+    gain = draws(seed, 24) + shift
+    found = verdict(gain)
+    reference = scipy.stats.ttest_1samp(gain.numpy(), 0.0)
+    np.testing.assert_allclose(found.errors, reference.statistic, rtol=1e-9, atol=1e-12)
+    decided = "better" if found.errors > 4 else "worse" if found.errors < -4 else "undecided"
+    assert found.decision == decided
+    np.testing.assert_allclose(found.high - found.low, 8 * found.standard_error, rtol=1e-12)
+
+
+@given(st.integers(0, 10_000), st.floats(-2, 2), st.sampled_from([1e-6, 1.0, 1e6]))
+def test_verdict_turned_round_or_in_another_unit_says_the_same(
+    seed: int, shift: float, unit: float
+) -> None:
+    gain = draws(seed, 20) + shift
+    one, turned, other = (verdict(x, small=s) for x, s in
+                          ((gain, 1.0), (-gain, 1.0), (unit * gain, unit)))  # fmt: skip
+    mirrored = {"better": "worse", "worse": "better"}
+    assert turned.decision == mirrored.get(one.decision, one.decision)
+    assert other.decision == one.decision
+    assert turned.needed == one.needed and abs((other.needed or 0) - (one.needed or 0)) <= 1
+
+
+def test_equal_methods_get_a_verdict_in_about_one_of_a_thousand_experiments() -> None:
+    runs, decided = 4_000, 0
+    for k, gain in enumerate(draws(0, 16 * runs).reshape(runs, 16)):
+        normal = gain if k % 2 else gain**3  # light and heavy tails
+        decided += verdict(normal).decision != "undecided"
+    assert wilson_interval(decided, runs, confidence=0.9999).low < 0.001
+    assert decided < 0.005 * runs
+
+
+@given(st.integers(0, 10_000), st.floats(-0.6, 0.6), st.sampled_from([None, 0.3]))
+def test_as_many_pairs_as_needed_decide_and_far_fewer_do_not(
+    seed: int, shift: float, small: float | None
+) -> None:
+    gain = draws(seed, 30) + shift
+    found = verdict(gain, small=small)
+    if found.decision == "undecided" and found.needed is not None and found.needed < 10_000:
+        times = -(-found.needed // 30)
+        assert verdict(gain.repeat(times + 1), small=small).decision != "undecided"
+        fewer = int(0.9 * found.needed) // 30  # repeating lowers the spread by 1/60
+        if fewer > 1:
+            assert verdict(gain.repeat(fewer), small=small).decision == "undecided"
+
+
+def test_no_difference_needs_an_interval_whose_ends_are_small() -> None:
+    gain = draws(3, 400)
+    gain = gain - gain.mean() + 0.01
+    wide = 4 * gain.std().item() / 20
+    assert verdict(gain).decision == "undecided"
+    assert verdict(gain, small=0.9 * wide).decision == "undecided"
+    assert verdict(gain, small=1.2 * wide).decision == "no difference"
+    sure = 0.05 + 1e-3 * draws(4, 400)  # certainly more than 0, and certainly too little
+    assert verdict(sure).decision == "better"
+    assert verdict(sure, small=0.1).decision == "no difference"
+
+
+def test_ties_and_few_pairs_are_no_evidence() -> None:
+    ceiling = torch.zeros(100, dtype=torch.float64)
+    assert verdict(ceiling, small=0.01).decision == "undecided"
+    assert verdict(ceiling, small=0.01).needed is None
+    ceiling[:5] = 1e-3  # 95 of 100 tie
+    assert verdict(ceiling, small=0.01).decision == "undecided"
+    assert verdict(ceiling, small=0.01).needed == 320
+    assert verdict(torch.ones(15, dtype=torch.float64)).decision == "undecided"
+    assert verdict(torch.ones(16, dtype=torch.float64)).decision == "better"
+    alone = verdict(torch.ones(1, dtype=torch.float64))
+    assert alone.decision == "undecided" and alone.needed is None
+    assert "at least" in str(verdict(draws(0, 20))) and "nan" not in str(verdict(draws(0, 20)))
+
+
+def test_solved_or_not_asks_for_about_sixteen_to_nothing() -> None:
+    for pairs, wins in ((40, 15), (1_000, 15)):
+        gain = torch.zeros(pairs, dtype=torch.float64)
+        gain[:wins] = 1.0
+        assert verdict(gain).decision == "undecided"
+        gain[: wins + 2] = 1.0
+        assert verdict(gain).decision == "better"
+        assert sign_test(wins + 2, 0) < 1e-4
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_verdict_on_bad_input_says_what_is_wrong() -> None:
+    x = draws(0, 20)
+    with pytest.raises(DataError, match="at least one replicate"):
+        verdict(x[:0])
+    for bad in (math.nan, math.inf):
+        with pytest.raises(DataError, match="finite"):
+            verdict(torch.where(x > 0, bad, x))
+    for small in (0.0, -1.0, math.nan, math.inf, True, "0.1"):
+        with pytest.raises(DataError, match="small: expected a positive number"):
+            verdict(x, small=small)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ Taught in part_3/tutorial_04 and part_4/tutorial_02.
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -24,14 +25,15 @@ from ..models.exact import algebra_of
 from ..numerics import log_h, log_h_and_slope, log_ndtr, log_ndtr_between, logmeanexp
 from ..posteriors import gaussian_members
 from ..protocols import Surrogate, has_training_data
-from ..shapes import check_same_device, check_tensor
+from ..shapes import check_same_device, check_tensor, is_whole
 from .objectives import (
     Constraint,
     LowerLimit,
     Objective,
     Output,
     UpperLimit,
-    check_constraints,
+    check_objective,
+    check_outcome_constraints,
     evaluate,
     output,
 )
@@ -178,6 +180,7 @@ class LogConstrainedExpectedImprovement:
     def __post_init__(self) -> None:
         check_model(self.model, type(self).__name__)
         object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
+        check_outcome_constraints(self.outcome_constraints, self.model)
         limits_by_output(self.objective, self.outcome_constraints, self.model.num_outputs)
 
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
@@ -281,15 +284,15 @@ def incumbent(
     """
     mask = None
     check_model(model, "incumbent")
-    constraints = check_constraints(outcome_constraints)
+    constraints = check_outcome_constraints(outcome_constraints, model)
     X = check_tensor("X", X, finite=False)
     if has_training_data(model) and X.shape == model.X.shape:
         mask = model.observed
         X = torch.where(mask.unsqueeze(-1), X, model.X)
     if objective is None:
         check_single_output(model, "incumbent without an objective")
-    elif not callable(objective):
-        raise DataError(f"objective: expected bolearn.output(i), got {objective!r}")
+    else:
+        check_objective(objective, model)
     mean = model.posterior(X).mean.detach()
     value = mean.squeeze(-1) if objective is None else evaluate(objective, mean)
     if mask is not None:
@@ -355,22 +358,31 @@ def check_single_output(model: Surrogate, who: str) -> None:
         )
 
 
-def check_level(name: str, value: object, model: Surrogate) -> Tensor:
+def check_level(
+    name: str,
+    value: object,
+    model: Surrogate,
+    advice: str = "use bolearn.incumbent(model, X).value",
+) -> Tensor:
     """Check a level such as best_f: a finite number, or a tensor that fits the replicates ``*r``.
+
+    ``advice`` is what to do about one that is not finite.
 
     Raises:
         DataError: not a finite number.
         ShapeError: does not broadcast to the replicates, or would add axes to them.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | Tensor):
+    if isinstance(value, Tensor):
+        level = value
+    elif is_whole(value) or isinstance(value, float | np.floating):
+        level = torch.tensor(float(value), dtype=torch.float64)
+    else:
         raise DataError(f"{name}: expected a number or a tensor, got {type(value).__name__}")
-    level = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
     if level.dtype != torch.float64:
         raise DataError(f"{name}: expected float64, got {level.dtype}; use {name}.double()")
     if not torch.isfinite(level).all():
         raise DataError(
-            f"{name}: expected finite numbers, got {level.flatten()[:4].tolist()}; "
-            "use bolearn.incumbent(model, X).value"
+            f"{name}: expected finite numbers, got {level.flatten()[:4].tolist()}; {advice}"
         )
     r = tuple(model.batch_shape)
     if tuple(level.shape) not in ((), r):
@@ -390,7 +402,8 @@ def check_beta(value: object, model: Surrogate) -> Tensor:
         DataError: negative or not finite.
         ShapeError: does not fit the replicates.
     """
-    beta = check_level("beta", value, model)
+    advice = "use a number >= 0 such as 4.0, for two standard deviations"
+    beta = check_level("beta", value, model, advice)
     if (beta < 0).any():
         raise DataError(f"beta: expected a number >= 0 (the square of kappa), got {value}")
     return beta
@@ -493,7 +506,7 @@ def limits_by_output(
     way_out = "use qLogExpectedImprovement(..., outcome_constraints=...), which samples"
     if not isinstance(objective, Output):
         raise UnsupportedError(f"objective: expected bolearn.output(i), got {objective}; {way_out}")
-    if not check_constraints(constraints):
+    if not constraints:
         raise DataError(
             "outcome_constraints: expected at least one, for example (bolearn.at_most(1, 5.0),), "
             "got none; without constraints use LogExpectedImprovement"

@@ -28,12 +28,20 @@ from .. import seeds
 from ..errors import ShapeError
 from ..linalg import psd_cholesky
 from ..models.algebra import Algebra, ClosedForm
-from ..models.exact import VARIANCE_FLOOR, algebra_of
+from ..models.exact import algebra_of
+from ..models.factor import VARIANCE_FLOOR
 from ..posteriors import GaussianPosterior, IndependentPosterior
 from ..protocols import Posterior, Surrogate, has_training_data
 from ..sampling import Sampler
 from ..shapes import check_points, check_tensor
-from .objectives import Constraint, Objective, evaluate, log_feasibility, scale_of
+from .objectives import (
+    Constraint,
+    Objective,
+    evaluate,
+    log_feasibility,
+    of_replicate,
+    scale_of,
+)
 
 # A point that was best in none of this many samples is no competitor: its chance is below 1e-3.
 _PRUNING_SAMPLES = 1024
@@ -141,9 +149,10 @@ class Baseline:
                 many = Sampler(_PRUNING_SAMPLES, seeds.derive(stream, "prune"))
                 z = many.base_samples((count, m), device=L.device)
                 y = means[i, :count] + torch.einsum("mij,sjm->sim", L, z)
-            value, feasible = evaluate(objective, y), is_feasible(y, constraints)
+            goal, *limits = (of_replicate(f, i, r, m) for f in (objective, *constraints))
+            value, feasible = evaluate(goal, y), is_feasible(y, limits)
             if not feasible.any():
-                value = log_feasibility(y, constraints, [v[i] for v in scales])
+                value = log_feasibility(y, limits, [v[i] for v in scales])
                 value, feasible = value.logsumexp(0, keepdim=True), feasible[:1].logical_not()
             value = torch.where(feasible, value, -torch.inf)
             keep[i, value.argmax(-1)[feasible.any(-1)]] = True

@@ -14,10 +14,11 @@ Taught in part_4/tutorial_02 and part_5/tutorial_02.
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -36,7 +37,8 @@ from .objectives import (
     Constraint,
     Objective,
     Output,
-    check_constraints,
+    check_objective,
+    check_outcome_constraints,
     evaluate,
     log_feasibility,
     output,
@@ -57,7 +59,9 @@ class LogMonteCarloAcquisition:
         X_pending: points under evaluation ``*r p d``, judged jointly with every candidate.
 
     Subclasses give `utility`, u >= 0 in log space. Maximum and indicator are smoothed so that every
-    point keeps a gradient.
+    point keeps a gradient. A field of a subclass with one number for every replicate, ``*r``,
+    stands before `utility` as ``*r 1`` (see `beside_points`): ``y - self.level`` is right for a
+    number and for a tensor.
     """
 
     # The model comes first and positionally everywhere, then what a subclass cannot do without
@@ -115,7 +119,8 @@ class MonteCarloAcquisition:
         infeasible_value: below any utility of a feasible point; needed with constraints.
         X_pending: points under evaluation ``*r p d``, judged jointly with every candidate.
 
-    Subclasses give `utility`, in the units of the result.
+    Subclasses give `utility`, in the units of the result; fields of shape ``*r`` stand before it
+    as ``*r 1``, as in `LogMonteCarloAcquisition`.
     """
 
     model: Surrogate
@@ -180,14 +185,16 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
     """
 
     best_f: float | Tensor
+    scale: Tensor = field(init=False, repr=False)  # *r: unit of the objective
 
     def __post_init__(self) -> None:
         check_fields(self)
+        object.__setattr__(self, "scale", scale_of(self.objective, self.model))
         object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
 
     def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
         """log max(0, y - best_f), smoothed in units of the objective's scale."""
-        return log_improvement(y, torch.as_tensor(self.best_f), self._scale)
+        return log_improvement(y, torch.as_tensor(self.best_f), self.scale)
 
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the expected improvement of each set of q points, in log user units."""
@@ -197,10 +204,6 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
         points = algebra.check(join_pending(X, self.X_pending, self.model.batch_shape))
         z = base_normals(self.sampler, (points.shape[-2], self.model.num_outputs), self.model)
         return fused_improvement(self, algebra, points, z, self._threshold)
-
-    @cached_property
-    def _scale(self) -> Tensor:
-        return scale_of(self.objective, self.model)
 
     @cached_property
     def _threshold(self) -> Threshold:
@@ -233,6 +236,7 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
     _: KW_ONLY
     prune: bool = True
     baseline: Baseline = field(init=False, repr=False)
+    scale: Tensor = field(init=False, repr=False)  # *r: unit of the objective
     level: Tensor = field(init=False, repr=False)  # *r: where nothing is feasible
     best: Tensor = field(init=False, repr=False)  # s *r: each sample's best baseline point
 
@@ -241,6 +245,7 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
         how = (self.sampler, self.objective, self.outcome_constraints, self.prune)
         baseline = Baseline.of(self.model, self.X_baseline, *how)
         object.__setattr__(self, "baseline", baseline)
+        object.__setattr__(self, "scale", scale_of(self.objective, self.model))
         y = baseline.draw_alone()
         object.__setattr__(self, "level", baseline.level(y, self.objective))
         object.__setattr__(self, "best", self.best_of(y))
@@ -255,7 +260,7 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
 
     def utility(self, y: Float[Tensor, "s *batch q"]) -> Float[Tensor, "s *batch q"]:
         """log max(0, y - best of the sample), smoothed in units of the objective's scale."""
-        return log_improvement(y, self.best, self._scale)
+        return log_improvement(y, beside_samples(self.best, y, self.model.batch_shape), self.scale)
 
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the noisy expected improvement of each set of q points."""
@@ -271,10 +276,6 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
         points = algebra.check(points)
         z = self.baseline.all_normals(points.shape[-2])
         return fused_improvement(self, algebra, points, z, self._threshold)
-
-    @cached_property
-    def _scale(self) -> Tensor:
-        return scale_of(self.objective, self.model)
 
     @cached_property
     def _threshold(self) -> Threshold:
@@ -343,7 +344,7 @@ class qUpperConfidenceBound(MonteCarloAcquisition):
         """Mean plus scaled distance from it; the mean is that of the samples."""
         factor = (torch.as_tensor(self.beta).to(y) * (math.pi / 2)).sqrt()
         mean = y.mean(0)
-        return mean + (factor.unsqueeze(-1) if factor.ndim else factor) * (y - mean).abs()
+        return mean + factor * (y - mean).abs()
 
 
 @dataclass(frozen=True, eq=False)
@@ -369,6 +370,7 @@ class qSimpleRegret(MonteCarloAcquisition):
 # -- what the templates share --------------------------------------------------------------------
 
 _Sampled = TypeVar("_Sampled", LogMonteCarloAcquisition, MonteCarloAcquisition)
+_TEMPLATES = (LogMonteCarloAcquisition, MonteCarloAcquisition)
 
 
 @lru_cache(maxsize=16)
@@ -385,24 +387,74 @@ def base_normals(
 
 
 def utilities(
-    acq: LogMonteCarloAcquisition | MonteCarloAcquisition, y: Float[Tensor, "s *batch q m"]
+    acq: _Sampled, y: Float[Tensor, "s *batch q m"]
 ) -> Float[Tensor, "s *batch q"]:
     """The utility of each sampled outcome, checked to be one number for each.
 
     Raises:
-        ShapeError: ``utility`` gives anything else.
+        DataError: ``utility`` gives numbers of another type, such as truth values.
+        ShapeError: ``utility`` gives anything but one number for each sampled value.
     """
-    values = evaluate(acq.objective, y)
-    u = acq.utility(values)
-    shape = u.shape if isinstance(u, Tensor) else None
-    if shape is None or len(shape) != values.ndim or shape[-1] != values.shape[-1]:
-        got = type(u).__name__ if shape is None else tuple(shape)
+    r = tuple(acq.model.batch_shape)
+    # An axis of its own in front of *r: a field that was given one axis too many would be paired
+    # with the restarts there, and shows itself here.
+    values = evaluate(acq.objective, y).unsqueeze(-2 - len(r))
+    u = beside_points(acq).utility(values)
+    rows = torch.broadcast_shapes(values.shape[-1 - len(r) : -1], r)  # replicates may be shared
+    full = (*values.shape[: -1 - len(r)], *rows, values.shape[-1])
+    if not isinstance(u, Tensor) or u.shape not in (values.shape, full):
+        got = tuple(u.shape) if isinstance(u, Tensor) else type(u).__name__
         raise ShapeError(
             f"{type(acq).__name__}.utility: expected one value for each sampled objective value, "
             f"shape s *batch q = {tuple(values.shape)}, got {got}; the template takes the maximum "
-            "over q and the average over s"
+            "over q and the average over s, and fields with a number for every replicate, *r = "
+            f"{r}, stand before utility as *r 1"
         )
-    return u
+    if u.dtype != values.dtype:
+        raise DataError(
+            f"{type(acq).__name__}.utility: expected values in {values.dtype}, got {u.dtype}; a "
+            "truth value has no slope to climb, use a smooth step such as torch.sigmoid"
+        )
+    return u.squeeze(-2 - len(r))
+
+
+def beside_points(acq: _Sampled) -> _Sampled:
+    """The acquisition as its ``utility`` sees it: what is ``*r`` stands there as ``*r 1``.
+
+    Sampled values are ``s *batch q``, and *batch ends in the replicates. A field with one number
+    for every replicate would be paired with the q points; with an axis behind it, it is not. That
+    goes for every tensor that a subclass adds to its template and that has the shape ``*r`` (each
+    axis may also be 1). A field of another shape is left as it is: q weights are ``1 q``.
+
+    Raises:
+        DataError: a number for every replicate in a NumPy array.
+    """
+    r = tuple(acq.model.batch_shape)
+    template = {field.name for cls in _TEMPLATES for field in fields(cls)}
+    own = [name for name in vars(acq) if name not in template and not _is_cached(acq, name)]
+    values = {name: getattr(acq, name) for name in own if r}
+    values = {name: v for name, v in values.items() if _is_by_replicate(v, r)}
+    if not values:
+        return acq
+    twin = copy.copy(acq)
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise DataError(
+                f"{type(acq).__name__}.{name}: expected a tensor with a number for every "
+                f"replicate, got {type(value).__name__}; use torch.as_tensor"
+            )
+        object.__setattr__(twin, name, value.unsqueeze(-1))
+    return twin
+
+
+def _is_by_replicate(value: object, r: tuple[int, ...]) -> bool:
+    """Whether something has one number for every replicate ``*r``, or for all along an axis."""
+    shape = tuple(value.shape) if isinstance(value, Tensor | np.ndarray) else ()
+    return len(shape) == len(r) and all(a in (1, b) for a, b in zip(shape, r, strict=True))
+
+
+def _is_cached(acq: object, name: str) -> bool:
+    return isinstance(getattr(type(acq), name, None), cached_property)
 
 
 def draw_jointly(
@@ -414,15 +466,20 @@ def draw_jointly(
 
 
 def log_improvement(
-    y: Float[Tensor, "s *batch q"], best: Float[Tensor, "..."], scale: Float[Tensor, "*r"]
-) -> Float[Tensor, "s *batch q"]:
-    """log max(0, y - best), smoothed in units of ``scale``; best is a number, ``*r``, ``s *r``."""
-    unit = scale.to(y.device).unsqueeze(-1)
-    best = best.to(y.device)
-    if best.ndim > scale.ndim:  # its samples stand first: the axes of restarts go in between
-        best = best.reshape(len(best), *(1,) * (y.ndim - 1 - best.ndim), *best.shape[1:])
-    best = best.unsqueeze(-1) if best.ndim else best
-    return log_fatplus((y - best) / unit) + unit.log()
+    y: Float[Tensor, "s *batch q"], best: Float[Tensor, "..."], scale: Float[Tensor, "..."]
+) -> Float[Tensor, "*out"]:
+    """log max(0, y - best), smoothed in units of ``scale``; both broadcast against y."""
+    scale = scale.to(y.device)
+    return log_fatplus((y - best.to(y.device)) / scale) + scale.log()
+
+
+def beside_samples(
+    v: Float[Tensor, "s *b"], y: Float[Tensor, "s *batch q"], replicates: Sequence[int]
+) -> Tensor:
+    """A value for each sample, ``s *r`` or ``s *batch``, with the axes that it lacks beside y."""
+    if v.ndim < y.ndim - 1:
+        v = v.unsqueeze(-1 - len(replicates))
+    return v.reshape(len(v), *(1,) * (y.ndim - 1 - v.ndim), *v.shape[1:], 1)
 
 
 def is_plain(acq: LogMonteCarloAcquisition, kind: type) -> bool:
@@ -457,7 +514,7 @@ def threshold_of(
     acq: "qLogExpectedImprovement | qLogNoisyExpectedImprovement", best: Float[Tensor, "..."]
 ) -> Threshold:
     """What ``acq`` improves on, by replicate; best is a number, ``*r`` or ``s *r``."""
-    scale = acq._scale
+    scale = acq.scale
     best = best.expand(scale.shape) if best.ndim < scale.ndim else best
     return Threshold.of(best.reshape(-1, scale.numel()).mT.to(scale.device), scale.reshape(-1))
 
@@ -470,14 +527,13 @@ def check_fields(acq: LogMonteCarloAcquisition | MonteCarloAcquisition) -> None:
         ShapeError: pending points that do not fit the model.
     """
     check_model(acq.model, type(acq).__name__)
-    constraints = check_constraints(acq.outcome_constraints)
+    check_objective(acq.objective, acq.model)
+    constraints = check_outcome_constraints(acq.outcome_constraints, acq.model)
     object.__setattr__(acq, "outcome_constraints", constraints)
     if not isinstance(acq.sampler, Sampler):
         raise DataError(
             f"sampler: expected bolearn.Sampler(128, seed=0), got {type(acq.sampler).__name__}"
         )
-    if not callable(acq.objective):
-        raise DataError(f"objective: expected bolearn.output(i), got {acq.objective!r}")
     if acq.X_pending is not None:
         check_pending(acq.X_pending, acq.model)
         object.__setattr__(acq, "X_pending", acq.X_pending.clone())
@@ -490,7 +546,8 @@ def check_infeasible_value(acq: MonteCarloAcquisition) -> None:
         DataError: missing, not finite, or does not fit the replicates.
     """
     if acq.infeasible_value is not None:
-        level = check_level("infeasible_value", acq.infeasible_value, acq.model)
+        advice = "use a number below what any feasible point can be worth"
+        level = check_level("infeasible_value", acq.infeasible_value, acq.model, advice)
         object.__setattr__(acq, "infeasible_value", level)
     elif acq.outcome_constraints:
         raise DataError(

@@ -1,8 +1,10 @@
 """From outcomes to one number: what is to be maximised, and what has to be met.
 
 An objective maps outcomes to a value, a constraint maps them to a number that is <= 0 where they
-are feasible. Any callable will do. Smoothing must not depend on the units of Y: those here know
-their scale in the units of the model, and that of any other is estimated from the observed values.
+are feasible. Any callable will do that judges each outcome by itself; one that has a number of its
+own for every replicate gives it an axis for the points, ``lambda y: y[..., 1] - limit[..., None]``.
+Smoothing must not depend on the units of Y: those here know their scale in the units of the model,
+and that of any other is estimated from the observed values.
 
 Taught in part_4/tutorial_02 and part_5/tutorial_02.
 """
@@ -14,9 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import DataError, ShapeError
+from ..errors import BolearnError, DataError, ShapeError
 from ..numerics import log_fatstep
 from ..protocols import Surrogate, has_training_data
+from ..shapes import check_number, is_number, is_whole
 from ..transforms import Standardize
 
 Objective = Callable[[Tensor], Tensor]
@@ -78,9 +81,9 @@ def output(index: int) -> Output:
         >>> output(1)(torch.tensor([3.0, 5.0], dtype=torch.float64)).item()
         5.0
     """
-    if isinstance(index, bool) or not isinstance(index, int):
+    if not is_whole(index):
         raise DataError(f"index: expected an int, got {index!r}")
-    return Output(index)
+    return Output(int(index))
 
 
 def weighted_sum(*weights: float | int) -> WeightedSum:
@@ -90,7 +93,7 @@ def weighted_sum(*weights: float | int) -> WeightedSum:
         >>> weighted_sum(1.0, -2.0)(torch.tensor([3.0, 5.0], dtype=torch.float64)).item()
         -7.0
     """
-    if not weights or not all(isinstance(w, int | float) and abs(w) < torch.inf for w in weights):
+    if not weights or not all(is_number(w) for w in weights):
         raise DataError(f"weights: expected finite numbers, got {weights}")
     if not any(weights):
         raise DataError("weights: expected at least one that is not zero")
@@ -133,13 +136,14 @@ def at_most(index: int, bound: float | int) -> UpperLimit:
     """The constraint "output number ``index`` is at most ``bound``" (user units).
 
     Raises:
-        DataError: index is not an int, or bound is not a finite number.
+        DataError: index is not an int, or bound is not a finite number. (For limits that differ
+            between replicates, write the function: ``lambda y: y[..., 1] - limit[..., None]``.)
 
     Example:
         >>> at_most(1, 4.0)(torch.tensor([3.0, 5.0], dtype=torch.float64)).item()
         1.0
     """
-    return UpperLimit(output(index).index, _check_bound(bound))
+    return UpperLimit(output(index).index, _check_bound(index, bound))
 
 
 def at_least(index: int, bound: float | int) -> LowerLimit:
@@ -152,27 +156,94 @@ def at_least(index: int, bound: float | int) -> LowerLimit:
         >>> at_least(1, 4.0)(torch.tensor([3.0, 5.0], dtype=torch.float64)).item()
         -1.0
     """
-    return LowerLimit(output(index).index, _check_bound(bound))
+    return LowerLimit(output(index).index, _check_bound(index, bound))
 
 
-def _check_bound(bound: object) -> float:
-    if isinstance(bound, bool) or not isinstance(bound, int | float) or not abs(bound) < torch.inf:
-        raise DataError(f"bound: expected a finite number, got {bound!r}")
-    return float(bound)
+def _check_bound(index: int, bound: object) -> float:
+    if isinstance(bound, Tensor) and bound.ndim:
+        raise DataError(
+            f"bound: expected a number, got a tensor of shape {tuple(bound.shape)}; for a limit of "
+            f"its own in every replicate use lambda y: y[..., {index}] - limit[..., None]"
+        )
+    return check_number("bound", bound)
 
 
-def check_constraints(constraints: object) -> tuple[Constraint, ...]:
-    """Check outcome constraints: a sequence of functions.
+def check_objective(objective: object, model: Surrogate) -> Objective:
+    """Check an objective: a function that judges each outcome by itself.
 
     Raises:
-        DataError: something else, for example a single constraint.
+        DataError: no function, or one whose values are no floats.
+        ShapeError: a function that gives anything but one number for each outcome.
+    """
+    if not callable(objective):
+        raise DataError(
+            "objective: expected a function of outcomes such as bolearn.output(0), got "
+            f"{objective!r}"
+        )
+    _try(objective, model, "objective")
+    return objective
+
+
+def check_outcome_constraints(constraints: object, model: Surrogate) -> tuple[Constraint, ...]:
+    """Check outcome constraints: a sequence of functions that judge each outcome by itself.
+
+    Raises:
+        DataError: something else, for example a single constraint or one that gives truth values.
+        ShapeError: a function that gives anything but one number for each outcome.
     """
     if not isinstance(constraints, tuple | list) or not all(map(callable, constraints)):
         raise DataError(
             "outcome_constraints: expected a tuple of functions such as "
             f"(bolearn.at_most(1, 5.0),), got {constraints!r}"
         )
+    for constraint in constraints:
+        _try(constraint, model, "outcome_constraints")
     return tuple(constraints)
+
+
+def _try(f: Objective, model: Surrogate, who: str) -> None:
+    """See what a function makes of outcomes ``2 *r k m`` of the model, the sizes unlike each other.
+
+    A number of each replicate that lacks the axis of the points does not fit such a k. Among
+    outcomes whose k happens to be the number of replicates, it would be paired with the points.
+    """
+    r, m = tuple(model.batch_shape), model.num_outputs
+    y = torch.zeros(*r, m, dtype=torch.float64)
+    if has_training_data(model) and model.Y.shape[:-2] == r and model.Y.shape[-1] == m:
+        first = model.observed.int().argmax(-1, keepdim=True).unsqueeze(-1)
+        y = model.Y.detach().gather(-2, first.expand(*first.shape[:-1], m)).squeeze(-2)
+    k = max(2, m, *r) + 1
+    y = y.nan_to_num().unsqueeze(-2).expand(2, *r, k, m)
+    try:
+        with torch.no_grad():
+            evaluate(f, y, who)
+    except BolearnError:
+        raise
+    except (RuntimeError, IndexError) as error:
+        raise ShapeError(
+            f"{who}: expected a function of outcomes ... m with values ..., got {error} for "
+            f"outcomes {tuple(y.shape)}; a number of its own for every replicate needs an axis for "
+            "the points, as in lambda y: y[..., 0] - limit[..., None]"
+        ) from error
+
+
+def of_replicate(f: Objective, i: int, replicates: Sequence[int], m: int) -> Objective:
+    """An objective or constraint as a function of the outcomes ``s k m`` of replicate i alone."""
+    r = tuple(replicates)
+    y = torch.zeros(2, 1 + max(2, m, *r), m, dtype=torch.float64)
+    try:
+        with torch.no_grad():
+            alone = f(y).shape == y.shape[:-1]
+    except (RuntimeError, IndexError):  # it has numbers of its own for every replicate
+        alone = False
+    if alone:
+        return f
+
+    def own(y: Tensor) -> Tensor:
+        everywhere = y.reshape(len(y), *(1,) * len(r), *y.shape[1:]).expand(-1, *r, -1, -1)
+        return f(everywhere).flatten(1, len(r))[:, i]
+
+    return own
 
 
 def evaluate(f: Objective, y: Float[Tensor, "*s m"], who: str = "objective") -> Float[Tensor, "*s"]:
@@ -193,7 +264,8 @@ def evaluate(f: Objective, y: Float[Tensor, "*s m"], who: str = "objective") -> 
     if value.dtype != y.dtype:
         raise DataError(
             f"{who}: expected values in {y.dtype}, got {value.dtype}; use .to({y.dtype}), and give "
-            "a limit as a number such as y[..., 0] - 1.0, not as y[..., 0] <= 1.0"
+            "a limit as a number that is <= 0 where it is met, such as y[..., 0] - 1.0, not as a "
+            "truth value such as y[..., 0] <= 1.0"
         )
     return value
 

@@ -8,12 +8,16 @@ alternative text. matplotlib is imported when the first figure is drawn.
     models    beliefs, contours, the report on a fit
     tensors   memory, broadcasting
     lines     curves, predictions against measurements, intervals
+    graphs    adjoints on their way, the operations that torch recorded
+    gradients values with slopes, the arm and its VJP, Jacobians, costs
+    chance    estimates and their spread, averages over recorded noise, even points
     dynamics  cobwebs, basins, descents, phase portraits
     experiments  clouds, shares, tables, line searches, batches
 
 Taught in part_4/tutorial_03.
 """
 
+from .chance import averages, estimate_histograms, points_in_cells
 from .dynamics import (
     ENDS,
     basin_strips,
@@ -32,11 +36,13 @@ from .experiments import (
     share_bars,
     value_table,
 )
+from .gradients import arm_and_vjp, grouped_bars, jacobian_tables, values_and_slopes
+from .graphs import adjoint_sweep, operation_graph
 from .lines import curves, predicted_and_measured, with_intervals
 from .models import contour, model_report, posterior_1d
 from .studies import paired_differences, regret_bands, regret_curves, traced_bound
 from .style import GREY, HATCHES, LINE_STYLES, MARKERS, OKABE_ITO, PALE, use_style
-from .tensors import broadcast_diagram, memory_layout, success_heatmap
+from .tensors import axes_flow, broadcast_diagram, height_map, memory_layout, success_heatmap
 
 __all__ = [
     "use_style",
@@ -56,6 +62,17 @@ __all__ = [
     "memory_layout",
     "broadcast_diagram",
     "success_heatmap",
+    "axes_flow",
+    "height_map",
+    "adjoint_sweep",
+    "operation_graph",
+    "values_and_slopes",
+    "arm_and_vjp",
+    "jacobian_tables",
+    "grouped_bars",
+    "estimate_histograms",
+    "averages",
+    "points_in_cells",
     "curves",
     "predicted_and_measured",
     "with_intervals",

@@ -106,6 +106,7 @@ def with_intervals(
     xlabel: str,
     ylabel: str,
     log: str = "",
+    ax: "matplotlib.axes.Axes | None" = None,
 ) -> "matplotlib.figure.Figure":
     """Measured points with their intervals, over the lines that a theory predicts.
 
@@ -115,6 +116,7 @@ def with_intervals(
         lines: by label, the coordinates of a line.
         xlabel, ylabel: what the axes show, with units.
         log: which axes are logarithmic: "x", "y" or "xy".
+        ax: where to draw; a new figure without it.
 
     Raises:
         ShapeError: not three numbers for each point.
@@ -124,7 +126,7 @@ def with_intervals(
         >>> points = {"counted": (x, torch.stack([x - 0.2, x, x + 0.2]))}
         >>> figure = with_intervals(points, {"theory": (x, x)}, xlabel="x", ylabel="y")
     """
-    figure, panel = figure_and_axes(None)
+    figure, panel = figure_and_axes(ax)
     for k, (label, (x, y)) in enumerate(lines.items()):
         style = line_look(k) | {"marker": ""}
         panel.plot(x.tolist(), y.tolist(), label=label, **style)

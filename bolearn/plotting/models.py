@@ -11,10 +11,10 @@ from torch import Tensor
 
 from .. import diagnostics, stats
 from ..errors import DataError, ShapeError
-from ..models.exact import ExactGP
+from ..models.exact import ExactGP, check_exact
 from ..problems import Problem
 from ..protocols import Acquisition
-from ..shapes import check_count, check_points
+from ..shapes import check_count, check_points, is_whole
 from .style import OKABE_ITO, figure_and_axes, line_look
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ def model_report(
 
     Raises:
         DataError: an output or a replicate that the model does not have.
+        UnsupportedError: a model that is no `ExactGP`.
 
     Example:
         >>> X = torch.linspace(0, 1, 6, dtype=torch.float64).unsqueeze(-1)
@@ -204,9 +205,11 @@ def model_report(
     """
     from matplotlib import pyplot
 
-    where = (replicate,) if isinstance(replicate, int) else tuple(replicate)
+    check_exact(model, "model_report")
+    where = tuple(replicate) if isinstance(replicate, tuple | list) else (replicate,)
     sizes = (*model.batch_shape, model.num_outputs)
-    inside = (0 <= i < size for i, size in zip((*where, output), sizes, strict=False))
+    chosen = zip((*where, output), sizes, strict=False)
+    inside = (is_whole(i) and 0 <= i < size for i, size in chosen)
     if len(where) != len(sizes) - 1 or not all(inside):
         raise DataError(
             f"model_report: expected an index for each replicate axis {tuple(model.batch_shape)} "

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ShapeError
-from .style import GREY, OKABE_ITO, ink_on, short_number
+from .style import GREY, MARKERS, OKABE_ITO, ink_on, short_number
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -91,13 +91,74 @@ def broadcast_diagram(
             real = (1,) * (2 - len(shape)) + tuple(shape)
             _ghost_cells(panel, left, (rows, columns), real, OKABE_ITO[color])
             stride = torch.empty(shape).expand(rows, columns).stride()
-            label = f"{tuple(shape)}, stride {tuple(stride)}" if sign else f"{tuple(shape)}"
+            label = f"{tuple(shape)}"
+            if sign and tuple(shape) != (rows, columns):
+                label += f" read as {(rows, columns)}\nby strides {tuple(stride)}"
             panel.text(left + columns / 2, -0.3, label, ha="center", va="bottom", size=14)
             panel.text(left + columns + 1, rows / 2, sign, ha="center", va="center", size=20)
         panel.set_xlim(-0.3, 3 * columns + 4.3)
         panel.set_ylim(rows + 0.2, -1.0)
         panel.set_aspect("equal")
         panel.axis("off")
+    return figure
+
+
+def axes_flow(
+    stages: Sequence[tuple[str, tuple[int, ...]]], letters: Mapping[int, str]
+) -> "matplotlib.figure.Figure":
+    """One column for each stage of a computation, one row for each axis that it may have.
+
+    Args:
+        stages: the name and the shape of each intermediate result.
+        letters: the letter of each axis by its size; all sizes differ.
+
+    Example:
+        >>> figure = axes_flow([("X", (4, 3)), ("sum", (4,))], {4: "b", 3: "q"})
+    """
+    from matplotlib import pyplot
+
+    colors = [OKABE_ITO[name] for name in ("sky", "orange", "green", "yellow", "purple")]
+    figure, panel = pyplot.subplots(figsize=(9, 3.4))
+    for column, (_, shape) in enumerate(stages):
+        for row, (size, letter) in enumerate(letters.items()):
+            there = size in shape
+            face: object = (colors[row % len(colors)], 0.6) if there else "white"
+            style: dict[str, Any] = {"width": 0.84, "height": 0.84, "edgecolor": GREY}
+            panel.bar(column, bottom=row, facecolor=face, **style)
+            text = f"{letter} = {size}" if there else "–"
+            panel.text(column, row + 0.42, text, ha="center", va="center", size=13)
+    panel.set_xticks(range(len(stages)), [name for name, _ in stages], size=14)
+    panel.set_yticks([])
+    panel.set_ylim(len(letters), -0.1)
+    panel.grid(visible=False)
+    panel.spines[:].set_visible(False)
+    panel.tick_params(length=0)
+    return figure
+
+
+def height_map(
+    x0: Float[Tensor, "n m"],
+    x1: Float[Tensor, "n m"],
+    heights: Float[Tensor, "n m"],
+    plans: Float[Tensor, "b q 2"],
+) -> "matplotlib.figure.Figure":
+    """Heights over a grid of two inputs, with several sets of points, a marker for each set.
+
+    Example:
+        >>> x = torch.linspace(0.0, 1.0, 3)
+        >>> x0, x1 = torch.meshgrid(x, x, indexing="ij")
+        >>> figure = height_map(x0, x1, x0 + x1, torch.rand(2, 3, 2))
+    """
+    from matplotlib import pyplot
+
+    figure, panel = pyplot.subplots(figsize=(6.4, 4.8))
+    grid = (x0.tolist(), x1.tolist(), heights.tolist())
+    figure.colorbar(panel.contourf(*grid, levels=12, cmap="cividis"), label="height")
+    for points, marker in zip(plans, MARKERS, strict=False):
+        look: dict[str, Any] = {"ls": "", "mfc": "white", "mec": "black", "ms": 10}
+        panel.plot(*points.T.tolist(), marker=marker, **look)
+    panel.set(xlabel="first coordinate", ylabel="second coordinate", aspect="equal")
+    panel.grid(visible=False)
     return figure
 
 

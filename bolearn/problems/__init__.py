@@ -111,6 +111,7 @@ from .constrained import (
     WeldedBeam,
 )
 from .core import Budget, Problem
+from .diabetes import DiabetesSVR, DiabetesTable, diabetes_table
 from .digits import DigitsSVM, DigitsTable, digits_table
 from .fidelity import AugmentedBranin, AugmentedHartmann6, Borehole, Currin
 from .landscapes import DoubleWell, FourWell, Quadratic
@@ -159,6 +160,9 @@ __all__ = [
     "Currin",
     "DTLZ1",
     "DTLZ2",
+    "DiabetesSVR",
+    "DiabetesTable",
+    "diabetes_table",
     "DigitsSVM",
     "DigitsTable",
     "DixonPrice",

@@ -8,6 +8,7 @@ Taught in part_4/tutorial_03.
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -47,7 +48,8 @@ class Forrester(Problem):
         )
 
 
-def _branin(X: Tensor) -> Tensor:
+def branin(X: Tensor) -> Tensor:
+    """Branin's function, negated."""
     x, y = X.unbind(-1)
     valley = y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6
     return -(valley**2) - 10 * (1 - 1 / (8 * math.pi)) * torch.cos(x) - 10
@@ -75,7 +77,7 @@ class Branin(Problem):
     def __init__(self, noise_std: float = 0.0) -> None:
         xs = (-math.pi, math.pi, 3 * math.pi)
         super().__init__(
-            _branin,
+            branin,
             torch.tensor([[-5.0, 0.0], [10.0, 15.0]], dtype=torch.float64),
             optimal_value=-10 / (8 * math.pi),
             optimal_points=torch.tensor([[x, _branin_valley(x)] for x in xs], dtype=torch.float64),
@@ -83,6 +85,11 @@ class Branin(Problem):
             how="closed form: the square is zero and -cos x is one at x = -pi, pi, 3 pi",
             name="Branin",
         )
+
+
+def _uneven(X: Tensor) -> Tensor:
+    u, v = (X[..., 0] + 5) / 15, X[..., 1] / 15
+    return 0.1 + 1.9 * (1 - u) * v
 
 
 class UnevenBranin(Problem):
@@ -98,23 +105,16 @@ class UnevenBranin(Problem):
     """
 
     def __init__(self, noise_std: float = 1.0) -> None:
-        branin = Branin()
-        low, high = branin.bounds
-
-        def scale(X: Tensor) -> Tensor:
-            u, v = ((X - low.to(X.device)) / (high - low).to(X.device)).unbind(-1)
-            factor: Tensor = 0.1 + 1.9 * (1 - u) * v
-            return factor
-
+        plain = Branin()
         super().__init__(
-            _branin,
-            branin.bounds,
-            optimal_value=branin.optimal_value,
-            optimal_points=branin.optimal_points,
+            branin,
+            plain.bounds,
+            optimal_value=plain.optimal_value,
+            optimal_points=plain.optimal_points,
             noise_std=noise_std,
-            how=branin.how,
+            how=plain.how,
             name="Branin with uneven noise",
-            noise_scale=scale,
+            noise_scale=_uneven,
         )
 
 
@@ -155,7 +155,7 @@ class Hartmann6(Problem):
 
     def __init__(self, noise_std: float = 0.0) -> None:
         super().__init__(
-            lambda X: _hartmann(X, _HARTMANN_A, _HARTMANN_P),
+            partial(_hartmann, A=_HARTMANN_A, P=_HARTMANN_P),
             torch.tensor([[0.0] * 6, [1.0] * 6], dtype=torch.float64),
             optimal_value=3.3223680114155148,
             optimal_points=torch.tensor(
@@ -262,6 +262,10 @@ def _goldstein_price(X: Tensor) -> Tensor:
     return -a * b
 
 
+def _log_goldstein_price(X: Tensor) -> Tensor:
+    return -torch.log(-_goldstein_price(X))
+
+
 class GoldsteinPrice(Problem):
     """Values from 3 to a million, on [-2, 2]^2: a case for modelling the logarithm.
 
@@ -278,7 +282,7 @@ class GoldsteinPrice(Problem):
 
     def __init__(self, log: bool = False, noise_std: float = 0.0) -> None:
         super().__init__(
-            (lambda X: -torch.log(-_goldstein_price(X))) if log else _goldstein_price,
+            _log_goldstein_price if log else _goldstein_price,
             cube(-2.0, 2.0, 2),
             optimal_value=-math.log(3.0) if log else -3.0,
             optimal_points=table([0.0, -1.0]),
@@ -411,7 +415,7 @@ class Hartmann3(Problem):
 
     def __init__(self, noise_std: float = 0.0) -> None:
         super().__init__(
-            lambda X: _hartmann(X, _HARTMANN3_A, _HARTMANN3_P),
+            partial(_hartmann, A=_HARTMANN3_A, P=_HARTMANN3_P),
             cube(0.0, 1.0, 3),
             optimal_value=3.862779787332662523,
             optimal_points=table(
@@ -443,6 +447,11 @@ _SHEKEL_OPTIMA = {  # holes: value, odd coordinates, even coordinates
 }
 
 
+def _shekel(X: Tensor, m: int) -> Tensor:
+    beta, centres = X.new_tensor(_SHEKEL_BETA[:m]), X.new_tensor(_SHEKEL_C[:m])
+    return (1 / (((X.unsqueeze(-2) - centres) ** 2).sum(-1) + 0.1 * beta)).sum(-1)
+
+
 class Shekel(Problem):
     """Foxholes: m narrow holes of different depth in a plain, four inputs, [0, 10]^4.
 
@@ -462,14 +471,9 @@ class Shekel(Problem):
     def __init__(self, m: int = 10, noise_std: float = 0.0) -> None:
         if m not in _SHEKEL_OPTIMA:
             raise DataError(f"m: expected 5, 7 or 10 holes, got {m!r}")
-
-        def holes(X: Tensor) -> Tensor:
-            beta, centres = X.new_tensor(_SHEKEL_BETA[:m]), X.new_tensor(_SHEKEL_C[:m])
-            return (1 / (((X.unsqueeze(-2) - centres) ** 2).sum(-1) + 0.1 * beta)).sum(-1)
-
         value, odd, even = _SHEKEL_OPTIMA[m]
         super().__init__(
-            holes,
+            partial(_shekel, m=m),
             cube(0.0, 10.0, 4),
             optimal_value=value,
             optimal_points=table([odd, even, odd, even]),
@@ -477,6 +481,10 @@ class Shekel(Problem):
             how="Newton's method from the best of many starts",
             name=f"Shekel-{m}",
         )
+
+
+def _cosine(X: Tensor) -> Tensor:
+    return (0.1 * torch.cos(5 * math.pi * X) - X**2).sum(-1)
 
 
 class Cosine8(Problem):
@@ -488,7 +496,7 @@ class Cosine8(Problem):
 
     def __init__(self, noise_std: float = 0.0) -> None:
         super().__init__(
-            lambda X: (0.1 * torch.cos(5 * math.pi * X) - X**2).sum(-1),
+            _cosine,
             cube(-1.0, 1.0, 8),
             optimal_value=0.8,
             optimal_points=torch.zeros(1, 8, dtype=torch.float64),

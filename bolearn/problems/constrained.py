@@ -12,8 +12,13 @@ import math
 import torch
 from torch import Tensor
 
-from .classic import Branin
+from .classic import Branin, branin
 from .core import Problem, cube, table
+
+
+def _branin_in_a_disc(X: Tensor) -> Tensor:
+    disc = (X[..., 0] - 2.5) ** 2 + (X[..., 1] - 7.5) ** 2 - 50
+    return torch.stack([branin(X), disc], dim=-1)
 
 
 class ConstrainedBranin(Problem):
@@ -24,18 +29,13 @@ class ConstrainedBranin(Problem):
     """
 
     def __init__(self, noise_std: float = 0.0) -> None:
-        branin = Branin()
-        assert branin.optimal_points is not None
-
-        def outputs(X: Tensor) -> Tensor:
-            disc = (X[..., 0] - 2.5) ** 2 + (X[..., 1] - 7.5) ** 2 - 50
-            return torch.stack([branin.f(X), disc], dim=-1)
-
+        plain = Branin()
+        assert plain.optimal_points is not None
         super().__init__(
-            outputs,
-            branin.bounds,
-            optimal_value=branin.optimal_value,
-            optimal_points=branin.optimal_points[1:2],
+            _branin_in_a_disc,
+            plain.bounds,
+            optimal_value=plain.optimal_value,
+            optimal_points=plain.optimal_points[1:2],
             noise_std=noise_std,
             how="closed form: the only optimum of Branin inside the disc",
             name="Branin in a disc",

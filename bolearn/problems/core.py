@@ -14,8 +14,10 @@ from torch import Tensor
 
 from ..errors import DataError, ShapeError
 from ..seeds import Seed, normal, replicate_seeds
-from ..shapes import check_bounds, check_count, check_points, check_tensor
+from ..shapes import check_bounds, check_count, check_number, check_points, check_tensor
 
+_EXCESS = 1e-8  # how far f at an optimal point may exceed the optimal value, relative
+_SHORTFALL = 1e-3  # how far it may fall short, where points are known to a few digits, relative
 _ROUNDING = 1e-9  # how far outside its box, relative to the width, a point may fall by rounding
 
 
@@ -41,11 +43,14 @@ class Problem:
         ref_point: for several objectives, the worst values that still count.
         optimal_hypervolume: what the feasible front dominates above ``ref_point``.
         fidelity: the index of an input in [0, 1] that trades truth for price; 1 is the truth.
-        noise_scale: maps ``n d`` to ``n`` or ``n m`` factors of ``noise_std``, if the noise depends
-            on the place or the output.
+        noise_scale: maps ``n d`` to ``n`` or ``n m`` factors >= 0 of ``noise_std`` (or to one
+            number), if the noise depends on the place or the output.
+
+    Tensors are copied. Where both are given, f is evaluated at the optimal points once.
 
     Raises:
-        DataError: bad bounds, a negative noise level, labels or optimal points that do not fit.
+        DataError: bad bounds, a negative noise level, labels or optimal points that do not fit, an
+            optimal value that is not that of f at the optimal points.
 
     Example:
         >>> parabola = Problem(lambda X: -(X**2).sum(-1), torch.tensor([[-1.0], [2.0]]).double())
@@ -69,7 +74,7 @@ class Problem:
     ref_point: Float[Tensor, " m"] | None = None
     optimal_hypervolume: float | None = None
     fidelity: int | None = None
-    noise_scale: Callable[[Tensor], Tensor] | None = None
+    noise_scale: Callable[[Tensor], Any] | None = None
 
     def __post_init__(self) -> None:
         """Check at the border, before anything is measured."""
@@ -78,11 +83,18 @@ class Problem:
                 f"f: expected a function of X: *b d, such as lambda X: -X.square().sum(-1), got "
                 f"{type(self.f).__name__}"
             )
+        if self.noise_scale is not None and not callable(self.noise_scale):
+            raise DataError(
+                f"noise_scale: expected a function of X: n d that gives factors of noise_std, got "
+                f"{self.noise_scale!r}; a constant factor belongs into noise_std"
+            )
         if check_bounds(self.bounds).ndim != 2:
             raise ShapeError(f"bounds: expected shape 2 d, got {tuple(self.bounds.shape)}")
-        noise = self.noise_std
-        if isinstance(noise, bool) or not isinstance(noise, float | int) or not 0 <= noise < 1e300:
-            raise DataError(f"noise_std: expected a finite number >= 0, got {noise!r}")
+        for name in ("bounds", "optimal_points", "ref_point"):
+            if isinstance(getattr(self, name), Tensor):  # its owner may write into it later
+                object.__setattr__(self, name, getattr(self, name).detach().clone())
+        noise = check_number("noise_std", self.noise_std, least=0.0)
+        object.__setattr__(self, "noise_std", noise)
         best = self.optimal_value
         if best is not None:
             # 0-d tensors and NumPy numbers are numbers too, texts are not
@@ -98,8 +110,9 @@ class Problem:
             object.__setattr__(self, "inputs", tuple(f"x{i + 1}" for i in range(self.d)))
         if len(self.inputs) != self.d:
             raise DataError(f"inputs: expected {self.d} labels, got {self.inputs!r}")
-        check_count("num_outputs", self.num_outputs)
-        if check_count("num_constraints", self.num_constraints, least=0) >= self.num_outputs:
+        for name, least in (("num_outputs", 1), ("num_constraints", 0)):
+            object.__setattr__(self, name, check_count(name, getattr(self, name), least=least))
+        if self.num_constraints >= self.num_outputs:
             raise DataError(
                 f"num_constraints: expected fewer than num_outputs = {self.num_outputs}, got "
                 f"{self.num_constraints}; the first output is always an objective"
@@ -108,6 +121,28 @@ class Problem:
             raise ShapeError(
                 f"ref_point: expected one value for each of {self.num_objectives} objectives, got "
                 f"shape {tuple(self.ref_point.shape)}"
+            )
+        if self.optimal_value is not None and self.optimal_points is not None:
+            self._check_optimum(self.optimal_value, self.optimal_points)
+
+    def _check_optimum(self, best: float, points: Tensor) -> None:
+        """Whether f attains the optimal value at the optimal points, and not more.
+
+        What falls short may be the rounding of published points; what exceeds the optimum would be
+        a negative regret. A function with noise of its own is not judged.
+        """
+        values = self._evaluate(points)[:, 0]
+        above = (values - best).amax().item()
+        short = (best - values).amax().item()
+        size = max(1.0, abs(best))
+        if above <= _EXCESS * size and short <= _SHORTFALL * size:
+            return  # NaN goes on: it compares false
+        if torch.equal(values, self._evaluate(points)[:, 0]) or values.isnan().any():
+            i = int((values - best).abs().nan_to_num(nan=torch.inf).argmax())
+            raise DataError(
+                f"optimal_value: expected the value of f at optimal_points, which is "
+                f"{values[i].item():.12g} at {points[i].tolist()}, got {best:.12g}; correct one of "
+                "them, or leave out what is not known"
             )
 
     @property
@@ -130,9 +165,33 @@ class Problem:
         level = points.new_full((*points.shape[:-1], self.num_outputs), self.noise_std)
         if self.noise_scale is None:
             return level
-        factor = self.noise_scale(points.reshape(-1, self.d))
-        factor = factor.unsqueeze(-1) if factor.ndim == 1 else factor
-        return level * factor.reshape(*points.shape[:-1], -1)
+        table = points.reshape(-1, self.d)
+        factor = self._factors(self.noise_scale(table), len(table)).to(points.device)
+        return level * factor.reshape(level.shape)
+
+    def _factors(self, factor: object, n: int) -> Float[Tensor, "n m"]:
+        """What `noise_scale` returned, checked: a number, ``n`` or ``n m`` factors."""
+        if not isinstance(factor, Tensor):
+            try:
+                factor = torch.as_tensor(factor, dtype=torch.float64)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise DataError(
+                    f"noise_scale(X): expected a tensor or numbers, got {type(factor).__name__} "
+                    f"({error})"
+                ) from error
+        wide = factor.unsqueeze(-1) if factor.shape == (n,) else factor
+        if wide.shape not in ((), (n, 1), (n, self.num_outputs)):
+            raise ShapeError(
+                f"noise_scale(X): expected one factor for each of {n} points, {(n,)}, or for each "
+                f"output of each, {(n, self.num_outputs)}, got shape {tuple(factor.shape)}"
+            )
+        bad = ~((wide >= 0) & wide.isfinite())
+        if bad.any():
+            raise DataError(
+                "noise_scale(X): expected finite factors >= 0 of the standard deviation, got "
+                f"{wide[bad][0].item():g}"
+            )
+        return wide.double().expand(n, self.num_outputs)
 
     def __call__(
         self, X: Float[Tensor, "*r n d"], seed: Seed | None = None

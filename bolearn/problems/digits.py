@@ -78,6 +78,11 @@ def digits_table(path: Path = digits_svm.TABLE) -> DigitsTable:
         ) from error
 
 
+def _looked_up(X: Tensor) -> Tensor:
+    accuracy: Tensor = digits_table().accuracy.to(X.device)[DigitsSVM._entry(X)]
+    return accuracy
+
+
 class DigitsSVM(Problem):
     """Tuning a real classifier: C and gamma of an RBF support vector machine on handwritten digits.
 
@@ -97,7 +102,7 @@ class DigitsSVM(Problem):
     def __init__(self) -> None:
         table = digits_table()
         super().__init__(
-            lambda X: table.accuracy.to(X.device)[DigitsSVM._entry(X)],
+            _looked_up,
             torch.stack([torch.stack([g[0], g[-1]]) for g in (table.log10_C, table.log10_gamma)]).T,
             optimal_value=float(table.accuracy.max()),
             optimal_points=table.points(table.best),

@@ -7,6 +7,8 @@ Taught in part_6/tutorial_03.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -47,6 +49,15 @@ class AugmentedBranin(Problem):
         )
 
 
+def _augmented_hartmann(X: Tensor, truth: Callable[[Tensor], Tensor]) -> Tensor:
+    x, s = X[..., :-1], X[..., -1]
+    # The first bump has the weight 1: what is missing is (1 - s)/10 of it.
+    centre = X.new_tensor([0.1312, 0.1696, 0.5569, 0.0124, 0.8283, 0.5886])
+    steep = X.new_tensor([10.0, 3.0, 17.0, 3.5, 1.7, 8.0])
+    first = torch.exp(-(steep * (x - centre) ** 2).sum(-1))
+    return truth(x) - 0.1 * (1 - s) * first
+
+
 class AugmentedHartmann6(Problem):
     """Hartmann-6 whose first bump is lower at low fidelity: alpha_1 - (1 - s)/10.
 
@@ -58,18 +69,8 @@ class AugmentedHartmann6(Problem):
     def __init__(self, noise_std: float = 0.0) -> None:
         truth = Hartmann6()
         assert truth.optimal_points is not None
-
-        def value(X: Tensor) -> Tensor:
-            x, s = X[..., :-1], X[..., -1]
-            # The first bump has the weight 1: what is missing is (1 - s)/10 of it.
-            centre = X.new_tensor([0.1312, 0.1696, 0.5569, 0.0124, 0.8283, 0.5886])
-            steep = X.new_tensor([10.0, 3.0, 17.0, 3.5, 1.7, 8.0])
-            first = torch.exp(-(steep * (x - centre) ** 2).sum(-1))
-            full: Tensor = truth.f(x)
-            return full - 0.1 * (1 - s) * first
-
         super().__init__(
-            value,
+            partial(_augmented_hartmann, truth=truth.f),
             _with_fidelity(truth.bounds),
             optimal_value=truth.optimal_value,
             optimal_points=_at_target(truth.optimal_points),

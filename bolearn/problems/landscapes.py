@@ -8,6 +8,7 @@ Taught in part_2/tutorial_01 and part_2/tutorial_04.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,11 @@ from torch import Tensor
 from ..errors import DataError, ShapeError
 from ..shapes import check_tensor
 from .core import Problem, cube, table
+
+
+def _bowl(X: Tensor, H: Tensor, c: Tensor) -> Tensor:
+    away = X - c.to(X.device)
+    return -0.5 * ((away @ H.to(X.device)) * away).sum(-1)
 
 
 class Quadratic(Problem):
@@ -51,7 +57,7 @@ class Quadratic(Problem):
         given = check_tensor(
             "H", H if isinstance(H, Tensor) else torch.as_tensor(H, dtype=torch.float64)
         )
-        hessian = torch.diag(given) if given.ndim == 1 else given
+        hessian = torch.diag(given) if given.ndim == 1 else given.clone()
         if hessian.ndim != 2 or hessian.shape[0] != hessian.shape[1] or not len(hessian):
             raise ShapeError(f"H: expected shape d d, or d eigenvalues, got {tuple(given.shape)}")
         if not torch.equal(hessian, hessian.T):
@@ -65,18 +71,14 @@ class Quadratic(Problem):
         c = check_tensor(
             "center", c if isinstance(c, Tensor) else torch.as_tensor(c, dtype=torch.float64)
         )
+        c = c.clone()
         if c.shape != (d,):
             raise ShapeError(f"center: expected shape ({d},), got {tuple(c.shape)}")
         object.__setattr__(self, "H", hessian)
         object.__setattr__(self, "center", c)
         bowl = bool(torch.linalg.eigvalsh(hessian).min() >= 0)
-
-        def value(X: Tensor) -> Tensor:
-            away = X - c.to(X.device)
-            return -0.5 * ((away @ hessian.to(X.device)) * away).sum(-1)
-
         super().__init__(
-            value,
+            partial(_bowl, H=hessian, c=c),
             torch.stack([c - 2, c + 2]),
             optimal_value=0.0 if bowl else None,
             optimal_points=c.unsqueeze(0) if bowl else None,
@@ -84,6 +86,10 @@ class Quadratic(Problem):
             how="closed form: the center" if bowl else "none: H has a negative eigenvalue",
             name="quadratic",
         )
+
+
+def _double_well(X: Tensor) -> Tensor:
+    return (X**2 / 2 - X**4 / 4)[..., 0]
 
 
 class DoubleWell(Problem):
@@ -98,7 +104,7 @@ class DoubleWell(Problem):
 
     def __init__(self, noise_std: float = 0.0) -> None:
         super().__init__(
-            lambda X: (X**2 / 2 - X**4 / 4)[..., 0],
+            _double_well,
             cube(-2.0, 2.0, 1),
             optimal_value=0.25,
             optimal_points=table([-1.0], [1.0]),
@@ -107,6 +113,10 @@ class DoubleWell(Problem):
             name="double well",
             inputs=("x",),
         )
+
+
+def _four_wells(X: Tensor) -> Tensor:
+    return (X**2 - 0.2 * X**4).sum(-1) - 0.3 * X.prod(-1)
 
 
 class FourWell(Problem):
@@ -124,7 +134,7 @@ class FourWell(Problem):
     def __init__(self, noise_std: float = 0.0) -> None:
         a = math.sqrt(2.875)
         super().__init__(
-            lambda X: (X**2 - 0.2 * X**4).sum(-1) - 0.3 * X.prod(-1),
+            _four_wells,
             cube(-3.0, 3.0, 2),
             optimal_value=3.30625,
             optimal_points=table([a, -a], [-a, a]),

@@ -8,6 +8,7 @@ Taught in part_6/tutorial_02.
 """
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..shapes import check_count
-from .classic import Branin
+from .classic import branin
 from .core import Problem, cube, root, table
 from .fidelity import currin
 
@@ -26,6 +27,11 @@ _ZDT_REF = -11.0  # the usual one, so that published numbers compare
 def _zdt(X: Tensor) -> tuple[Tensor, Tensor]:
     """The first input, and the penalty g for being off the front."""
     return X[..., 0], 1 + 9 * X[..., 1:].mean(-1)
+
+
+def _zdt1(X: Tensor) -> Tensor:
+    x, g = _zdt(X)
+    return -torch.stack([x, g - root(g * x)], dim=-1)
 
 
 class ZDT1(Problem):
@@ -38,12 +44,8 @@ class ZDT1(Problem):
     """
 
     def __init__(self, d: int = 4, noise_std: float = 0.0) -> None:
-        def outputs(X: Tensor) -> Tensor:
-            x, g = _zdt(X)
-            return -torch.stack([x, g - root(g * x)], dim=-1)
-
         super().__init__(
-            outputs,
+            _zdt1,
             cube(0.0, 1.0, check_count("d", d, least=2)),
             noise_std=noise_std,
             how="hypervolume in closed form: 121 - 1/3",
@@ -60,6 +62,11 @@ class ZDT1(Problem):
         return -torch.stack([x, 1 - x.sqrt()], dim=-1)
 
 
+def _zdt2(X: Tensor) -> Tensor:
+    x, g = _zdt(X)
+    return -torch.stack([x, g - x**2 / g], dim=-1)
+
+
 class ZDT2(Problem):
     """A concave front, which weighted sums miss: as ZDT1, but f2 = g (1 - (x_1/g)^2).
 
@@ -67,12 +74,8 @@ class ZDT2(Problem):
     """
 
     def __init__(self, d: int = 4, noise_std: float = 0.0) -> None:
-        def outputs(X: Tensor) -> Tensor:
-            x, g = _zdt(X)
-            return -torch.stack([x, g - x**2 / g], dim=-1)
-
         super().__init__(
-            outputs,
+            _zdt2,
             cube(0.0, 1.0, check_count("d", d, least=2)),
             noise_std=noise_std,
             how="hypervolume in closed form: 121 - 2/3",
@@ -89,6 +92,11 @@ class ZDT2(Problem):
         return -torch.stack([x, 1 - x**2], dim=-1)
 
 
+def _zdt3(X: Tensor) -> Tensor:
+    x, g = _zdt(X)
+    return -torch.stack([x, g - root(g * x) - x * torch.sin(10 * math.pi * x)], dim=-1)
+
+
 class ZDT3(Problem):
     """A front in five pieces: as ZDT1, but f2 = g (1 - sqrt(x_1/g) - (x_1/g) sin(10 pi x_1)).
 
@@ -96,12 +104,8 @@ class ZDT3(Problem):
     """
 
     def __init__(self, d: int = 4, noise_std: float = 0.0) -> None:
-        def outputs(X: Tensor) -> Tensor:
-            x, g = _zdt(X)
-            return -torch.stack([x, g - root(g * x) - x * torch.sin(10 * math.pi * x)], dim=-1)
-
         super().__init__(
-            outputs,
+            _zdt3,
             cube(0.0, 1.0, check_count("d", d, least=2)),
             noise_std=noise_std,
             how="hypervolume by quadrature between the ends of the pieces, with 40 digits",
@@ -110,6 +114,13 @@ class ZDT3(Problem):
             ref_point=table([_ZDT_REF] * 2)[0],
             optimal_hypervolume=128.77811613069076,
         )
+
+
+def _dtlz1(X: Tensor, m: int) -> Tensor:
+    z = X[..., m - 1 :] - 0.5
+    g = 100 * (z**2 + 2 * torch.sin(10 * math.pi * z) ** 2).sum(-1)  # 1 - cos = 2 sin^2
+    rising, falling = X[..., : m - 1], 1 - X[..., : m - 1]
+    return -0.5 * (1 + g).unsqueeze(-1) * _products(rising, falling)
 
 
 class DTLZ1(Problem):
@@ -124,15 +135,8 @@ class DTLZ1(Problem):
 
     def __init__(self, d: int = 6, m: int = 2, noise_std: float = 0.0) -> None:
         _check_dtlz(d, m)
-
-        def outputs(X: Tensor) -> Tensor:
-            z = X[..., m - 1 :] - 0.5
-            g = 100 * (z**2 + 2 * torch.sin(10 * math.pi * z) ** 2).sum(-1)  # 1 - cos = 2 sin^2
-            rising, falling = X[..., : m - 1], 1 - X[..., : m - 1]
-            return -0.5 * (1 + g).unsqueeze(-1) * _products(rising, falling)
-
         super().__init__(
-            outputs,
+            partial(_dtlz1, m=m),
             cube(0.0, 1.0, d),
             noise_std=noise_std,
             how="hypervolume in closed form: box minus simplex",
@@ -156,7 +160,7 @@ class DTLZ2(Problem):
         _check_dtlz(d, m)
         ball = math.pi ** (m / 2) / math.gamma(m / 2 + 1) / 2**m  # the part of it in one orthant
         super().__init__(
-            lambda X: -_dtlz2(X, m),
+            partial(_dtlz2, m=m),
             cube(0.0, 1.0, d),
             noise_std=noise_std,
             how="hypervolume in closed form: box minus part of the ball",
@@ -179,9 +183,10 @@ class DTLZ2(Problem):
 
 
 def _dtlz2(X: Tensor, m: int) -> Tensor:
+    """The values that are maximised: minus the distances of the source."""
     g = ((X[..., m - 1 :] - 0.5) ** 2).sum(-1, keepdim=True)
     angle = math.pi / 2 * X[..., : m - 1]
-    return (1 + g) * _products(torch.cos(angle), torch.sin(angle))
+    return -(1 + g) * _products(torch.cos(angle), torch.sin(angle))
 
 
 def _products(along: Tensor, across: Tensor) -> Tensor:
@@ -195,6 +200,14 @@ def _products(along: Tensor, across: Tensor) -> Tensor:
 def _check_dtlz(d: int, m: int) -> None:
     if check_count("d", d) < check_count("m", m, least=2):
         raise DataError(f"d: expected at least m = {m} inputs, got {d}")
+
+
+def _c2_dtlz2(X: Tensor) -> Tensor:
+    f = -_dtlz2(X, 2)
+    corners = ((f - 1) ** 2 + f.flip(-1) ** 2).amin(-1)
+    middle = ((f - math.sqrt(0.5)) ** 2).sum(-1)
+    patch = torch.minimum(corners, middle) - 0.2**2
+    return torch.cat([-f, patch.unsqueeze(-1)], dim=-1)
 
 
 class C2DTLZ2(Problem):
@@ -220,15 +233,8 @@ class C2DTLZ2(Problem):
         for (_, a), (b, _) in pairwise(arcs):
             below += math.sin(a) * (math.cos(b) - math.cos(a))
 
-        def outputs(X: Tensor) -> Tensor:
-            f = _dtlz2(X, 2)
-            corners = ((f - 1) ** 2 + f.flip(-1) ** 2).amin(-1)
-            middle = ((f - math.sqrt(0.5)) ** 2).sum(-1)
-            patch = torch.minimum(corners, middle) - 0.2**2
-            return torch.cat([-f, patch.unsqueeze(-1)], dim=-1)
-
         super().__init__(
-            outputs,
+            _c2_dtlz2,
             cube(0.0, 1.0, d),
             noise_std=noise_std,
             how="hypervolume in closed form: box minus the area below three arcs and two steps",
@@ -238,6 +244,11 @@ class C2DTLZ2(Problem):
             ref_point=table([-1.1] * 2)[0],
             optimal_hypervolume=1.21 - below,
         )
+
+
+def _branin_currin(X: Tensor) -> Tensor:
+    scaled = torch.stack([15 * X[..., 0] - 5, 15 * X[..., 1]], dim=-1)
+    return torch.stack([branin(scaled), -currin(X[..., 0], X[..., 1])], dim=-1)
 
 
 class BraninCurrin(Problem):
@@ -250,14 +261,8 @@ class BraninCurrin(Problem):
     """
 
     def __init__(self, noise_std: float = 0.0) -> None:
-        branin = Branin()
-
-        def outputs(X: Tensor) -> Tensor:
-            scaled = torch.stack([15 * X[..., 0] - 5, 15 * X[..., 1]], dim=-1)
-            return torch.stack([branin.f(scaled), -currin(X[..., 0], X[..., 1])], dim=-1)
-
         super().__init__(
-            outputs,
+            _branin_currin,
             cube(0.0, 1.0, 2),
             noise_std=noise_std,
             how="hypervolume bracketed by 59.4041 and 59.4064, staircases under and over it",

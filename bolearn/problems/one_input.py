@@ -7,6 +7,7 @@ Taught in part_3/tutorial_01 and part_3/tutorial_04.
 """
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -66,7 +67,7 @@ class GoldMine1d(Problem):
 
     def __init__(self, noise_std: float = 0.0) -> None:
         super().__init__(
-            lambda X: (2 * (X - 3) * torch.sin(X - 3) + 2 + X / 2)[..., 0],
+            _gold,
             cube(0.0, 6.0, 1),
             optimal_value=8.176472486391382109,
             optimal_points=table([5.118696437969206275]),
@@ -76,6 +77,11 @@ class GoldMine1d(Problem):
             inputs=("place",),
             output="gold (ounces)",
         )
+
+
+def _gold(X: Tensor) -> Tensor:
+    x = X[..., 0]
+    return 2 * (x - 3) * torch.sin(x - 3) + 2 + x / 2
 
 
 class Hard1d(Problem):
@@ -123,7 +129,7 @@ class Needle1d(Problem):
 
     def __init__(self, noise_std: float = 0.0) -> None:
         super().__init__(
-            lambda X: torch.exp(-(((X - 0.7157) / 0.004) ** 2) / 2)[..., 0],
+            _needle,
             cube(0.0, 1.0, 1),
             optimal_value=1.0,
             optimal_points=table([0.7157]),
@@ -132,6 +138,10 @@ class Needle1d(Problem):
             name="needle",
             inputs=("x",),
         )
+
+
+def _needle(X: Tensor) -> Tensor:
+    return torch.exp(-(((X[..., 0] - 0.7157) / 0.004) ** 2) / 2)
 
 
 class Step1d(Problem):
@@ -147,7 +157,7 @@ class Step1d(Problem):
 
     def __init__(self, noise_std: float = 0.0) -> None:
         super().__init__(
-            lambda X: (torch.sin(8 * X) / 2 + (X >= 0.55).to(X.dtype))[..., 0],
+            _fault_line,
             cube(0.0, 1.0, 1),
             optimal_value=1.5,
             optimal_points=table([5 * math.pi / 16]),
@@ -156,6 +166,11 @@ class Step1d(Problem):
             name="fault line",
             inputs=("x",),
         )
+
+
+def _fault_line(X: Tensor) -> Tensor:
+    x = X[..., 0]
+    return torch.sin(8 * x) / 2 + (x >= 0.55).to(X.dtype)
 
 
 _WELLS = (  # height, width, place in every coordinate
@@ -190,7 +205,7 @@ class TwoWells(Problem):
             x -= first / second
         best = torch.full((1, d), x, dtype=torch.float64)
         super().__init__(
-            lambda X: _hills(X, 0.0),
+            partial(_hills, std=0.0),
             cube(0.0, 1.0, d),
             optimal_value=_hills(best, 0.0).item(),
             optimal_points=best,
@@ -259,12 +274,7 @@ class GPDraw(Problem):
             raise DataError(f"lengthscale: expected a positive number, got {lengthscale!r}")
         w = frequencies(features, d, nu) / lengthscale  # d k
         a, b = normal([derive(seed, "weights")], (2, features))[0] / math.sqrt(features)
-
-        def draw(X: Tensor) -> Tensor:
-            angle = X @ w.to(X.device)
-            value: Tensor = torch.cos(angle) @ a.to(X.device) + torch.sin(angle) @ b.to(X.device)
-            return value
-
+        draw = partial(_waves, w=w, a=a, b=b)
         box = cube(0.0, 1.0, d)
         best, _ = optimize_acqf(
             lambda X: draw(X)[..., 0], box, num_restarts=32, raw_samples=1024 * d, seed=0
@@ -278,6 +288,12 @@ class GPDraw(Problem):
             how="bracketed from below: the best of 32 climbs",
             name=f"draw {seed} from a GP",
         )
+
+
+def _waves(X: Tensor, w: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    angle = X @ w.to(X.device)
+    value: Tensor = torch.cos(angle) @ a.to(X.device) + torch.sin(angle) @ b.to(X.device)
+    return value
 
 
 def frequencies(count: int, d: int, nu: float | None) -> Float[Tensor, "d k"]:

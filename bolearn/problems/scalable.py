@@ -9,6 +9,8 @@ Taught in part_2/tutorial_04 and part_5/tutorial_01.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -51,6 +53,11 @@ class Rosenbrock(Problem):
         )
 
 
+def _rastrigin(X: Tensor) -> Tensor:
+    # 1 - cos 2 pi x = 2 sin^2 pi x, without cancellation near the integers
+    return -(X**2 + 20 * torch.sin(math.pi * X) ** 2).sum(-1)
+
+
 class Rastrigin(Problem):
     """A bowl under an egg box: loss sum_i x_i^2 + 10 (1 - cos 2 pi x_i) on [-5.12, 5.12]^d.
 
@@ -69,8 +76,7 @@ class Rastrigin(Problem):
 
     def __init__(self, d: int = 2, noise_std: float = 0.0) -> None:
         super().__init__(
-            # 1 - cos 2 pi x = 2 sin^2 pi x, without cancellation near the integers
-            lambda X: -(X**2 + 20 * torch.sin(math.pi * X) ** 2).sum(-1),
+            _rastrigin,
             cube(-5.12, 5.12, d),
             optimal_value=0.0,
             optimal_points=torch.zeros(1, d, dtype=torch.float64),
@@ -171,6 +177,10 @@ class Griewank(Problem):
         )
 
 
+def _styblinski_tang(X: Tensor) -> Tensor:
+    return -(X**4 - 16 * X**2 + 5 * X).sum(-1) / 2
+
+
 class StyblinskiTang(Problem):
     """Two wells in each coordinate: loss sum_i (x_i^4 - 16 x_i^2 + 5 x_i)/2 on [-5, 5]^d.
 
@@ -185,7 +195,7 @@ class StyblinskiTang(Problem):
         # The smallest root of x^3 - 8 x + 5/4, half a term's derivative: Viète's formula.
         x = -2 * math.sqrt(8 / 3) * math.cos(math.acos(15 / 64 * math.sqrt(3 / 8)) / 3)
         super().__init__(
-            lambda X: -(X**4 - 16 * X**2 + 5 * X).sum(-1) / 2,
+            _styblinski_tang,
             cube(-5.0, 5.0, d),
             optimal_value=-d * (x**4 - 16 * x**2 + 5 * x) / 2,
             optimal_points=torch.full((1, d), x, dtype=torch.float64),
@@ -193,6 +203,12 @@ class StyblinskiTang(Problem):
             how="closed form: a root of a cubic polynomial",
             name=f"Styblinski-Tang-{d}",
         )
+
+
+def _michalewicz(X: Tensor) -> Tensor:
+    k = torch.arange(1, X.shape[-1] + 1, dtype=X.dtype, device=X.device)
+    total: Tensor = (torch.sin(X) * torch.sin(k * X**2 / math.pi) ** 20).sum(-1)
+    return total
 
 
 class Michalewicz(Problem):
@@ -207,16 +223,10 @@ class Michalewicz(Problem):
     def __init__(self, d: int = 2, noise_std: float = 0.0) -> None:
         i = torch.arange(1, check_count("d", d) + 1, dtype=torch.float64)
         x = torch.stack([self._best(int(k)) for k in i])
-
-        def value(X: Tensor) -> Tensor:
-            k = i.to(X.device)
-            total: Tensor = (torch.sin(X) * torch.sin(k * X**2 / math.pi) ** 20).sum(-1)
-            return total
-
         super().__init__(
-            value,
+            _michalewicz,
             cube(0.0, math.pi, d),
-            optimal_value=value(x).item(),
+            optimal_value=_michalewicz(x).item(),
             optimal_points=x.unsqueeze(0),
             noise_std=noise_std,
             how="each coordinate by Newton's method from every ditch",
@@ -240,6 +250,10 @@ class Michalewicz(Problem):
         return best
 
 
+def _schwefel(X: Tensor) -> Tensor:
+    return (X * torch.sin(root(X))).sum(-1)
+
+
 class Schwefel(Problem):
     """The second best is far from the best: loss -sum_i x_i sin sqrt|x_i| on [-500, 500]^d.
 
@@ -254,7 +268,7 @@ class Schwefel(Problem):
         for _ in range(8):
             s -= (2 * math.sin(s) + s * math.cos(s)) / (3 * math.cos(s) - s * math.sin(s))
         super().__init__(
-            lambda X: (X * torch.sin(root(X))).sum(-1),
+            _schwefel,
             cube(-500.0, 500.0, d),
             optimal_value=d * s**2 * math.sin(s),
             optimal_points=torch.full((1, d), s**2, dtype=torch.float64),
@@ -331,6 +345,10 @@ class DixonPrice(Problem):
         )
 
 
+def _on_axes(X: Tensor, f: Callable[[Tensor], Tensor], axes: Tensor) -> Tensor:
+    return f(X[..., axes.to(X.device)])
+
+
 class EffectiveDim(Problem):
     """Many inputs, few that matter: a Hartmann function on d_e of the d axes of the unit cube.
 
@@ -363,7 +381,7 @@ class EffectiveDim(Problem):
         best[0, axes] = inner.optimal_points[0]
         object.__setattr__(self, "active", tuple(axes.tolist()))
         super().__init__(
-            lambda X: inner.f(X[..., axes.to(X.device)]),
+            partial(_on_axes, f=inner.f, axes=axes),
             cube(0.0, 1.0, d),
             optimal_value=inner.optimal_value,
             optimal_points=best,

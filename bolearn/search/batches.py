@@ -101,21 +101,36 @@ class UnitAcquisition:
         return value.reshape(len(X), self.R)
 
     @torch.no_grad()
+    def among(self, X: Float[Tensor, "b *r q d"]) -> Float[Tensor, "b R"]:
+        """Values of points in user units."""
+        (values,) = self._in_chunks(lambda X: (self.at(X),), X)
+        return values
+
+    @torch.no_grad()
     def values(self, raw: Float[Tensor, "R raw qd"]) -> Float[Tensor, "R raw"]:
         """Values of candidates."""
-        (values,) = self._in_chunks(lambda X: (self.at(X),), self.decode(raw.transpose(0, 1)))
-        return values.transpose(0, 1).contiguous()
+        return self.among(self.decode(raw.transpose(0, 1))).transpose(0, 1).contiguous()
 
     def _with_gradient(self, X: Float[Tensor, "b *r q d"]) -> tuple[Tensor, Tensor]:
         """Values ``b R`` and gradients like X."""
         leaf = X.detach().requires_grad_(True)
         with torch.enable_grad():
-            value = self.at(leaf)
+            try:
+                value = self.at(leaf)
+            except RuntimeError as error:
+                if "requires grad" not in str(error):  # torch's words for X.numpy()
+                    raise
+                raise DataError(
+                    f"acquisition: expected a function that torch can differentiate in X, got "
+                    f"'{error}'. A surrogate that works in NumPy has a finite set searched: "
+                    "optimize_acqf(acq, choices=X)"
+                ) from error
             if not value.requires_grad:
                 raise DataError(
                     "acquisition: expected values that torch can differentiate in X, got some that "
                     "do not depend on it; look for detach(), .item(), NumPy or torch.no_grad() "
-                    "inside"
+                    "inside. A surrogate without derivatives has a finite set searched: "
+                    "optimize_acqf(acq, choices=X)"
                 )
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return value.detach(), gradient

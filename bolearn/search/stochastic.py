@@ -24,11 +24,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .. import seeds
-from ..errors import DataError, UnsupportedError
+from ..errors import UnsupportedError
 from ..protocols import Acquisition
 from ..shapes import check_count, check_number
+from .arguments import check_search, exactly, unit_limits
 from .batches import UnitAcquisition, level_and_spread
-from .multi_start import Candidates, SearchReport, check_search, exactly, unit_limits
+from .constraints import InputConstraint
+from .report import Candidates, SearchReport
 from .starts import pick_starts, raw_candidates
 
 _BETA1, _BETA2, _EPS = 0.9, 0.999, 1e-8
@@ -44,7 +46,8 @@ def optimize_acqf_stochastic(
     step_size: float = 0.05,
     num_restarts: int = 16,
     raw_samples: int = 512,
-    fixed: dict[int, float | int] | None = None,
+    fixed: dict[int, float | Float[Tensor, "..."]] | None = None,
+    input_constraints: Sequence[InputConstraint] = (),
     batch_shape: Sequence[int] | None = None,
     seed: int,
 ) -> Candidates:
@@ -60,7 +63,8 @@ def optimize_acqf_stochastic(
         step_size: largest move of one coordinate in the first steps, in box widths.
         num_restarts: climbs for each replicate.
         raw_samples: candidates looked at before climbing.
-        fixed: inputs held at a value, by index.
+        fixed: inputs held at a value, by index, as for `optimize_acqf`.
+        input_constraints: none; `optimize_acqf` takes some.
         batch_shape: as for `optimize_acqf`.
         seed: an int.
 
@@ -70,7 +74,7 @@ def optimize_acqf_stochastic(
 
     Raises:
         DataError, ShapeError, OptimizationError: as `optimize_acqf`; steps < 1, step_size <= 0.
-        UnsupportedError: ``draw`` is not a function of a seed.
+        UnsupportedError: ``draw`` is not a function of a seed; input constraints.
 
     Example:
         >>> from ..seeds import normal
@@ -89,13 +93,18 @@ def optimize_acqf_stochastic(
         raise UnsupportedError(
             f"draw: expected a function seed -> acquisition, got {type(draw).__name__}"
         )
-    check_count("steps", steps)
-    check_number("step_size", step_size, above=0.0)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise DataError(f"seed: expected an int, got {seed!r}")
+    if len(input_constraints):
+        raise UnsupportedError(
+            "input_constraints: expected none, Adam's steps know only the box; fix the base "
+            "samples and use optimize_acqf(acq, bounds, input_constraints=...)"
+        )
+    steps = check_count("steps", steps)
+    step_size = check_number("step_size", step_size, above=0.0)
+    seed = seeds.check_one_seed(seed)
     first = draw(seeds.derive(seed, "step", 0))
     search = check_search(first, bounds, q, num_restarts, raw_samples, fixed, (), batch_shape, seed)
-    cube, r, R = search.cube, search.r, math.prod(search.r)
+    cube, r, R, q = search.cube, search.r, math.prod(search.r), int(q)
+    num_restarts, raw_samples = search.num_restarts, search.raw_samples
     low, high = (v.repeat(1, q).unsqueeze(1) for v in unit_limits(search))  # R' 1 qd
     raw, _ = raw_candidates(first, cube, q, r, raw_samples, search.streams)
     raw = torch.minimum(torch.maximum(raw, low), high)

@@ -7,7 +7,7 @@ as the belief is undecided.
 Taught in part_5/tutorial_02.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,12 +16,14 @@ from torch import Tensor
 
 from .. import seeds
 from ..acquisition.analytic import check_single_output
-from ..acquisition.objectives import Objective, evaluate
-from ..errors import DataError, ShapeError
+from ..acquisition.objectives import Objective, check_objective, evaluate
+from ..errors import ShapeError
 from ..paths import draw_paths
 from ..protocols import Paths, Surrogate, has_training_data
 from ..sampling import Sampler
-from ..shapes import check_bounds, check_count, check_tensor
+from ..shapes import check_bounds, check_count
+from .choices import check_choices, check_either
+from .constraints import InputConstraint
 from .multi_start import optimize_acqf
 
 
@@ -48,6 +50,8 @@ def thompson(
     *,
     choices: Float[Tensor, "*rr n d"] | None = None,
     objective: Objective | None = None,
+    fixed: dict[int, float | Float[Tensor, "..."]] | None = None,
+    input_constraints: Sequence[InputConstraint] = (),
     num_restarts: int = 8,
     raw_samples: int = 512,
     num_features: int = 1024,
@@ -65,6 +69,7 @@ def thompson(
         q: number of functions, and of points.
         choices: the points to choose from, ``n d`` or ``*r n d``, instead of bounds.
         objective: combines several outputs; needed if there are several.
+        fixed, input_constraints: what points of a box have to meet, as in `optimize_acqf`.
         num_restarts, raw_samples: for each path, as in `optimize_acqf`.
         num_features: as in `draw_paths`.
         seed: an int, or one for each replicate.
@@ -89,19 +94,16 @@ def thompson(
     evidence of two samples", Biometrika 25, 1933; with paths: Wilson et al., ICML 2020,
     arXiv:2002.09309.
     """
-    check_count("q", q)
+    q = check_count("q", q)
     if objective is None:
         check_single_output(model, "thompson without an objective")
-    elif not callable(objective):
-        raise DataError(
-            "objective: expected a function of outputs such as bolearn.output(0), got "
-            f"{objective!r}"
-        )
-    if (bounds is None) == (choices is None):
-        raise DataError("expected either bounds (a box) or choices (a finite set), one of them")
+    else:
+        check_objective(objective, model)
+    check_either(bounds, choices, fixed, input_constraints)
+    r = tuple(model.batch_shape)
     if choices is not None:
-        return _among(model, choices, q, objective, seed)
-    box, r = check_bounds(bounds), tuple(model.batch_shape)
+        return _among(model, check_choices(choices, r, q), q, objective, seed)
+    box = check_bounds(bounds)
     if tuple(box.shape[:-2]) not in ((), r):
         raise ShapeError(f"bounds: expected 2 d or {(*r, 2, 'd')}, got {tuple(box.shape)}")
     streams = seeds.replicate_seeds(seed, r)
@@ -109,11 +111,17 @@ def thompson(
     paths = draw_paths(model, q, seed=own if r else own[0], num_features=num_features)
     if box.ndim > 2:
         box = box.expand(q, *r, 2, box.shape[-1])
+    own_values = {
+        i: v.expand(q, *r) if isinstance(v, Tensor) and tuple(v.shape) == r else v
+        for i, v in (fixed or {}).items()
+    }
     found = optimize_acqf(
         _EachPath(paths, objective, _Seen.by(paths, model, objective)),
         box,
         num_restarts=num_restarts,
         raw_samples=raw_samples,
+        fixed=own_values,
+        input_constraints=input_constraints,
         batch_shape=(q, *r),  # every path is a problem of its own
         seed=[seeds.derive(s, "climb", i) for i in range(q) for s in streams],
     )
@@ -121,20 +129,12 @@ def thompson(
 
 
 def _among(
-    model: Surrogate, choices: Tensor, q: int, objective: Objective | None, seed: seeds.Seed
+    model: Surrogate, X: Tensor, q: int, objective: Objective | None, seed: seeds.Seed
 ) -> SampleMaxima:
     """The best choice in each of q exact joint samples, those taken before left out."""
     r = tuple(model.batch_shape)
-    X = check_tensor("choices", choices)
-    if X.ndim < 2 or X.shape[-2] < q:
-        raise DataError(
-            f"choices: expected n d with n >= q = {q} points to choose from, got {tuple(X.shape)}"
-        )
-    if tuple(X.shape[:-2]) not in ((), r):
-        raise ShapeError(f"choices: expected n d or {(*r, 'n', 'd')}, got {tuple(X.shape)}")
-    X = X.reshape(*(1,) * (len(r) + 2 - X.ndim), *X.shape)
     with torch.no_grad():
-        posterior = model.posterior(X)
+        posterior = model.posterior(X.reshape(*(1,) * (len(r) + 2 - X.ndim), *X.shape))
         z = Sampler(q, seed, kind="iid").base_samples(posterior.event_shape, r, X.device)
         values = _scalar(posterior.rsample(z), objective)  # q *r n
     left, picked = torch.zeros_like(values[0]), []

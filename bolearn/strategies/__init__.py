@@ -9,14 +9,16 @@ int for each replicate and is already specific to the round. Three optional attr
     recommend(data)  the point ``R d`` it would hand over now; gives inference regret
     state            what it returns beside X comes back as ``data.state`` in the next round
 
-Those with a model are frozen dataclasses: `dataclasses.replace(log_ei, model=build)` is the same
-strategy with another model, where ``build(X, Y, bounds, observed)`` returns one that is not fitted.
+Those with a model are frozen dataclasses and take any surrogate: `dataclasses.replace(log_ei,
+model=build)`, where ``build(X, Y, bounds, observed)`` returns a Gaussian process that is not
+fitted; ``replace(log_ei, model=bolearn.SAASGP, fit=None)`` for models that are ready when they are
+made. Whole examples, a forest among them: ``docs/your_own.md``.
 
 Taught in part_4/tutorial_03.
 """
 
 from .baselines import NelderMead, nelder_mead, random, sobol
-from .modelling import BuildModel, matern_gp, rbf_gp
+from .modelling import BuildModel, FitModel, matern_gp, rbf_gp
 from .protocol import Strategy, StudyData
 from .standard import (
     BuildAcquisition,
@@ -47,6 +49,7 @@ __all__ = [
     "TuRBO",
     "ModelBased",
     "BuildModel",
+    "FitModel",
     "BuildAcquisition",
     "matern_gp",
     "rbf_gp",

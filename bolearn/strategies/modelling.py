@@ -1,23 +1,34 @@
-"""The model in a strategy: how it is built, fitted, and told of evaluations that failed.
+"""The model in a strategy: any surrogate, how it is fitted, and told of evaluations that failed.
+
+A strategy has two fields for it. With ``fit=fit_mll`` (the default) ``model(X, Y, bounds,
+observed)`` returns a Gaussian process that is not fitted yet. With ``fit=None`` a model is ready as
+soon as it is made: ``model(X, Y, bounds, observed=observed, seed=seed)``, as ``bolearn.SAASGP`` and
+``bolearn.DeepEnsemble`` are, or a class of your own with a method ``posterior``.
 
 Taught in part_4/tutorial_03.
 """
 
 from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..acquisition.analytic import incumbent
+from ..acquisition.analytic import Incumbent, incumbent
 from ..models.exact import ExactGP
 from ..models.fit import fit_mll
 from ..models.priors import matern_kernel
+from ..protocols import Surrogate
+from ..seeds import Seed
 from .protocol import StudyData
 
-BuildModel = Callable[[Tensor, Tensor, Tensor, Tensor | None], ExactGP]
-"""Maps X, Y, bounds and observed to a model that is not yet fitted."""
+BuildModel = Callable[..., Any]
+"""Maps X, Y, bounds and observed to a model: not fitted, or with ``fit=None`` a ready one."""
+
+FitModel = Callable[..., Surrogate]
+"""Maps a model to a fitted one; ``start=`` holds the hyperparameters of the last round, or None."""
 
 
 def matern_gp(
@@ -44,44 +55,84 @@ def rbf_gp(
     return ExactGP(X, Y, bounds, observed=observed)
 
 
-def built(build: BuildModel, data: StudyData, seen: Tensor) -> ExactGP:
-    """The model of some rows of the data, not fitted."""
-    return build(data.X, data.Y, data.bounds, None if bool(seen.all()) else seen)
+@dataclass(frozen=True)
+class Recipe:
+    """How a strategy gets its surrogate: `build` makes a model of data, `fit` fits it.
 
-
-def fitted(
-    build: BuildModel, data: StudyData, start: object, observed: Tensor | None = None
-) -> ExactGP:
-    """The model of the data (of some rows), fitted from the last round's hyperparameters."""
-    model = built(build, data, data.observed if observed is None else observed)
-    return fit_mll(model, start=cast("dict[str, Tensor] | None", start))
-
-
-def with_lies(model: ExactGP, data: StudyData, failed: Tensor) -> ExactGP:
-    """The model told that failed rows gave the worst value that it has seen in their replicate.
-
-    A failure tells the model nothing, so that a method without chance would propose the same point
-    for ever. A lie keeps it away, constant like that of the source for points that are pending.
-    Hyperparameters and output scaling stay those of the successes; without failures so does all.
-
-    Source:
-        Ginsbourger, Le Riche & Carraro, "Kriging is well-suited to parallelize optimization", in
-        Computational Intelligence in Expensive Optimization Problems, Springer 2010, section 3.
+    What a round leaves to the next (`memory`): the hyperparameters, where the model has them; else
+    the seed, and the best evaluated point, so that it is not trained again for a recommendation.
     """
-    count = int(failed.sum(-1).max())
-    if count == 0:
-        return model
-    rows = failed.byte().argsort(dim=-1, descending=True, stable=True)[..., :count]
-    X = data.X.gather(-2, rows.unsqueeze(-1).expand(*rows.shape, data.X.shape[-1]))
-    worst = torch.where(model.observed.unsqueeze(-1), data.Y, torch.inf).amin(-2, keepdim=True)
-    lies = worst.expand(*rows.shape, worst.shape[-1])
-    return model.condition(X, lies, observed=failed.gather(-1, rows))
+
+    build: BuildModel
+    fit: FitModel | None = fit_mll
+
+    def fitted(self, data: StudyData, last: object, seed: Seed) -> Any:
+        """The surrogate of the data, from the last round's hyperparameters if it has them."""
+        observed = None if bool(data.observed.all()) else data.observed
+        if self.fit is None:
+            return self.build(data.X, data.Y, data.bounds, observed=observed, seed=seed)
+        start = None if _remembered(last) else last
+        return self.fit(self.build(data.X, data.Y, data.bounds, observed), start=start)
+
+    def memory(self, model: Any, data: StudyData, seed: Seed) -> dict[str, Any]:
+        """What the next round should know of this one's model; plain types and tensors."""
+        known = getattr(model, "hyperparameters", None)
+        if self.fit is not None and callable(known):
+            return cast("dict[str, Any]", known())
+        best = best_evaluated(model, data).x
+        return {"remembered": {"seed": seed, "rows": data.X.shape[-2], "best": best}}
+
+    def recommended(self, data: StudyData, last: object) -> Float[Tensor, "*r d"]:
+        """The evaluated point with the best posterior mean, under the last round's fit."""
+        remembered = _remembered(last)
+        if remembered and remembered["rows"] == data.X.shape[-2]:
+            return cast(Tensor, remembered["best"])
+        if last is None or remembered:
+            seed = remembered.get("seed", 0)
+            return best_evaluated(self.fitted(data, last, seed), data).x
+        observed = None if bool(data.observed.all()) else data.observed
+        model = self.build(data.X, data.Y, data.bounds, observed)
+        return best_evaluated(model.with_hyperparameters(**cast("dict[str, Any]", last)), data).x
+
+    def with_lies(self, model: Any, data: StudyData, failed: Tensor, seed: Seed) -> Any:
+        """The model told that failed rows gave the worst value that it has seen in their replicate.
+
+        A failure tells the model nothing, so that a method without chance would propose the same
+        point for ever. A lie keeps it away, constant like that of the source for points that are
+        pending. Hyperparameters and output scaling stay those of the successes; without failures
+        so does all. A model that cannot be conditioned is made again, of data with the lies in it.
+
+        Source:
+            Ginsbourger, Le Riche & Carraro, "Kriging is well-suited to parallelize optimization",
+            in Computational Intelligence in Expensive Optimization Problems, Springer 2010,
+            section 3.
+        """
+        count = int(failed.sum(-1).max())
+        if count == 0:
+            return model
+        seen = data.observed.unsqueeze(-1)
+        worst = torch.where(seen, data.Y, torch.inf).amin(-2, keepdim=True)
+        if not callable(getattr(model, "condition", None)):
+            Y = torch.where(failed.unsqueeze(-1), worst, data.Y)
+            told = replace(data, Y=Y, observed=data.observed | failed)
+            return self.fitted(told, None, seed)
+        rows = failed.byte().argsort(dim=-1, descending=True, stable=True)[..., :count]
+        X = data.X.gather(-2, rows.unsqueeze(-1).expand(*rows.shape, data.X.shape[-1]))
+        lies = worst.expand(*rows.shape, worst.shape[-1])
+        return model.condition(X, lies, observed=failed.gather(-1, rows))
 
 
-def best_evaluated(build: BuildModel, data: StudyData, last: object) -> Float[Tensor, "*r d"]:
-    """The evaluated point with the best posterior mean, under the last round's hyperparameters."""
-    if last is None:
-        return incumbent(fitted(build, data, None), data.X).x
-    model = built(build, data, data.observed)
-    model = model.with_hyperparameters(**cast("dict[str, Tensor]", last))
-    return incumbent(model, data.X).x
+def best_evaluated(model: Surrogate, data: StudyData) -> Incumbent:
+    """The evaluated point with the best posterior mean, and that mean; failed ones are passed over.
+
+    Any surrogate will do: in the place of a failed point stands the first that succeeded.
+    """
+    first = data.observed.byte().argmax(-1, keepdim=True).unsqueeze(-1)
+    one = data.X.gather(-2, first.expand(*first.shape[:-1], data.X.shape[-1]))
+    return incumbent(model, torch.where(data.observed.unsqueeze(-1), data.X, one))
+
+
+def _remembered(last: object) -> dict[str, Any]:
+    """What was remembered of a model without hyperparameters; nothing of others."""
+    found = last.get("remembered") if isinstance(last, dict) else None
+    return found if isinstance(found, dict) else {}

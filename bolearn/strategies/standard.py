@@ -1,31 +1,32 @@
 """Strategies with a model: an acquisition maximised, or paths of the model maximised.
 
 They are frozen dataclasses: `dataclasses.replace(log_ei, model=build)` is the same strategy with
-another model, where ``build(X, Y, bounds, observed)`` returns one that is not fitted.
+another model, ``replace(log_ei, model=make, fit=None)`` one with a model that needs no fit.
 
 Taught in part_4/tutorial_03.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..acquisition.analytic import LogExpectedImprovement, UpperConfidenceBound, incumbent
+from ..acquisition.analytic import LogExpectedImprovement, UpperConfidenceBound
 from ..acquisition.monte_carlo import qLogExpectedImprovement, qLogNoisyExpectedImprovement
-from ..models.exact import ExactGP
-from ..protocols import Acquisition
-from ..sampling import Sampler
+from ..models.fit import fit_mll
+from ..protocols import Acquisition, Surrogate
+from ..sampling import Sampler, sobol_points
 from ..search.multi_start import optimize_acqf
 from ..search.thompson import thompson as sample_maxima
 from ..seeds import Seed, derive_each
-from ..shapes import check_number
-from .modelling import BuildModel, best_evaluated, fitted, matern_gp, with_lies
+from ..shapes import check_count, check_number
+from .modelling import BuildModel, FitModel, Recipe, best_evaluated, matern_gp
 from .protocol import StudyData
 
-BuildAcquisition = Callable[[ExactGP, Tensor, Seed], Acquisition]
+BuildAcquisition = Callable[[Any, Tensor, Seed], Acquisition]
 """Maps the fitted model, the best posterior mean so far (``*r``) and a seed to an acquisition."""
 
 
@@ -33,8 +34,11 @@ BuildAcquisition = Callable[[ExactGP, Tensor, Seed], Acquisition]
 class ModelBased:
     """The loop of Bayesian optimisation as a strategy: fit, build an acquisition, maximise it.
 
-    Fits are warm-started: the hyper-parameters of the last round are the state, and join the usual
-    starts. The recommendation is the evaluated point with the best posterior mean.
+    Any surrogate takes part (`bolearn.strategies.modelling`): ``replace(log_ei, model=build)`` for
+    another Gaussian process, ``replace(log_ei, model=bolearn.SAASGP, fit=None)`` for a model that
+    is ready when it is made. Where the model has hyperparameters, fits are warm-started: those of
+    the last round are the state, and join the usual starts. The recommendation is the evaluated
+    point with the best posterior mean.
 
     Failed evaluations are left out of the fit, of `best_f` and of the recommendation. The model
     that the acquisition gets holds them, as additional rows, with the worst value observed so far
@@ -44,7 +48,14 @@ class ModelBased:
     Args:
         acquisition: ``(model, best_f, seed) -> acquisition``.
         model: ``(X, Y, bounds, observed) -> model``; default `matern_gp`.
+        fit: ``fit(model, start=...) -> model``; None for models that are ready when made, by
+            ``model(X, Y, bounds, observed=..., seed=...)``.
         num_restarts, raw_samples, sequential: as in `optimize_acqf`.
+        fixed: inputs held at a value, by index, as in `optimize_acqf`.
+        choices: None: climb the acquisition from many starts, which needs derivatives. A tensor
+            ``n d``: choose among these points. A number: among that many points of the box, a
+            Sobol sequence for each round, for models without derivatives such as a forest.
+        batched: False for a model that knows no replicates: called for one at a time, ``X: n d``.
 
     Example:
         >>> import bolearn as bl
@@ -58,41 +69,78 @@ class ModelBased:
     num_restarts: int = 16
     raw_samples: int = 512
     sequential: bool = False
-    batched: ClassVar[bool] = True
+    fit: FitModel | None = fit_mll
+    fixed: dict[int, float | Tensor] | None = None
+    choices: Tensor | int | None = None
+    batched: bool = True
 
     def __call__(
         self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
     ) -> tuple[Float[Tensor, "*r q d"], object]:
-        """Fit, maximise the acquisition, return its best points and the hyper-parameters."""
-        model = fitted(self.model, data, data.state)
-        best_f = incumbent(model, data.X).value
-        lied_to = with_lies(model, data, ~data.observed)
+        """Fit, maximise the acquisition, return its best points and what to remember of the fit."""
+        recipe, own = Recipe(self.model, self.fit), derive_each(seed, "model")
+        model = recipe.fitted(data, data.state, own)
+        best_f = best_evaluated(model, data).value
+        lied_to = recipe.with_lies(model, data, ~data.observed, own)
+        acq = self.acquisition(lied_to, best_f, derive_each(seed, "acquisition"))
+        x = self._maximised(acq, bounds, q, model.batch_shape, derive_each(seed, "optimize"))
+        return x, recipe.memory(model, data, own)
+
+    def _maximised(
+        self, acq: Acquisition, bounds: Tensor, q: int, r: torch.Size, seed: Seed
+    ) -> Float[Tensor, "*r q d"]:
+        """Where the acquisition is highest: in the box, or among the choices."""
+        if self.choices is not None:
+            choices = self.choices
+            if not isinstance(choices, Tensor):
+                count = check_count("choices", choices, least=q)
+                choices = sobol_points(bounds, count, seed=seed, replicates=r[0] if r else None)
+            return highest_choices(acq, choices, q, r)
         x, _ = optimize_acqf(
-            self.acquisition(lied_to, best_f, derive_each(seed, "acquisition")),
+            acq,
             bounds,
             q,
             num_restarts=self.num_restarts,
             raw_samples=self.raw_samples,
             sequential=self.sequential and q > 1,
-            batch_shape=model.batch_shape,
-            seed=derive_each(seed, "optimize"),
+            fixed=cast(Any, self.fixed),
+            batch_shape=r,
+            seed=seed,
         )
-        return x, model.hyperparameters()
+        return x
 
     def recommend(self, data: StudyData) -> Float[Tensor, "*r d"]:
         """The evaluated point with the best posterior mean, under the last fit."""
-        return best_evaluated(self.model, data, data.state)
+        return Recipe(self.model, self.fit).recommended(data, data.state)
 
 
-def _log_ei(model: ExactGP, best_f: Tensor, seed: Seed) -> Acquisition:
+def highest_choices(
+    acq: Any, choices: Float[Tensor, "..."], q: int, r: torch.Size
+) -> Float[Tensor, "*r q d"]:
+    """The q best of finitely many points ``n d`` or ``*r n d``, each given those before."""
+    X = choices.expand(*r, *choices.shape[-2:])
+    free = torch.ones(X.shape[:-1], dtype=torch.bool, device=X.device)
+    given, picked = acq, []
+    for i in range(q):
+        with torch.no_grad():
+            value = given(X.movedim(-2, 0).unsqueeze(-2)).movedim(0, -1)  # n *r 1 d -> *r n
+        best = value.masked_fill(~free, -torch.inf).argmax(-1, keepdim=True)
+        free = free.scatter(-1, best, False)
+        picked.append(X.gather(-2, best.unsqueeze(-1).expand(*best.shape, X.shape[-1])))
+        if i + 1 < q:
+            given = acq.with_pending(torch.cat(picked, -2))
+    return torch.cat(picked, -2)
+
+
+def _log_ei(model: Surrogate, best_f: Tensor, seed: Seed) -> Acquisition:
     return LogExpectedImprovement(model, best_f=best_f)
 
 
-def _q_log_ei(model: ExactGP, best_f: Tensor, seed: Seed) -> Acquisition:
+def _q_log_ei(model: Surrogate, best_f: Tensor, seed: Seed) -> Acquisition:
     return qLogExpectedImprovement(model, best_f=best_f, sampler=Sampler(128, seed=seed))
 
 
-def _q_log_nei(model: ExactGP, best_f: Tensor, seed: Seed) -> Acquisition:
+def _q_log_nei(model: Any, best_f: Tensor, seed: Seed) -> Acquisition:
     return qLogNoisyExpectedImprovement(model, X_baseline=model.X, sampler=Sampler(256, seed=seed))
 
 
@@ -111,11 +159,13 @@ for noisy problems (q >= 1), chosen one after the other."""
 class _UpperConfidenceBound:
     beta: float
 
-    def __call__(self, model: ExactGP, best_f: Tensor, seed: Seed) -> Acquisition:
+    def __call__(self, model: Surrogate, best_f: Tensor, seed: Seed) -> Acquisition:
         return UpperConfidenceBound(model, self.beta)
 
 
-def ucb(beta: float = 4.0, *, model: BuildModel = matern_gp) -> ModelBased:
+def ucb(
+    beta: float = 4.0, *, model: BuildModel = matern_gp, fit: FitModel | None = fit_mll
+) -> ModelBased:
     """Upper confidence bound mean + sqrt(beta) * std, one point at a time (q = 1).
 
     Raises:
@@ -125,8 +175,8 @@ def ucb(beta: float = 4.0, *, model: BuildModel = matern_gp) -> ModelBased:
         Srinivas et al., "Gaussian process optimization in the bandit setting", ICML 2010,
         arXiv:0912.3995.
     """
-    check_number("beta", beta, least=0.0)
-    return ModelBased(_UpperConfidenceBound(beta), model)
+    beta = check_number("beta", beta, least=0.0)
+    return ModelBased(_UpperConfidenceBound(beta), model, fit=fit)
 
 
 @dataclass(frozen=True)
@@ -136,7 +186,7 @@ class Thompson:
     The paths believe that failed points gave the worst value observed, as in `ModelBased`.
 
     Args:
-        model: ``(X, Y, bounds, observed) -> model``, with a kernel that has paths.
+        model, fit: as in `ModelBased`; with a kernel that has paths, or a method ``draw_paths``.
         num_restarts, raw_samples: for each path, as in `optimize_acqf`.
         num_features: as in `draw_paths`.
     """
@@ -145,15 +195,17 @@ class Thompson:
     num_restarts: int = 8
     raw_samples: int = 512
     num_features: int = 1024
-    batched: ClassVar[bool] = True
+    fit: FitModel | None = fit_mll
+    batched: bool = True
 
     def __call__(
         self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
     ) -> tuple[Float[Tensor, "*r q d"], object]:
-        """Fit, draw q paths for each replicate, return their maxima and the hyper-parameters."""
-        model = fitted(self.model, data, data.state)
+        """Fit, draw q paths for each replicate, return their maxima and what to remember."""
+        recipe, own = Recipe(self.model, self.fit), derive_each(seed, "model")
+        model = recipe.fitted(data, data.state, own)
         x, _ = sample_maxima(
-            with_lies(model, data, ~data.observed),
+            recipe.with_lies(model, data, ~data.observed, own),
             bounds,
             q,
             num_restarts=self.num_restarts,
@@ -161,11 +213,11 @@ class Thompson:
             num_features=self.num_features,
             seed=seed,
         )
-        return x, model.hyperparameters()
+        return x, recipe.memory(model, data, own)
 
     def recommend(self, data: StudyData) -> Float[Tensor, "*r d"]:
         """The evaluated point with the best posterior mean, under the last fit."""
-        return best_evaluated(self.model, data, data.state)
+        return Recipe(self.model, self.fit).recommended(data, data.state)
 
 
 thompson = Thompson()

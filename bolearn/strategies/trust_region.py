@@ -4,22 +4,21 @@ Taught in part_5/tutorial_01.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..acquisition.analytic import incumbent
 from ..errors import DataError
-from ..models.exact import ExactGP
+from ..models.fit import fit_mll
 from ..paths import draw_paths
 from ..sampling import shifted_sobol, sobol_points
-from ..seeds import Seed, derive, replicate_seeds, uniform
+from ..seeds import Seed, derive, derive_each, replicate_seeds, uniform
 from ..shapes import check_count
 from ..transforms import Standardize
-from .modelling import BuildModel, best_evaluated, fitted, matern_gp, with_lies
+from .modelling import BuildModel, FitModel, Recipe, best_evaluated, matern_gp
 from .protocol import StudyData
 
 _WORTHWHILE = 1e-3  # of the spread of the values: a smaller gain is no success of a trust region
@@ -40,7 +39,7 @@ class TuRBO:
     paths believe that failed points of the region gave its worst value, as in `ModelBased`.
 
     Args:
-        model: ``(X, Y, bounds, observed) -> model``, with a kernel that has paths.
+        model, fit: as in `ModelBased`; with a kernel that has paths, or a method ``draw_paths``.
         length, shortest, longest: first, least and greatest edge of the region, in unit cubes.
         successes, failures: rounds; default failures ceil(max(4, d) / q).
         restart: evaluations of the design after a restart; default: the study's n_init.
@@ -64,7 +63,8 @@ class TuRBO:
     restart: int | None = None
     candidates: int | None = None
     num_features: int = 1024
-    batched: ClassVar[bool] = True
+    fit: FitModel | None = fit_mll
+    batched: bool = True
 
     def __post_init__(self) -> None:
         """Check at the border, before a region is made."""
@@ -98,10 +98,13 @@ class TuRBO:
         if not starting.all():
             # a replicate that starts anew has no data of its own yet: its fit is not used
             seen = torch.where(starting.unsqueeze(-1), data.observed, own)
-            model = fitted(self.model, data, region["fit"], seen)
-            lied_to = with_lies(model, data, ~data.observed & inside)
-            X = self._maxima(model, lied_to, bounds, q, region["length"], seed)
-            region["fit"] = model.hyperparameters()
+            recipe, own_data = Recipe(self.model, self.fit), replace(data, observed=seen)
+            model_seed = derive_each(seed, "model")
+            model = recipe.fitted(own_data, region["fit"], model_seed)
+            lied_to = recipe.with_lies(model, own_data, ~data.observed & inside, model_seed)
+            X = self._maxima(model, lied_to, own_data, q, region["length"], seed)
+            known = callable(getattr(model, "hyperparameters", None)) and self.fit is not None
+            region["fit"] = model.hyperparameters() if known else None
         if starting.any():
             fresh = _continued(bounds, torch.where(starting, age, 0), q, region["seeds"])
             X = torch.where(starting[..., None, None], fresh, X)
@@ -110,7 +113,8 @@ class TuRBO:
     def recommend(self, data: StudyData) -> Float[Tensor, "*r d"]:
         """The point with the best posterior mean among all evaluated, in whichever region."""
         state = cast("dict[str, Any] | None", data.state)
-        return best_evaluated(self.model, data, None if state is None else state["fit"])
+        last = None if state is None else state["fit"]
+        return Recipe(self.model, self.fit).recommended(data, last)
 
     def _restart(self, data: StudyData) -> int:
         return data.n_init if self.restart is None else self.restart
@@ -159,15 +163,15 @@ class TuRBO:
 
     def _maxima(
         self,
-        model: ExactGP,
-        lied_to: ExactGP,
-        bounds: Tensor,
+        model: Any,
+        lied_to: Any,
+        data: StudyData,
         q: int,
         length: Tensor,
         seed: Seed,
     ) -> Float[Tensor, "*r q d"]:
         """The best of the region's candidates on each of q paths, none of them twice."""
-        r, d = model.batch_shape, bounds.shape[-1]
+        r, d = data.X.shape[:-2], data.X.shape[-1]
         streams = replicate_seeds(seed, r)
         count = max(q, min(100 * d, 5000)) if self.candidates is None else self.candidates
         if count < q:
@@ -175,7 +179,7 @@ class TuRBO:
                 f"candidates: expected at least q = {q}, for no candidate is proposed twice, got "
                 f"{count}; use more, or leave it out"
             )
-        X = _trust_candidates(model, bounds, length, count, streams)
+        X = _trust_candidates(model, data, length, count, streams)
         own = [derive(s, "paths") for s in streams]
         paths = draw_paths(lied_to, q, seed=own if r else own[0], num_features=self.num_features)
         with torch.no_grad():
@@ -210,14 +214,15 @@ def _continued(bounds: Tensor, drawn: Tensor, q: int, seed: Seed) -> Float[Tenso
 
 
 def _trust_candidates(
-    model: ExactGP, bounds: Tensor, length: Tensor, count: int, streams: list[int]
+    model: Any, data: StudyData, length: Tensor, count: int, streams: list[int]
 ) -> Float[Tensor, "*r count d"]:
     """Points in the box of a given edge round the best point, stretched along the lengthscales."""
-    r, d = model.batch_shape, bounds.shape[-1]
+    bounds, r, d = data.bounds, data.X.shape[:-2], data.X.shape[-1]
     low, width = bounds[0], bounds[1] - bounds[0]
-    centre = (incumbent(model, model.X).x - low) / width  # *r d
+    centre = (best_evaluated(model, data).x - low) / width  # *r d
     weight = torch.ones_like(centre)
-    scales = model.hyperparameters().get("lengthscale")
+    known = getattr(model, "hyperparameters", None)
+    scales = known().get("lengthscale") if callable(known) else None
     if scales is not None:
         weight = scales[..., 0, :].expand_as(centre)
         weight = weight / weight.log().mean(-1, keepdim=True).exp()

@@ -11,18 +11,20 @@ Taught in part_4/tutorial_03.
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from importlib import metadata
 
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import BolearnError, DataError
 from ..seeds import Seed, replicate_seeds
 from ..shapes import check_bounds, check_count
 from ..strategies.protocol import Strategy, StudyData
 from .arm import Arm
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, check_place, check_state
+from .files import only_writer
 from .progress import ProgressLine
 from .results import StudyResult
 from .trials import Batch, Plan, Record, StudyProblem, Trials, fidelity_of, short
@@ -64,20 +66,26 @@ def study(
         n_iter: rounds after it.
         q: points per round.
         replicates: R, how many runs of each strategy.
-        seed: an int, or one for each replicate.
+        seed: an int, or one for each replicate, all different.
         progress: show a line for each strategy on standard error: rounds, time elapsed, time left.
             Default: if that is a terminal, and not in continuous integration (``CI`` is set).
         checkpoint: a file in which the state is saved after every round; if it exists, the study
-            goes on from there and ends as if it had never stopped. The initial design is measured
-            again, to see that the problem is the same.
+            goes on from there and ends as if it had never stopped. It goes on only with the same
+            strategies: code, constants, closures, fields and the globals they mention are compared.
+            One that holds what cannot be compared (an open file) needs an attribute
+            ``checkpoint_version``, which is then compared instead. Of the problem, too; if that
+            has changed, the initial design is measured again and has to give the same values.
 
     Raises:
-        DataError: counts below 1, no strategies, a problem that fails everywhere, proposals that
-            are not finite or outside the bounds.
+        DataError: counts below 1, repeated seeds, no strategies, a problem that fails everywhere,
+            proposals that are not finite or outside the bounds.
         ShapeError: proposals or values of the wrong shape.
-        OptimizationError: a strategy raised; its own error is the cause.
-        StorageError: a checkpoint of another study, one that cannot be read or written, or a state
-            that cannot be saved.
+        OptimizationError: a strategy raised; its own error is the cause. The other strategies are
+            run first, and ``error.result`` is the `StudyResult` of those that ended (None if none
+            did). So it is for each error of a strategy. With a checkpoint, the mended strategy can
+            be run again under its name; the others are not.
+        StorageError: a checkpoint of another study, one that another process writes to, that cannot
+            be read or written, or a state that cannot be saved.
         UnsupportedError: a fidelity whose target 1 is not within the bounds.
 
     Example:
@@ -93,27 +101,80 @@ def study(
             f"problem: expected a bolearn.Problem, got {type(problem).__name__}; "
             "wrap a function as bolearn.Problem(f, bounds)"
         )
-    counts = {"n_init": n_init, "n_iter": n_iter, "q": q, "replicates": replicates}
-    for name, value in counts.items():
+    n_init, n_iter, q, replicates = (
         check_count(name, value)
+        for name, value in (
+            ("n_init", n_init),
+            ("n_iter", n_iter),
+            ("q", q),
+            ("replicates", replicates),
+        )
+    )
     _check_strategies(strategies)
     run_seeds = tuple(replicate_seeds(seed, (replicates,)))
+    _check_different(run_seeds)
     plan = Plan(problem, check_bounds(problem.bounds), n_init, n_iter, q, run_seeds)
     trials = Trials(problem, run_seeds, fidelity_of(problem, plan.bounds))
-    saved = Checkpoint.open(checkpoint, plan, strategies)
-    start = trials.evaluate(plan.design(), first=0)
-    _check_design(start)
-    done, line = {}, ProgressLine(progress, list(strategies), n_iter)
-    for name, strategy in strategies.items():
-        record = Record.begin(start, n_init + n_iter * q, n_iter + 1)
-        arm = Arm(name, strategy, plan.bounds, run_seeds)
-        saved.restore(name, record, arm)
-        for t in range(record.rounds, n_iter + 1):
-            _advance(record, arm, trials, plan, t)
-            saved.store(name, record, arm)
-            line.show(name, t)
-        done[name] = (record, arm)
+    place = check_place(checkpoint)
+    with only_writer(place):
+        saved = Checkpoint.open(place, plan, strategies)
+        line = ProgressLine(progress, list(strategies), n_iter)
+        start = saved.design(trials)
+        _check_design(start)
+        done, raised = {}, {}
+        for name, strategy in strategies.items():
+            try:
+                done[name] = _run(name, strategy, start, plan, trials, saved, line)
+            except _Raised as error:
+                raised[name] = error.error
+                saved.store_failure(name, str(error.error))
+    if raised:
+        raise _with_the_others(raised, _result(plan, done) if done else None)
     return _result(plan, done)
+
+
+class _Raised(Exception):
+    """Carries the error of one strategy past those of the study."""
+
+    def __init__(self, error: BolearnError) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _run(
+    name: str,
+    strategy: Strategy,
+    start: Batch,
+    plan: Plan,
+    trials: Trials,
+    saved: Checkpoint,
+    line: ProgressLine,
+) -> tuple[Record, Arm]:
+    """All rounds of one strategy that are not in the checkpoint."""
+    record = Record.begin(start, plan.n_init + plan.n_iter * plan.q, plan.n_iter + 1)
+    arm = Arm(name, strategy, plan.bounds, plan.seeds)
+    saved.restore(name, record, arm)
+    for t in range(record.rounds, plan.n_iter + 1):
+        try:
+            _advance(record, arm, trials, plan, t)
+            if saved.path is not None:
+                check_state(name, arm)
+        except BolearnError as error:
+            raise _Raised(error) from error
+        saved.store(name, record, arm)
+        line.show(name, t)
+    return record, arm
+
+
+def _with_the_others(raised: dict[str, BolearnError], result: StudyResult | None) -> BolearnError:
+    """The first strategy's error, with what the others did."""
+    first, *more = raised.values()
+    first.result = result
+    if result is not None:
+        first.add_note(f"What {', '.join(map(repr, result.names))} did is in error.result.")
+    for error in more:
+        first.add_note(f"Another strategy raised, too: {error}")
+    return first
 
 
 def _advance(record: Record, arm: Arm, trials: Trials, plan: Plan, t: int) -> None:
@@ -166,6 +227,16 @@ def _result(plan: Plan, done: dict[str, tuple[Record, Arm]]) -> StudyResult:
         failures={name: tuple(r.failures) for name, (r, _) in done.items()},
         versions=_versions(),
     )
+
+
+def _check_different(seeds: tuple[int, ...]) -> None:
+    """A seed that comes twice is one run that counts twice."""
+    twice = [seed for seed, count in Counter(seeds).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"seed: expected a different one for each replicate, got {short(twice)} more than "
+            "once; the same run twice is no evidence: use seed=0, or range(replicates)"
+        )
 
 
 def _check_strategies(strategies: Mapping[str, Strategy]) -> None:

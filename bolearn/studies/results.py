@@ -20,13 +20,15 @@ from torch import Tensor
 from ..errors import DataError, StorageError
 from ..shapes import check_count
 from ..stats import PairedComparison, compare_paired, quantiles
+from .files import is_sealed, seal, write_whole
 
 if TYPE_CHECKING:
     import pandas
 
 Kind = Literal["simple", "inference"]
 
-FORMAT = "bolearn.study/1"
+FORMAT = "bolearn.study/2"
+_WITHOUT_CHECKSUM = "bolearn.study/1"
 _PLAIN = ("problem", "output", "optimal_value", "noise_std", "n_init", "n_iter", "q")
 _TENSORS = ("X", "Y", "observed", "values", "recommended", "recommended_values")
 _FALSE_OPTIMUM = 1e-8  # relative: how far a value may exceed the known optimum
@@ -295,14 +297,14 @@ class StudyResult:
         Raises:
             StorageError: the file cannot be written.
         """
-        content: dict[str, object] = {"format": FORMAT}
+        content: dict[str, Any] = {"format": FORMAT, "checksum": ""}
         content |= {name: getattr(self, name) for name in (*_PLAIN, "seeds")}
         content["bounds"] = _to_lists(self.bounds)
         content["strategies"] = {name: self._arm(name, points) for name in self.names}
         content["versions"] = self.versions
         text = json.dumps(content, allow_nan=False)
         try:
-            write_whole(Path(path), text.encode())
+            write_whole(Path(path), seal(text))
         except (OSError, TypeError) as error:
             raise StorageError(
                 f"{path}: the study cannot be written there ({error}); choose a file in a folder "
@@ -328,13 +330,17 @@ class StudyResult:
         """Read what `to_json` wrote. Without points, `X` and `recommended` hold NaN.
 
         Raises:
-            StorageError: not a study, one of another format, or one that lacks something.
+            StorageError: not a study, one of another format, one that lacks something, or one of
+                which a bit has changed.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            written = Path(path).read_bytes()
+            content = json.loads(written)
             found = content["format"]
-            if found != FORMAT:
+            if found not in (FORMAT, _WITHOUT_CHECKSUM):
                 raise StorageError(f"{path}: expected format {FORMAT!r}, got {found!r}")
+            if found == FORMAT and not is_sealed(written, content["checksum"]):
+                raise ValueError("its checksum is wrong: it is damaged, or was edited")
             result = cls._from_content(content)
             result._check_shapes()
         except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
@@ -430,10 +436,3 @@ def _from_lists(x: Sequence[Any]) -> Tensor:
         return float("nan") if entry is None else float(entry)
 
     return torch.tensor(numbers(x), dtype=torch.float64)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)

@@ -8,6 +8,7 @@
     teach.claim(text, condition)                        asserts, prints, records
     teach.undecided(text)                               records what stays open
     teach.check(id, fn), teach.hint(id, level)          exercises
+    teach.yours(id, fn)                                 fn if it passed, else the model answer
     teach.show(fig, alt)                                a figure with its alternative text
     teach.explorable(name, state, still=fig, alt=...)   the same, and a page to play with
     teach.goldmine.replay(text)                         a session of the page goldmine in Python
@@ -31,6 +32,7 @@ from bolearn.teach.session import (
     setup,
     undecided,
 )
+from bolearn.teach.yours import yours
 
 __all__ = [
     "setup",
@@ -41,6 +43,7 @@ __all__ = [
     "claims_table",
     "check",
     "hint",
+    "yours",
     "show",
     "explorable",
     "goldmine",

@@ -42,6 +42,7 @@ from torch import Tensor
 
 from bolearn.teach.describe import describe, size_of
 from bolearn.teach.errors import ExerciseError, Violation
+from bolearn.teach.limits import CALL_SECONDS, CHECK_SECONDS
 
 Fn = Callable[..., Any]
 Layer = Literal["shape", "property", "value"]
@@ -118,6 +119,8 @@ class Exercise:
         pure: report a function that changes its inputs (otherwise it works on copies unnoticed).
         copies: give every call its own copy of the inputs; switch off where identity matters.
         size: how big a case is, from its inputs; the number of entries if not given.
+        call_seconds: what one call of the learner's function may take.
+        check_seconds: what the whole check may take.
 
     Raises:
         ExerciseError: the id is not of that form, or there are not three hints.
@@ -130,6 +133,8 @@ class Exercise:
     pure: bool = False
     copies: bool = True
     size: Fn | None = None
+    call_seconds: float = CALL_SECONDS
+    check_seconds: float = CHECK_SECONDS
     checks: list[Check] = field(default_factory=list, init=False, repr=False)
     wrongs: list[Wrong] = field(default_factory=list, init=False, repr=False)
     _answer: Fn | None = field(default=None, init=False, repr=False)

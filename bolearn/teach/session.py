@@ -351,6 +351,11 @@ def record_exercise(exercise_id: str, status: str) -> None:
     _current.exercises[exercise_id] = "failed" if status == "error" else status
 
 
+def passed(exercise_id: str) -> bool:
+    """Whether the last check of an exercise passed, in this notebook."""
+    return _current.exercises.get(exercise_id) == "passed"
+
+
 def summary() -> dict[str, Any]:
     """Counts of claims that hold, of undecided ones, and of exercises by result."""
     verdicts = [c.verdict for c in _current.claims.values()]

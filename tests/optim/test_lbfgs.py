@@ -11,7 +11,8 @@ from oracles import F64, T, assert_close, draw, few
 from scipy.optimize import minimize as scipy_minimize
 
 import bolearn as bl
-from bolearn.optim.lbfgs import BEHIND, SAME_END, minimize
+from bolearn.optim.lbfgs import minimize
+from bolearn.optim.minimum import BEHIND, SAME_END
 
 
 def quadratics(N: int, D: int, spread: float):  # type: ignore[no-untyped-def]
@@ -364,23 +365,20 @@ def test_a_rival_on_a_long_steady_slope_is_waited_for() -> None:
     assert end.iterations[1] > 40
 
 
-@pytest.mark.parametrize("arrays", ["numpy", "torch"])
-def test_both_kinds_of_arrays_do_the_same(arrays: str) -> None:
+def test_both_kinds_of_arrays_do_the_same() -> None:
     x0 = 3 * draw((12, 4), "kinds") - 1.5
-    default = minimize(rosenbrock, x0, T(-1.0), T(1.2), rivals=torch.arange(12) % 3)
-    chosen = minimize(
-        rosenbrock,
-        x0,
-        T(-1.0),
-        T(1.2),
-        rivals=torch.arange(12) % 3,
-        arrays=arrays,  # type: ignore[arg-type]
-    )
+    rivals = torch.arange(12) % 3
+    numpy = minimize(rosenbrock, x0, T(-1.0), T(1.2), rivals=rivals, arrays="numpy")
+    other = minimize(rosenbrock, x0, T(-1.0), T(1.2), rivals=rivals, arrays="torch")
     # NumPy looks more often: a row may be given up a little earlier
-    finished = chosen.converged & default.converged
-    assert_close(chosen.value[finished], default.value[finished], 1e-8)
-    least = [v.value.view(4, 3).amin(0) for v in (chosen, default)]
+    finished = numpy.converged & other.converged
+    assert finished.sum() >= 3
+    assert_close(numpy.value[finished], other.value[finished], 1e-8)
+    least = [v.value.view(4, 3).amin(0) for v in (numpy, other)]
     assert_close(*least, 1e-8)
+    # what tensors on the CPU get without asking is the one of them
+    default = minimize(rosenbrock, x0, T(-1.0), T(1.2), rivals=rivals)
+    assert torch.equal(default.x, numpy.x) and not torch.equal(default.x, other.x)
 
 
 def test_values_are_scipys_for_eighty_variables() -> None:
@@ -391,3 +389,53 @@ def test_values_are_scipys_for_eighty_variables() -> None:
     end = minimize(fun, x0, low, high, gtol=1e-7, ftol=1e-12)
     reference = by_scipy(fun, x0, low, high)
     assert bool((end.value <= reference + 1e-5 * reference.abs()).all())
+
+
+def test_where_no_step_helps_a_row_gives_up_after_twenty_shortened_ones() -> None:
+    """A slope that is not there: every shortened step is a question that costs the whole batch."""
+
+    def lies(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(len(x), dtype=F64), torch.ones_like(x)
+
+    end = minimize(lies, T([[0.5, 0.5]]), T(0.0), T(1.0), ftol=0.0)
+    assert end.message(0).startswith("stopped: no step") and end.evaluations <= 22
+
+    def lies_later(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A bowl outside of a ball, flat inside, with the bowl's slope."""
+        return x.square().sum(-1).clamp(min=0.3), 2 * x * T([1.0, 30.0])
+
+    x0 = T([[0.9, 0.8]])
+    end = minimize(lies_later, x0, T(-1.0), T(1.0), ftol=0.0)
+    # the memory is forgotten once, then steepest descent gives up as well
+    assert end.message(0).startswith("stopped: no step") and end.evaluations <= 22 + 22 + 10
+
+
+def test_where_projection_turns_descent_into_ascent_the_next_trial_stops_at_a_bound() -> None:
+    """In the same direction, as far as nothing has to be cut off: no reset, no step back."""
+    N = 200
+    fun, _ = quadratics(N, 3, 4.0)
+    at = draw((N, 3), "x0") - 0.5
+    f, g = fun(at, torch.arange(N))
+    ascent = torch.full((N, 3), torch.nan, dtype=F64)  # the step of a trial that rose
+    onwards = turned = 0
+
+    def watched(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal onwards, turned
+        value, gradient = fun(x, rows)
+        step, before = x - at[rows], ascent[rows]
+        slope = (g[rows] * step).sum(-1)
+        same = (step * before >= 0).all(-1) & (step.abs() <= before.abs()).all(-1)
+        on_bound = ((x.abs() - 0.5).abs() < 1e-12).any(-1)
+        half = torch.isclose(step, before / 2).any(-1)
+        followed = ~before.isnan().any(-1)
+        onwards += int((followed & same & (on_bound | half) & (slope < 0)).sum())
+        turned += int((followed & ~same).sum())
+        ascent[rows] = torch.where((slope > 0).unsqueeze(-1), step, torch.nan)
+        accepted = (value <= f[rows] + 1e-4 * slope) & (slope < 0)  # Armijo's rule
+        k = rows[accepted]
+        at[k], f[k], g[k] = x[accepted], value[accepted], gradient[accepted]
+        return value, gradient
+
+    minimize(watched, at.clone(), T(-0.5), T(0.5))
+    assert onwards >= 10
+    assert turned <= onwards / 2  # a bound nearer than rounding is a reason to begin anew

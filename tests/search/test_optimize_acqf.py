@@ -102,8 +102,10 @@ def test_greedy_and_joint_choice_are_of_similar_value() -> None:
         # the greedy value is that of the last point given the others: the joint value of all
         assert_close(greedy.value, acq(greedy.x[[2, 1, 0]]), 0.2)
         gaps.append((acq(greedy.x) - joint.value).item())
-        first = bl.optimize_acqf(acq, box(2), seed=derive(seed, "greedy", 0), **SMALL)
-        assert_close(greedy.x[:1], first.x, 1e-10)
+        # and the first one is chosen as if it were alone
+        alone = bl.optimize_acqf(acq, box(2), seed=100 + seed)
+        chosen = bl.optimize_acqf(acq, box(2), 3, sequential=True, seed=seed)
+        assert_close(acq(chosen.x[:1]), alone.value, 1e-5)
     assert all(gap > -0.46 for gap in gaps), gaps  # at least (1 - 1/e) of the best
 
 
@@ -335,17 +337,9 @@ def test_joint_choice_is_never_worse_than_its_head_start() -> None:
             model, bl.incumbent(model, model.X).value, sampler=bl.Sampler(32, seed=seed)
         )
         found = bl.optimize_acqf(acq, box(8), 4, seed=seed, **SMALL)
-        greedy = bl.optimize_acqf(
-            acq,
-            box(8),
-            4,
-            sequential=True,
-            num_restarts=2,
-            raw_samples=64,
-            seed=derive(seed, "head start"),
-        )
-        assert_close(found.report.start_values[-1], acq(greedy.x), 1e-8)
-        assert found.value.item() >= acq(greedy.x).item() - 1e-10
+        *others, head_start = found.report.start_values
+        assert head_start > max(others)  # points chosen one by one, against points as drawn
+        assert found.value >= head_start - 1e-10
 
 
 def test_a_replicate_of_many_is_found_alone_though_another_engine_climbs() -> None:

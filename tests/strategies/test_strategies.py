@@ -18,6 +18,7 @@ from bolearn.models.exact import ExactGP
 from bolearn.models.priors import matern_kernel
 from bolearn.problems import Branin, Hartmann6, Problem
 from bolearn.strategies import StudyData, Thompson, TuRBO
+from bolearn.strategies.modelling import Recipe
 
 SMALL: dict[str, Any] = {
     "log_ei": replace(strategies.log_ei, num_restarts=4, raw_samples=64),
@@ -123,7 +124,7 @@ def test_a_failed_point_is_held_with_the_worst_value_but_not_fitted(name: str) -
     seen[0, 2] = seen[1, 5:] = False
     data = replace(data, observed=seen, Y=torch.where(seen.unsqueeze(-1), data.Y, math.nan))
     model = bl.fit_mll(strategies.matern_gp(data.X, data.Y, data.bounds, seen))
-    told = strategies._with_lies(model, data, ~seen)
+    told = Recipe(strategies.matern_gp).with_lies(model, data, ~seen, 0)
     hyper = model.hyperparameters()
     assert all(torch.equal(told.hyperparameters()[k], hyper[k]) for k in hyper)
     for i in range(2):  # the same model, built by hand: one replicate, scaled by its successes
@@ -146,7 +147,7 @@ def test_a_failed_point_is_held_with_the_worst_value_but_not_fitted(name: str) -
 def test_without_failures_the_model_is_not_touched() -> None:
     data = start(2, 6)
     model = strategies.matern_gp(data.X, data.Y, data.bounds)
-    assert strategies._with_lies(model, data, ~data.observed) is model
+    assert Recipe(strategies.matern_gp).with_lies(model, data, ~data.observed, 0) is model
 
 
 @pytest.mark.parametrize("name", ["log_ei", "ucb", "q_log_nei", "turbo"])

@@ -1,231 +1,208 @@
-"""A headless Chromium, steered over its DevTools socket: open a page, press keys, read it.
+"""Debian's Chromium without a window, driven by Playwright: one tab, read by expressions.
 
-The socket's client comes with Jupyter. Every request that the browser would send is recorded and
-answered with a failure, so a page that needs the network cannot pass.
+Every request that leaves the machine is recorded and refused, so a page that needs the network
+cannot pass. What a page complains about on the console, or throws, is recorded as well; the
+fixture ``browser`` (conftest.py) fails a test that leaves either behind.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import os
 import shutil
-import subprocess
-import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-import websocket
+from playwright.sync_api import BrowserContext, ConsoleMessage, Frame, Page, Route, sync_playwright
 
 PROGRAM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome")
      if (found := shutil.which(name))),
     None,
 )  # fmt: skip
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-    "--no-first-run", "--disable-quic", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--hide-scrollbars", "--no-default-browser-check",
-    "--disable-default-apps", "--remote-debugging-port=0",
-]  # fmt: skip
-KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowUp": 38, "ArrowDown": 40, "Tab": 9, "Home": 36}
-LOCAL = ("file:", "about:", "data:", "chrome-error:")
+FLAGS = (
+    "--disable-background-networking", "--disable-component-update", "--disable-default-apps",
+    "--disable-dev-shm-usage", "--disable-gpu", "--disable-quic", "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND", "--no-default-browser-check", "--no-first-run",
+    "--no-sandbox",
+)  # fmt: skip
+LOCAL = ("about:", "blob:", "data:", "file:")
+PATIENCE = 60_000  # milliseconds until a wait gives up; a busy machine is no fault of the page
+TWO_PICTURES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+T = TypeVar("T")
 
 
 class Chromium:
-    """One browser with one tab; frames in processes of their own are followed."""
+    """One browser with one tab, which every test opens its own page in.
 
-    def __init__(self, folder: Path) -> None:
+    Playwright runs an event loop in the thread that drives it. That is a thread of its own here,
+    so that tests in this process may run loops as well (a notebook's client does).
+    """
+
+    def __init__(self) -> None:
         assert PROGRAM is not None
-        environment = {**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-        self._process = subprocess.Popen(
-            [PROGRAM, *FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
-        self._count = 0
         self.errors: list[str] = []
         self.requests: list[str] = []
-        self._frames: list[str] = []
-        self._ready: set[str] = set()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="chromium")
         try:
-            port, path = self._address(folder / "profile" / "DevToolsActivePort")
-            self._socket = websocket.create_connection(
-                f"ws://127.0.0.1:{port}{path}", timeout=30, suppress_origin=True
-            )
-            target = self._call("Target.createTarget", url="about:blank")["targetId"]
-            attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
-            self.tab: str = attached["sessionId"]
-            self._watch(self.tab)
+            self._do(self._start)
         except BaseException:
-            self.close()
+            self._thread.shutdown()
             raise
 
-    def _address(self, file: Path) -> tuple[str, str]:
-        for _ in range(600):
-            if file.is_file() and len(lines := file.read_text().split()) == 2:
-                return lines[0], lines[1]
-            assert self._process.poll() is None, "Chromium ended before it listened"
-            time.sleep(0.05)
-        raise TimeoutError("Chromium did not listen within 30 s")
+    def _do(self, work: Callable[[], T]) -> T:
+        return self._thread.submit(work).result()
 
-    def _watch(self, session: str) -> None:
-        """Ask for a session's events, without waiting: this is called between other replies."""
-        for domain in ("Runtime", "Log", "Page"):
-            self._send(f"{domain}.enable", session, {})
-        self._send("Fetch.enable", session, {"patterns": [{"urlPattern": "*"}]})
-        follow = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
-        self._send("Target.setAutoAttach", session, follow)
+    def _start(self) -> None:
+        self._playwright = sync_playwright().start()
+        try:
+            self._program = self._playwright.chromium.launch(
+                executable_path=PROGRAM, args=list(FLAGS), chromium_sandbox=False
+            )
+        except BaseException:
+            self._playwright.stop()
+            raise
+        self._context: BrowserContext = self._program.new_context(has_touch=True)
+        self._context.set_default_timeout(PATIENCE)
+        self._context.route("**/*", self._judge)
+        self._page: Page = self._context.new_page()
+        self._page.on("console", self._hear)
+        self._page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self._page.on("websocket", lambda socket: self.requests.append(socket.url))
+        self._wire = self._context.new_cdp_session(self._page)
 
-    def _send(self, method: str, session: str | None, params: dict[str, Any]) -> int:
-        self._count += 1
-        message = {"id": self._count, "method": method, "params": params}
-        self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
-        return self._count
+    def _judge(self, route: Route) -> None:
+        url = route.request.url
+        if url.startswith(LOCAL):
+            route.continue_()
+        else:
+            self.requests.append(url)
+            route.abort("blockedbyclient")
 
-    def _call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
-        wanted = self._send(method, session, params)
-        while True:
-            message = json.loads(self._socket.recv())
-            if message.get("id") == wanted:
-                assert "error" not in message, f"{method}: {message['error']}"
-                result: dict[str, Any] = message["result"]
-                return result
-            if "method" in message:
-                self._notice(message)
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(f"{message.text} {message.location.get('url', '')}".strip())
 
-    def _notice(self, message: dict[str, Any]) -> None:
-        method, params = message["method"], message["params"]
-        session = message.get("sessionId")
-        if method == "Runtime.exceptionThrown":
-            details = params["exceptionDetails"]
-            self.errors.append(details.get("exception", {}).get("description", details["text"]))
-        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning"):
-            self.errors.append(str(params["args"]))
-        elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
-            self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
-        elif method == "Fetch.requestPaused":
-            url, request = params["request"]["url"], params["requestId"]
-            if url.startswith(LOCAL):
-                self._send("Fetch.continueRequest", session, {"requestId": request})
-            else:
-                self.requests.append(url)
-                failure = {"requestId": request, "errorReason": "BlockedByClient"}
-                self._send("Fetch.failRequest", session, failure)
-        elif method == "Target.attachedToTarget" and session is not None:
-            frame = params["sessionId"]
-            if params["targetInfo"]["type"] == "iframe":  # workers are watched, but hold no page
-                self._frames.append(frame)
-            self._watch(frame)
-            self._send("Runtime.runIfWaitingForDebugger", frame, {})
-        elif method == "Target.detachedFromTarget" and params["sessionId"] in self._frames:
-            self._frames.remove(params["sessionId"])
-        elif method == "Page.loadEventFired":
-            self._ready.add(session or "")
+    def close(self) -> None:
+        """End the browser and its thread."""
+
+        def end() -> None:
+            self._program.close()
+            self._playwright.stop()
+
+        self._do(end)
+        self._thread.shutdown()
+
+    def forget(self) -> None:
+        """Empty what was recorded: errors and requests."""
+        self.errors.clear()
+        self.requests.clear()
+
+    # -------------------------------------------------------------- what is shown
 
     def look(
         self, width: int, height: int = 800, *, dark: bool = False, still: bool = False
     ) -> None:
-        """Set the window's width and what the reader prefers: dark pages, no motion."""
-        self._call(
-            "Emulation.setDeviceMetricsOverride", self.tab, width=width, height=height,
-            deviceScaleFactor=1, mobile=False,
-        )  # fmt: skip
-        features = {
-            "prefers-color-scheme": "dark" if dark else "light",
-            "prefers-reduced-motion": "reduce" if still else "no-preference",
-        }
-        listed = [{"name": name, "value": value} for name, value in features.items()]
-        for session in (self.tab, *self._frames):
-            self._call("Emulation.setEmulatedMedia", session, features=listed)
+        """Set the window's size and what the reader prefers: dark pages, no motion."""
+        scheme: Literal["dark", "light"] = "dark" if dark else "light"
+        motion: Literal["reduce", "no-preference"] = "reduce" if still else "no-preference"
+
+        def change() -> None:
+            self._page.set_viewport_size({"width": width, "height": height})
+            self._page.emulate_media(color_scheme=scheme, reduced_motion=motion)
+
+        self._do(change)
 
     def open(self, file: Path) -> None:
         """Load a file and wait until it and its frames have been drawn."""
-        self.errors.clear()
-        self.requests.clear()
-        self._frames.clear()
-        self._ready.clear()
-        self._call("Page.navigate", self.tab, url=file.as_uri())
-        self._until(lambda: self.tab in self._ready)
-        self.draw()
+
+        def load() -> None:
+            self._page.goto(file.as_uri(), wait_until="load")
+            self._page.evaluate(TWO_PICTURES)
+
+        self._do(load)
 
     def draw(self, *, frame: bool = False) -> None:
         """Wait until the next picture has been drawn."""
-        wait = "new Promise(done => requestAnimationFrame(() => setTimeout(done, 20)))"
-        self.run(wait, frame=frame)
-
-    def _until(self, condition: Any) -> None:
-        end = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < end, "the page did not load within 20 s"
-            self._call("Runtime.evaluate", self.tab, expression="0")
-            time.sleep(0.01)
-
-    def run(self, code: str, *, frame: bool = False) -> Any:
-        """The value of a JavaScript expression in the page, or in its (only) frame."""
-        if frame:
-            self._until(lambda: len(self._frames) == 1)
-        session = self._frames[0] if frame else self.tab
-        result = self._call(
-            "Runtime.evaluate", session, expression=code, returnByValue=True, awaitPromise=True
-        )
-        assert "exceptionDetails" not in result, result["exceptionDetails"]
-        return result["result"].get("value")
-
-    def wait(self, code: str, *, frame: bool = False) -> None:
-        """Wait until an expression is true: keys and clicks reach a frame a moment later."""
-        end = time.monotonic() + 10
-        while not self.run(code, frame=frame):
-            assert time.monotonic() < end, f"not true within 10 s: {code}"
-            time.sleep(0.01)
-
-    def click(self, x: float, y: float) -> None:
-        """Press and release the mouse at a place of the window."""
-        for kind in ("mousePressed", "mouseReleased"):
-            self._mouse(kind, x, y)
-
-    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Press at one place, move to another, release."""
-        self._mouse("mousePressed", *start)
-        middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
-        for place in (middle, end):
-            self._mouse("mouseMoved", *place)
-        self._mouse("mouseReleased", *end)
-
-    def touch(self, *places: tuple[float, float]) -> None:
-        """Put a finger down at the first place, move it over the others, lift it."""
-        for k, (x, y) in enumerate(places):
-            points = [{"x": x, "y": y}]
-            kind = "touchMove" if k else "touchStart"
-            self._call("Input.dispatchTouchEvent", self.tab, type=kind, touchPoints=points)
-        self._call("Input.dispatchTouchEvent", self.tab, type="touchEnd", touchPoints=[])
-
-    def _mouse(self, kind: str, x: float, y: float) -> None:
-        button = {"button": "left", "buttons": 1, "clickCount": 1}
-        self._call("Input.dispatchMouseEvent", self.tab, type=kind, x=x, y=y, **button)
-
-    def press(self, key: str, times: int = 1) -> None:
-        """Press a key; it goes where the focus is."""
-        for _ in range(times):
-            for kind in ("rawKeyDown", "keyUp"):
-                self._call(
-                    "Input.dispatchKeyEvent", self.tab, type=kind, key=key, code=key,
-                    windowsVirtualKeyCode=KEYS[key],
-                )  # fmt: skip
+        self._do(lambda: self._place(frame).evaluate(TWO_PICTURES))
 
     def screenshot(self, file: Path) -> None:
         """Write what the window shows."""
-        picture = self._call(
-            "Page.captureScreenshot", self.tab, format="png", captureBeyondViewport=False
-        )
-        file.write_bytes(base64.b64decode(picture["data"]))
+        self._do(lambda: self._page.screenshot(path=file))
 
-    def close(self) -> None:
-        """End the browser and wait for it."""
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    # -------------------------------------------------------------- what is asked
+
+    def _place(self, frame: bool) -> Frame:
+        """The page, or its only frame."""
+        if not frame:
+            return self._page.main_frame
+        inner = self._page.wait_for_selector("iframe", state="attached")
+        found = inner.content_frame() if inner is not None else None
+        assert found is not None and len(self._page.frames) == 2, "expected one frame in the page"
+        return found
+
+    def run(self, code: str, *, frame: bool = False) -> Any:
+        """The value of a JavaScript expression in the page, or in its frame."""
+        return self._do(lambda: self._place(frame).evaluate(code))
+
+    def wait(self, code: str, *, frame: bool = False) -> None:
+        """Wait until an expression is true: keys and clicks reach a frame a moment later."""
+        self._do(lambda: self._place(frame).wait_for_function(code))
+
+    # -------------------------------------------------------------- what a reader does
+
+    def click(self, x: float, y: float) -> None:
+        """Press and release the mouse at a place of the window."""
+        self._do(lambda: self._page.mouse.click(x, y))
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press at one place, move to another, release."""
+
+        def move() -> None:
+            mouse = self._page.mouse
+            mouse.move(*start)
+            mouse.down()
+            mouse.move(*end, steps=2)
+            mouse.up()
+
+        self._do(move)
+
+    def touch(self, *places: tuple[float, float]) -> None:
+        """Tap a place; with several, put a finger down, move it over them, lift it."""
+        if len(places) == 1:
+            self._do(lambda: self._page.touchscreen.tap(*places[0]))
+            return
+
+        def move() -> None:  # Playwright's own touchscreen only taps
+            for k, (x, y) in enumerate(places):
+                finger = {"type": "touchMove" if k else "touchStart",
+                          "touchPoints": [{"x": x, "y": y}]}  # fmt: skip
+                self._wire.send("Input.dispatchTouchEvent", finger)
+            self._wire.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+        self._do(move)
+
+    def press(self, key: str, times: int = 1) -> None:
+        """Press a key; it goes where the focus is."""
+
+        def strike() -> None:
+            for _ in range(times):
+                self._page.keyboard.press(key)
+
+        self._do(strike)
+
+    # -------------------------------------------------------------- who can use it
+
+    def barriers(self) -> list[str]:
+        """What axe-core finds serious or critical for readers with a disability, one a line."""
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = self._do(lambda: Axe().run(self._page)).response["violations"]
+        return [
+            f"{rule['id']} ({rule['impact']}) at {', '.join(map(str, node['target']))}: "
+            f"{node['failureSummary']}"
+            for rule in found
+            if rule["impact"] in ("serious", "critical")
+            for node in rule["nodes"]
+        ]

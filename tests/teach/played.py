@@ -1,6 +1,6 @@
 """The ten expeditions of the gold mine, played in the page by mouse and keyboard.
 
-python tests/played.py        plays them and writes bolearn/data/expeditions.json
+python tests/teach/played.py        plays them and writes bolearn/data/expeditions.json
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def main() -> None:
     """Play all ten and store what the page exports."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        browser = chromium.Chromium(folder)
+        browser = chromium.Chromium()
         try:
             texts = [played(browser, folder, number) for number in range(1, len(PLAYS) + 1)]
         finally:

@@ -12,7 +12,7 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,6 @@ def worst(found: Any, wanted: Any) -> float:
     a, b = np.asarray(found, dtype=float), np.asarray(wanted, dtype=float)
     assert a.shape == b.shape and a.size > 0
     return float(np.max(np.abs(a - b)))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Chromium]:
-    browser = chromium.Chromium(tmp_path_factory.mktemp("browser"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(params=["node", "chromium"])
@@ -447,7 +440,6 @@ def test_drill_move_pretend_delete_and_undo_by_mouse(
     press(browser, "undo", "undo")
     assert drills_of(browser) == start
     assert browser.run("document.getElementById('undo').disabled")
-    assert browser.errors == [] and browser.requests == []
 
 
 @needs_browser
@@ -464,7 +456,6 @@ def test_drill_and_move_by_touch(browser: chromium.Chromium, tmp_path: Path) -> 
     moved = drills_of(browser)[1]
     assert len(drills_of(browser)) == 2 and 2.8 < moved[0] < 3.6
     assert worst(moved[1:], bl.problems.GoldMine1d()(column(moved[:1])).flatten()) < 1e-12
-    assert browser.errors == []
 
 
 @needs_browser
@@ -488,7 +479,6 @@ def test_drill_move_pretend_and_delete_by_keyboard(
     browser.run(f"document.activeElement.dispatchEvent({key})")
     assert len(drills_of(browser)) == 1
     assert browser.run("document.activeElement.id") == "place"
-    assert browser.errors == []
 
 
 @needs_browser
@@ -517,7 +507,6 @@ def test_every_policy_steps_to_where_its_own_rating_is_highest(
             press(browser, "roll")
             rolls.add(browser.run("view().next.ts"))
         assert len(rolls | {before}) > 1
-    assert browser.errors == []
 
 
 @needs_browser
@@ -551,7 +540,6 @@ def test_a_race_of_200_seeds_runs_in_a_worker_and_the_page_stays_awake(
                             "r[a].regret.at(-1) > 1 && r[b].regret.at(-1) < 0.1).length)",
                             frame=framed)  # fmt: skip
     assert solved["EI"] > 90 and lost > 30 > won
-    assert browser.errors == [] and browser.requests == []
 
 
 @needs_browser
@@ -579,6 +567,7 @@ def test_without_a_worker_the_race_runs_in_slices_and_gives_the_same(
         results.append(browser.run("JSON.stringify(races.at(-1).results)"))
     assert results[0] == results[1]
     assert [e for e in browser.errors if "throw 1" not in e and "Uncaught 1" not in e] == []
+    browser.forget()  # the broken worker says that it is
 
 
 @needs_browser
@@ -628,7 +617,6 @@ def test_the_session_goes_to_python_and_back_to_the_same_numbers(
         assert model == session.data["model"]
         assert session.data["peeks"] == 1 and session.data["fits"] >= 1
         assert session.mine.name == state["mine"] and session.data["unit"] == "g"
-    assert browser.errors == []
 
 
 @needs_browser

@@ -2,9 +2,12 @@
 
 import math
 import statistics
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -15,6 +18,50 @@ from bolearn.teach import Case, Exercise, Fn, Rng, close, has_shape, require
 def _on_grid(rng: Rng, *shape: int) -> Tensor:
     """Points in [-2, 2] on multiples of 1/64, so that moving them by 2**20 is exact."""
     return (rng.uniform_in(-2.0, 2.0, *shape) * 64).round() / 64
+
+
+def _is_whole(value: object) -> bool:
+    """Whether a value is a whole number: Python's, NumPy's, or a tensor without axes."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        kind = torch.as_tensor(value).dtype
+        return value.ndim == 0 and not kind.is_floating_point and kind != torch.bool
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_verdict(value: object) -> bool:
+    """Whether a value is True or False: Python's, NumPy's, or a tensor without axes."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return value.ndim == 0 and torch.as_tensor(value).dtype == torch.bool
+    return isinstance(value, (bool, np.bool_))
+
+
+class _CountCalls(TorchFunctionMode):
+    """Counts torch calls, and refuses to hand the points to Python as a list."""
+
+    calls = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        require(func is not Tensor.tolist, "the points are turned into a Python list")
+        return func(*args, **(kwargs or {}))
+
+
+def _torch_functions(call: Callable[[], object]) -> set[str]:
+    """The names of torch's own Python functions that a call runs."""
+    names: set[str] = set()
+    home = str(Path(torch.__file__).parent)
+
+    def note(frame: Any, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(home):
+            names.add(frame.f_code.co_name)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return names
 
 
 # --- e1: view or copy? ------------------------------------------------------------------------
@@ -72,6 +119,7 @@ OPERATIONS = [
     _named("x -> x.double()", lambda x: x.double()),
     _named("x -> x.float()", lambda x: x.float()),
     _named("x -> x.detach()", lambda x: x.detach()),
+    _named("x -> x.data[1:]", lambda x: x.data[1:]),
 ]
 
 
@@ -88,7 +136,7 @@ def operations_and_tensors(rng: Rng) -> Iterator[Case]:
 
 @e1.shape
 def _(fn: Fn, op: Fn, x: Tensor) -> None:
-    require(isinstance(fn(op, x), bool), "expected True or False")
+    require(_is_verdict(fn(op, x)), "expected True or False")
 
 
 @e1.property("a clone of whatever op returns shares nothing with x")
@@ -140,6 +188,43 @@ def _(op: Fn, x: Tensor) -> bool:
     changed = bool(x[0, 0] != before[0, 0])
     x.copy_(before)
     return changed
+
+
+@e1.wrong("asks for `_base`, which a view made through .data or of a copy's own does not tell")
+def _(op: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    y = op(x)
+    return y is x or y._base is not None
+
+
+@e1.wrong("adds 1 to the result, and takes the refusal for a stride of 0 for a copy")
+def _(op: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    y, before = op(x), x.clone()
+    try:
+        y += 1
+    except RuntimeError:
+        return False
+    changed = not torch.equal(x, before)
+    x.copy_(before)
+    return changed
+
+
+@e1.wrong("doubles x and looks at the result: zeros do not notice")
+def _(op: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    before = x.clone()
+    y = op(x)
+    seen = y.clone()
+    x *= 2
+    noticed = not torch.equal(y, seen)
+    x.copy_(before)
+    return noticed
+
+
+@e1.wrong("writes to x and does not put it back")
+def _(op: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    y = op(x)
+    before = y.clone()
+    x += 1
+    return not torch.equal(y, before)
 
 
 @e1.wrong("compares the sizes of the storages")
@@ -220,23 +305,55 @@ def shape_pairs(rng: Rng) -> Iterator[Case]:
 @e2.shape
 def _(fn: Fn, a: tuple[int, ...], b: tuple[int, ...]) -> None:
     shape = fn(a, b)
-    require(isinstance(shape, tuple), "expected a tuple")
-    require(all(type(size) is int for size in shape), "expected a tuple of whole numbers")
+    require(isinstance(shape, (tuple, list)), "expected a tuple")
+    require(all(map(_is_whole, shape)), "expected a tuple of whole numbers")
+
+
+@e2.property("no torch inside")
+def _(fn: Fn, a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    with _CountCalls() as counter:
+        names = _torch_functions(lambda: fn(a, b))
+    require(not counter.calls and not names - {"__exit__"}, "your function asks torch")
 
 
 @e2.property("the order of the two shapes does not matter")
 def _(fn: Fn, a: tuple[int, ...], b: tuple[int, ...]) -> None:
-    require(fn(a, b) == fn(b, a), "swapping a and b changes the result")
+    require(tuple(fn(a, b)) == tuple(fn(b, a)), "swapping a and b changes the result")
 
 
 @e2.property("a single number, of shape (), fits everything and changes nothing")
 def _(fn: Fn, a: tuple[int, ...], b: tuple[int, ...]) -> None:
-    require(fn(a, ()) == tuple(a), "adding shape () changed the first shape")
+    require(tuple(fn(a, ())) == tuple(a), "adding shape () changed the first shape")
 
 
 @e2.value("torch, which adds two such tensors")
 def _(fn: Fn, a: tuple[int, ...], b: tuple[int, ...]) -> None:
-    require(fn(a, b) == _sum_shape(a, b), "torch's sum has another shape than yours")
+    require(tuple(fn(a, b)) == _sum_shape(a, b), "torch's sum has another shape than yours")
+
+
+@e2.wrong("asks torch, and translates its error")
+def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        return tuple(torch.broadcast_shapes(a, b))
+    except RuntimeError as error:
+        raise ValueError("sizes do not fit") from error
+
+
+@e2.wrong("adds two empty tensors, and translates the error")
+def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    shape = _sum_shape(a, b)
+    if shape is None:
+        raise ValueError("sizes do not fit")
+    return shape
+
+
+@e2.wrong("lets a size of 0 fit everything")
+def _(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    length = max(len(a), len(b))
+    padded = [(1,) * (length - len(shape)) + tuple(shape) for shape in (a, b)]
+    if any(p != q and p > 1 and q > 1 for p, q in zip(*padded, strict=True)):
+        raise ValueError("sizes do not fit")
+    return tuple(q if p == 1 else p for p, q in zip(*padded, strict=True))
 
 
 @e2.wrong("lines the shapes up from the left, as one reads them")
@@ -331,6 +448,15 @@ def tables(rng: Rng) -> Iterator[Case]:
     rounded = torch.tensor([0.3, 0.1 + 0.2, 0.3], dtype=torch.float64)
     yield Case(torch.stack([rounded, torch.arange(3.0).double()], dim=-1), note="0.1 + 0.2")
     yield Case(1e6 * rounded.unsqueeze(-1), note="constant up to rounding")
+    yield Case(rounded.unsqueeze(-1), 0.0, note="eps = 0: rounding counts")
+    even = torch.tensor([[0.0], [2.0], [4.0]]).double()  # std 2, largest absolute value 4
+    for eps in (0.4, 0.5, 0.6):
+        yield Case(even, eps, note=f"eps = {eps}")
+    peak = torch.tensor([[0.0], [0.0], [3.0]]).double()  # mean 1, std 1.73, range 3
+    yield Case(peak, 0.6, note="eps = 0.6")
+    yield Case(-peak, 0.6, note="eps = 0.6, no positive entry")
+    yield Case(torch.cat([peak, 100.0 * even], dim=-1), 0.55, note="eps = 0.55")
+    yield Case(1e-6 * torch.cat([peak, even], dim=-1), 1e-3, note="small, not constant")
     yield Case(rng.normal(4, 4), note="n = d")
     yield Case(rng.normal(2, 5, 3), note="two tables at once")
     yield Case(rng.normal(3, 3, 3), note="three tables, n = d = 3")
@@ -339,20 +465,47 @@ def tables(rng: Rng) -> Iterator[Case]:
         yield Case(scale * rng.normal(6, 2), note=f"scale {scale:g}")
     yield Case(rng.normal(6, 3) * torch.tensor([1e-6, 1.0, 1e6]).double(), note="mixed scales")
     yield Case(1000.0 + rng.normal(8, 2), note="far from zero")
+    yield Case(rng.normal(5, 2).float(), 1e-5, note="float32")
     for _ in range(10):
         batch = rng.choice([(), (2,), (2, 3)])
-        yield Case(3.0 + rng.normal(*batch, rng.randint(2, 7), rng.randint(1, 4)))
+        X = 3.0 + rng.normal(*batch, rng.randint(2, 7), rng.randint(1, 4))
+        yield Case(X, rng.choice((1e-12, 1e-6, 0.3)))
 
 
-def _is_constant(X: Tensor) -> Tensor:
-    """Shape ... 1 d: columns that count as constant, by their range."""
-    spread = X.amax(dim=-2, keepdim=True) - X.amin(dim=-2, keepdim=True)
-    return spread <= 1e-12 * X.abs().amax(dim=-2, keepdim=True)
+def _columns(X: Tensor) -> list[list[float]]:
+    return cast("list[list[float]]", X.double().mT.reshape(-1, X.shape[-2]).tolist())
+
+
+def _spreads(X: Tensor, eps: float) -> Tensor:
+    """What std has to be, shape ... 1 d, by Python's statistics module."""
+    stds = []
+    for column in _columns(X):
+        std = statistics.stdev(column) if len(column) > 1 else 0.0
+        stds.append(1.0 if std <= eps * max(map(abs, column)) else std)
+    return torch.tensor(stds, dtype=torch.float64).reshape(*X.shape[:-2], 1, X.shape[-1])
+
+
+def _is_constant(X: Tensor, eps: float) -> Tensor:
+    """Shape ... 1 d: columns that count as constant."""
+    stds = []
+    for column in _columns(X):
+        std = statistics.stdev(column) if len(column) > 1 else 0.0
+        stds.append(std <= eps * max(map(abs, column)))
+    return torch.tensor(stds).reshape(*X.shape[:-2], 1, X.shape[-1])
+
+
+def _size(X: Tensor) -> Tensor:
+    return X.abs().amax(dim=-2, keepdim=True).clamp(min=1e-30)
+
+
+def _room(X: Tensor) -> float:
+    """What rounding may do to numbers of size 1 in X's format."""
+    return 1e-9 if X.dtype == torch.float64 else 1e-3
 
 
 @e3.shape
-def _(fn: Fn, X: Tensor) -> None:
-    result = fn(X)
+def _(fn: Fn, X: Tensor, eps: float = 1e-12) -> None:
+    result = fn(X, eps)
     require(isinstance(result, (tuple, list)) and len(result) == 3, "expected (Z, mean, std)")
     row = (*X.shape[:-2], 1, X.shape[-1])
     for entry, shape in zip(result, (X.shape, row, row), strict=True):
@@ -360,55 +513,104 @@ def _(fn: Fn, X: Tensor) -> None:
 
 
 @e3.property("Z * std + mean brings X back")
-def _(fn: Fn, X: Tensor) -> None:
-    Z, mean, std = fn(X)
-    scale = X.abs().amax(dim=-2, keepdim=True).clamp(min=1e-300)
-    close((Z * std + mean) / scale, X / scale, 1e-12)
+def _(fn: Fn, X: Tensor, eps: float = 1e-12) -> None:
+    Z, mean, std = fn(X, eps)
+    close((Z * std + mean) / _size(X), X / _size(X), 1e-3 * _room(X))
 
 
 @e3.property("every column of Z has mean zero")
-def _(fn: Fn, X: Tensor) -> None:
-    means = fn(X)[0].mean(dim=-2)
-    close(means, torch.zeros_like(means), 1e-9)
+def _(fn: Fn, X: Tensor, eps: float = 1e-12) -> None:
+    Z, _mean, std = fn(X, eps)
+    means = Z.mean(dim=-2, keepdim=True) * std / _size(X)
+    close(means, torch.zeros_like(means), _room(X))
 
 
-@e3.property("a constant column is divided by 1, and nothing else is")
-def _(fn: Fn, X: Tensor) -> None:
-    std, constant = fn(X)[2], _is_constant(X)
-    require(std[constant] == 1, "a constant column has a std other than 1")
-    Z = fn(X)[0]
+@e3.property("a constant column, in the sense of eps, is divided by 1, and nothing else is")
+def _(fn: Fn, X: Tensor, eps: float = 1e-12) -> None:
+    Z, _mean, std = fn(X, eps)
+    constant = _is_constant(X, eps)
+    require(std[constant] == 1, "a column that counts as constant has a std other than 1")
+    if eps > 1e-15:  # else rounding is all there is
+        near = (std / _spreads(X, eps) - 1).abs() < 0.5
+        require(near[~constant], "a column that varies has a wrong std")
     require(torch.isfinite(Z), "Z is not finite")
 
 
+@e3.property("without eps, it is 1e-12")
+def _(fn: Fn, X: Tensor, eps: float = 1e-12) -> None:
+    require(torch.equal(fn(X)[2], fn(X, 1e-12)[2]), "eps left out gives another std")
+
+
 @e3.property("every column of Z that is not constant has variance 1, over n - 1")
-def _(fn: Fn, X: Tensor) -> None:
-    varying = fn(X)[0].transpose(-1, -2)[~_is_constant(X).squeeze(-2)]
-    if len(varying):
+def _(fn: Fn, X: Tensor, eps: float = 1e-12) -> None:
+    varying = fn(X, eps)[0].mT[~_is_constant(X, eps).squeeze(-2)]
+    if len(varying) and eps > 1e-15:
         variances = varying.var(dim=-1)
-        close(variances, torch.ones_like(variances), 1e-9)
+        close(variances, torch.ones_like(variances), _room(X))
 
 
 @e3.property("other units for X leave Z alone")
-def _(fn: Fn, X: Tensor) -> None:
-    varying = ~_is_constant(X)
-    close(torch.where(varying, fn(1024.0 * X)[0] - fn(X)[0], 0.0), torch.zeros_like(X), 1e-9)
+def _(fn: Fn, X: Tensor, eps: float = 1e-12) -> None:
+    varying = ~_is_constant(X, eps)
+    change = torch.where(varying, fn(1024.0 * X, eps)[0] - fn(X, eps)[0], 0.0)
+    close(change, torch.zeros_like(X), _room(X))
 
 
 @e3.value("Python's statistics module, column by column")
-def _(fn: Fn, X: Tensor) -> None:
-    _, mean, std = fn(X)
-    columns = X.transpose(-1, -2).reshape(-1, X.shape[-2]).tolist()
-    constant = _is_constant(X).reshape(-1).tolist()
-    means = [statistics.fmean(column) for column in columns]
-    stds = [
-        1.0 if flat else statistics.stdev(column)
-        for column, flat in zip(columns, constant, strict=True)
-    ]
-    expected_mean = torch.tensor(means, dtype=torch.float64).reshape(mean.shape)
-    expected_std = torch.tensor(stds, dtype=torch.float64).reshape(std.shape)
-    scale = X.abs().amax(dim=-2, keepdim=True).clamp(min=1e-300)
-    close(mean / scale, expected_mean / scale, 1e-9)
-    close(std / expected_std, torch.ones_like(std), 1e-9)
+def _(fn: Fn, X: Tensor, eps: float = 1e-12) -> None:
+    _, mean, std = fn(X, eps)
+    fmeans = [statistics.fmean(column) for column in _columns(X)]
+    means = torch.tensor(fmeans, dtype=torch.float64)
+    close(mean / _size(X), means.reshape(mean.shape) / _size(X), _room(X))
+    if eps > 1e-15:
+        close(std / _spreads(X, eps), torch.ones_like(std), _room(X))
+
+
+@e3.wrong("ignores eps: the default, whatever is asked for")
+def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
+    return standardize(X)
+
+
+@e3.wrong("measures the range instead of the standard deviation against eps")
+def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
+    mean = X.mean(dim=-2, keepdim=True)
+    std = X.std(dim=-2, keepdim=True, correction=min(1, X.shape[-2] - 1))
+    spread = X.amax(dim=-2, keepdim=True) - X.amin(dim=-2, keepdim=True)
+    std = torch.where(spread <= eps * X.abs().amax(dim=-2, keepdim=True), 1.0, std)
+    return (X - mean) / std, mean, std
+
+
+@e3.wrong("measures the spread against the mean, not the largest absolute value")
+def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
+    mean = X.mean(dim=-2, keepdim=True)
+    std = X.std(dim=-2, keepdim=True, correction=min(1, X.shape[-2] - 1))
+    std = torch.where(std <= eps * mean.abs(), 1.0, std)
+    return (X - mean) / std, mean, std
+
+
+@e3.wrong("measures the spread against the largest number of the whole table")
+def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
+    mean = X.mean(dim=-2, keepdim=True)
+    std = X.std(dim=-2, keepdim=True, correction=min(1, X.shape[-2] - 1))
+    std = torch.where(std <= eps * X.abs().max(), 1.0, std)
+    return (X - mean) / std, mean, std
+
+
+@e3.wrong("measures the spread against eps itself: small columns count as constant")
+def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
+    mean = X.mean(dim=-2, keepdim=True)
+    std = X.std(dim=-2, keepdim=True, correction=min(1, X.shape[-2] - 1))
+    std = torch.where(std <= eps, 1.0, std)
+    return (X - mean) / std, mean, std
+
+
+@e3.wrong("less than eps times the largest value, where the task says at most")
+def _(X: Tensor, eps: float = 1e-12) -> tuple[Tensor, Tensor, Tensor]:
+    mean = X.mean(dim=-2, keepdim=True)
+    std = X.std(dim=-2, keepdim=True, correction=min(1, X.shape[-2] - 1))
+    small = (std < eps * X.abs().amax(dim=-2, keepdim=True)) | (std == 0)
+    std = torch.where(small, 1.0, std)
+    return (X - mean) / std, mean, std
 
 
 @e3.wrong("one mean and one spread for the whole table")
@@ -544,17 +746,6 @@ def _(fn: Fn, x: Tensor, z: Tensor) -> None:
     close(fn(x + shift, z + shift), fn(x, z), _allowed(x, z))
 
 
-class _CountCalls(TorchFunctionMode):
-    """Counts torch calls, and refuses to hand the points to Python as a list."""
-
-    calls = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.calls += 1
-        require(func is not Tensor.tolist, "the points are turned into a Python list")
-        return func(*args, **(kwargs or {}))
-
-
 @e4.property("no Python loop over the points: three times as many take as many torch calls")
 def _(fn: Fn, x: Tensor, z: Tensor) -> None:
     counts = []
@@ -599,6 +790,17 @@ def _(x: Tensor, z: Tensor) -> Tensor:
 @e4.wrong("sums over the points instead of the coordinates")
 def _(x: Tensor, z: Tensor) -> Tensor:
     return (x.unsqueeze(-2) - z.unsqueeze(-3)).square().sum(-2)
+
+
+@e4.wrong("moves each set to its own centre, as if both had the same")
+def _(x: Tensor, z: Tensor) -> Tensor:
+    x, z = x - x.mean(-2, keepdim=True), z - z.mean(-2, keepdim=True)
+    return (x.unsqueeze(-2) - z.unsqueeze(-3)).square().sum(-1)
+
+
+@e4.wrong("the mean over the coordinates")
+def _(x: Tensor, z: Tensor) -> Tensor:
+    return (x.unsqueeze(-2) - z.unsqueeze(-3)).square().mean(-1)
 
 
 @e4.wrong("distances, not squared ones")

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from decimal import Decimal, localcontext
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -62,6 +63,11 @@ def runs(rng: Rng) -> Iterator[Case]:
 @e1.shape
 def _(fn: Fn, y: Tensor, maximize: bool = False) -> None:
     has_shape(fn(y, maximize=maximize), y.shape, y.dtype)
+
+
+@e1.property("without maximize the smallest is the best")
+def _(fn: Fn, y: Tensor, maximize: bool = False) -> None:
+    require(torch.equal(fn(y), fn(y, maximize=False)), "maximize left out means another goal")
 
 
 @e1.property("the first entry is the first value")
@@ -123,6 +129,17 @@ def _(y: Tensor, maximize: bool = False) -> Tensor:
 @e1.wrong("ignores maximize")
 def _(y: Tensor, maximize: bool = False) -> Tensor:
     return y.cummin(dim=-1).values
+
+
+@e1.wrong("maximises unless told otherwise")
+def _(y: Tensor, maximize: bool = True) -> Tensor:
+    return y.cummax(dim=-1).values if maximize else y.cummin(dim=-1).values
+
+
+@e1.wrong("the best before each step, without the step itself")
+def _(y: Tensor, maximize: bool = False) -> Tensor:
+    best = y.cummax(dim=-1).values if maximize else y.cummin(dim=-1).values
+    return torch.cat([y[..., :1], best[..., :-1]], dim=-1)
 
 
 @e1.wrong("swaps the two goals")
@@ -211,6 +228,8 @@ def candidates(rng: Rng) -> Iterator[Case]:
     yield Case(_numbered(rng, 2, 3, 4, 2), _scores(rng, 2, 3, 4), 2, note="two axes in front")
     for scale in (1e-6, 1e6):
         yield Case(_numbered(rng, 5, 2), scale * rng.normal(5), 2, note=f"scale {scale:g}")
+    close_by = 1.0 + 1e-12 * torch.tensor([0.0, 3.0, 1.0, 2.0], dtype=torch.float64)
+    yield Case(_numbered(rng, 4, 2), close_by, 2, note="scores that differ in the last digits")
     for _ in range(14):
         batch, N = rng.choice([(), (2,), (3,), (2, 2)]), rng.randint(2, 6)
         X = _numbered(rng, *batch, N, rng.randint(1, 3))
@@ -264,6 +283,18 @@ def _(fn: Fn, X: Tensor, score: Tensor, q: int) -> None:
 @e2.wrong("the smallest scores")
 def _(X: Tensor, score: Tensor, q: int) -> Tensor:
     rows = score.topk(q, dim=-1, largest=False).indices
+    return X.take_along_dim(rows.unsqueeze(-1), dim=-2)
+
+
+@e2.wrong("compares the scores with single precision")
+def _(X: Tensor, score: Tensor, q: int) -> Tensor:
+    rows = score.float().topk(q, dim=-1).indices
+    return X.take_along_dim(rows.unsqueeze(-1), dim=-2)
+
+
+@e2.wrong("the right ones, in the order of the table")
+def _(X: Tensor, score: Tensor, q: int) -> Tensor:
+    rows = score.topk(q, dim=-1).indices.sort(dim=-1).values
     return X.take_along_dim(rows.unsqueeze(-1), dim=-2)
 
 
@@ -368,6 +399,21 @@ def _(fn: Fn, x: Tensor) -> None:
     require(_slope(fn, x).isfinite(), "a derivative is infinite or NaN")
 
 
+@e3.property("three times the value has three times the derivative")
+def _(fn: Fn, x: Tensor) -> None:
+    leaf = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad((3.0 * fn(leaf)).sum(), leaf)
+    scale = slope.abs().clamp(min=1e-300)
+    close((3.0 * _slope(fn, x) - slope) / scale, torch.zeros_like(x), 1e-12)
+
+
+@e3.property("x stays as it is")
+def _(fn: Fn, x: Tensor) -> None:
+    given = torch.tensor([-2.0, 0.0, 4.0], dtype=torch.float64)
+    fn(given)
+    require(given.tolist() == [-2.0, 0.0, 4.0], "your function changed x; work on a copy")
+
+
 @e3.property("the square of the value is x where x > 0")
 def _(fn: Fn, x: Tensor) -> None:
     inside = (x > 0) & (x > 1e-290) & (x < 1e290)
@@ -415,6 +461,29 @@ def _(x: Tensor) -> Tensor:
 @e3.wrong("replaces the NaN of the result, when its derivative has long been spoilt")
 def _(x: Tensor) -> Tensor:
     return x.sqrt().nan_to_num(nan=0.0)
+
+
+@e3.wrong("a derivative of one's own that forgets what comes from upstream")
+def _(x: Tensor) -> Tensor:
+    class Root(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return x.clamp(min=0.0).sqrt()
+
+        @staticmethod
+        def backward(ctx: Any, upstream: Tensor) -> Tensor:
+            (x,) = ctx.saved_tensors
+            return torch.where(x > 0, 0.5 / torch.where(x > 0, x, 1.0).sqrt(), 0.0)
+
+    return cast("Tensor", cast("Any", Root).apply(x))
+
+
+@e3.wrong("clears what is not positive in x itself")
+def _(x: Tensor) -> Tensor:
+    with torch.no_grad():
+        x.clamp_(min=0.0)
+    return torch.where(x > 0, torch.where(x > 0, x, 1.0).sqrt(), 0.0)
 
 
 @e3.wrong("the root of the absolute value")
@@ -521,6 +590,17 @@ def _(x: Tensor, dim: int) -> Tensor:
     return x.exp().mean(dim).log()
 
 
+@e4.wrong("counts the entries along the first axis, whatever dim is")
+def _(x: Tensor, dim: int) -> Tensor:
+    return torch.logsumexp(x, dim=dim) - math.log(x.shape[0])
+
+
+@e4.wrong("clamps to what exp can take")
+def _(x: Tensor, dim: int) -> Tensor:
+    x = x.clamp(-700.0, 700.0)
+    return torch.logsumexp(x, dim=dim) - math.log(x.shape[dim])
+
+
 @e4.wrong("the sum instead of the mean")
 def _(x: Tensor, dim: int) -> Tensor:
     return torch.logsumexp(x, dim=dim)
@@ -575,7 +655,8 @@ def design_grid(bounds: Tensor, n: int) -> Tensor:
     """All points of a grid over a box: n values of each input, both ends included.
 
     bounds has shape `2 d`: lower bounds in row 0, upper bounds in row 1; n is at least 2. The n
-    values of an input are equally spaced. The result has shape `n**d d`, its rows in any order.
+    values of an input are equally spaced. The result has shape `n**d d` and the dtype of bounds;
+    its rows may come in any order.
     """
     axes = [torch.linspace(low, high, n, dtype=bounds.dtype) for low, high in bounds.mT.tolist()]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(axes))
@@ -595,6 +676,9 @@ def boxes(rng: Rng) -> Iterator[Case]:
     yield Case(box((-3.0, -1.0), (-2.0, 5.0)), 4, note="negative bounds")
     yield Case(box((0.0, 1e-6), (0.0, 1e6)), 3, note="sides of very different length")
     yield Case(box((1e6, 1e6 + 1.0)), 3, note="far from zero")
+    yield Case(box((0.1, 0.3), (-1e-6, 2e-6)), 11, note="bounds that float32 does not have")
+    yield Case(box((0.0, 1.0), (2.0, 4.0)).float(), 3, note="float32")
+    yield Case(box((0.0, 1.0)), 101, note="a fine grid")
     for d in (1, 2, 3, 4):
         for n in (2, 3, 4):
             lower = rng.uniform_in(-2.0, 2.0, d).round(decimals=1)
@@ -604,17 +688,24 @@ def boxes(rng: Rng) -> Iterator[Case]:
 
 @e5.shape
 def _(fn: Fn, bounds: Tensor, n: int) -> None:
-    has_shape(fn(bounds, n), (n ** bounds.shape[-1], bounds.shape[-1]), torch.float64)
+    has_shape(fn(bounds, n), (n ** bounds.shape[-1], bounds.shape[-1]), bounds.dtype)
 
 
 def _unit(grid: Tensor, bounds: Tensor) -> Tensor:
-    return (grid - bounds[0]) / (bounds[1] - bounds[0])
+    return (grid.double() - bounds[0].double()) / (bounds[1].double() - bounds[0].double())
+
+
+def _hair(bounds: Tensor) -> float:
+    """What rounding may do to a coordinate, as a fraction of its side."""
+    low, high = bounds.double()
+    size = float((bounds.double().abs().amax(0) / (high - low)).max())
+    return 8.0 * torch.finfo(bounds.dtype).eps * max(1.0, size)
 
 
 @e5.property("no point lies outside the box")
 def _(fn: Fn, bounds: Tensor, n: int) -> None:
     unit = _unit(fn(bounds, n), bounds)
-    require((unit >= -1e-8) & (unit <= 1 + 1e-8), "a point lies outside")
+    require((unit >= -_hair(bounds)) & (unit <= 1 + _hair(bounds)), "a point lies outside")
 
 
 @e5.property("all corners of the box are grid points")
@@ -622,13 +713,14 @@ def _(fn: Fn, bounds: Tensor, n: int) -> None:
     unit = _unit(fn(bounds, n), bounds)
     for corner in itertools.product((0.0, 1.0), repeat=bounds.shape[-1]):
         gap = (unit - torch.tensor(corner, dtype=torch.float64)).abs().amax(-1)
-        require(gap.min() <= 1e-8, "a corner is missing")
+        require(gap.min() <= _hair(bounds), "a corner is missing")
 
 
 @e5.property("another box: the same grid, moved and scaled")
 def _(fn: Fn, bounds: Tensor, n: int) -> None:
     unit = _unit(fn(bounds, n), bounds)
-    close(_unit(fn(2.0 * bounds + 1.0, n), 2.0 * bounds + 1.0), unit, 1e-8)
+    other = 2.0 * bounds + 1.0
+    close(_unit(fn(other, n), other), unit, 4 * (_hair(bounds) + _hair(other)))
 
 
 @e5.value("Python's itertools.product, up to the order of the rows")
@@ -636,7 +728,8 @@ def _(fn: Fn, bounds: Tensor, n: int) -> None:
     d = bounds.shape[-1]
     steps = (_unit(fn(bounds, n), bounds) * (n - 1)).flatten().tolist()
     require(
-        all(abs(step - round(step)) < 1e-6 for step in steps), "the values are not equally spaced"
+        all(abs(step - round(step)) <= n * _hair(bounds) for step in steps),
+        "the values are not equally spaced",
     )
     whole = [round(step) for step in steps]
     rows = sorted(tuple(whole[i : i + d]) for i in range(0, len(whole), d))
@@ -657,6 +750,26 @@ def _(bounds: Tensor, n: int) -> Tensor:
 def _(bounds: Tensor, n: int) -> Tensor:
     low, high = bounds[:, 0].tolist()
     axes = [torch.linspace(low, high, n, dtype=bounds.dtype)] * bounds.shape[-1]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(axes))
+
+
+@e5.wrong("linspace without a dtype: float32, converted when it is too late")
+def _(bounds: Tensor, n: int) -> Tensor:
+    axes = [torch.linspace(low, high, n) for low, high in bounds.mT.tolist()]
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(axes))
+    return grid.to(bounds.dtype)
+
+
+@e5.wrong("always float64, whatever the bounds have")
+def _(bounds: Tensor, n: int) -> Tensor:
+    axes = [torch.linspace(low, high, n).double() for low, high in bounds.mT.tolist()]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(axes))
+
+
+@e5.wrong("denser near the ends")
+def _(bounds: Tensor, n: int) -> Tensor:
+    share = (1 - torch.cos(math.pi * torch.arange(n, dtype=bounds.dtype) / (n - 1))) / 2
+    axes = [low + share * (high - low) for low, high in bounds.mT.tolist()]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(axes))
 
 

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,6 +66,8 @@ def labelled_points(rng: Rng) -> Iterator[Case]:
         yield Case(0 * signs, labels, one.reshape(1), size * one, note=f"b = {size:g}")
     for scale in (1e-6, 1e6):
         yield Case(scale * X, y, rng.normal(2) / scale, one, note=f"X of size {scale:g}")
+    mixed = torch.tensor([1e-6, 1e6], dtype=torch.float64)
+    yield Case(X * mixed, y, rng.normal(2) / mixed, one, note="columns of different size")
     for _ in range(16):
         n, d = rng.randint(1, 5), rng.randint(1, 4)
         y = torch.tensor([float(rng.random() < 0.5) for _ in range(n)], dtype=torch.float64)
@@ -76,12 +80,13 @@ def _(fn: Fn, X: Tensor, y: Tensor, w: Tensor, b: Tensor) -> None:
     result = fn(X, y, w, b)
     require(isinstance(result, (tuple, list)) and len(result) == 2, "expected (gw, gb)")
     has_shape(result[0], w.shape, torch.float64)
-    has_shape(result[1], (), torch.float64)
+    has_shape(torch.as_tensor(result[1], dtype=torch.float64), ())
 
 
 def _joined(gradient: tuple[Tensor, Tensor], X: Tensor) -> Tensor:
-    """Both parts in one row, in units in which an entry of X is at most 1."""
-    return torch.cat([gradient[0] / X.abs().max().clamp(min=1e-300), gradient[1].reshape(1)])
+    """Both parts in one row, in units in which an entry of each column of X is at most 1."""
+    size = X.abs().amax(0).clamp(min=1e-300)
+    return torch.cat([gradient[0] / size, torch.as_tensor(gradient[1]).double().reshape(1)])
 
 
 @e1.property("no entry is NaN or infinite")
@@ -125,6 +130,24 @@ def _(X: Tensor, y: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def _(X: Tensor, y: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     r = torch.sigmoid(X @ w + b) - y
     return X.mT @ r, r.sum()
+
+
+@e1.wrong("forgets b in the score")
+def _(X: Tensor, y: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    r = torch.sigmoid(X @ w) - y
+    return X.mT @ r / len(y), r.mean()
+
+
+@e1.wrong("cuts the scores at 20, where the probability is not yet 1")
+def _(X: Tensor, y: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    r = torch.sigmoid((X @ w + b).clamp(-20.0, 20.0)) - y
+    return X.mT @ r / len(y), r.mean()
+
+
+@e1.wrong("a decision instead of a probability")
+def _(X: Tensor, y: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    r = (X @ w + b > 0).double() - y
+    return X.mT @ r / len(y), r.mean()
 
 
 @e1.wrong("label minus probability: the direction downhill, not the gradient")
@@ -223,7 +246,7 @@ def _(fn: Fn, X: Tensor, y: Tensor, lr: float, steps: int) -> None:
     result = fn(X, y, lr, steps)
     require(isinstance(result, (tuple, list)) and len(result) == 3, "expected (w, b, history)")
     has_shape(result[0], (X.shape[-1],), torch.float64)
-    has_shape(result[1], (), torch.float64)
+    has_shape(torch.as_tensor(result[1], dtype=torch.float64), ())
     count = len(result[2])
     require(count == steps + 1, f"expected {steps + 1} numbers in history, got {count}")
 
@@ -257,7 +280,7 @@ def _(fn: Fn, X: Tensor, y: Tensor, lr: float, steps: int) -> None:
 @e2.property("the last number of history is the loss of the w and b returned")
 def _(fn: Fn, X: Tensor, y: Tensor, lr: float, steps: int) -> None:
     w, b, history = fn(X, y, lr, steps)
-    loss = 0.5 * (X @ w.detach() + b.detach() - y).square().mean()
+    loss = 0.5 * (X @ w.detach() + torch.as_tensor(b).detach() - y).square().mean()
     size = float(y.square().mean()) + 1e-300
     close(_history(history)[-1] / size, loss / size, 1e-6)
 
@@ -378,7 +401,7 @@ def critical_lr(X: Tensor) -> float:
     """The learning rate below which gradient descent on X @ w + b converges, and above diverges.
 
     X has shape `n d`; the loss is the half mean squared error, and both w and b are learned. Return
-    a Python float that is right to six digits.
+    a number (a float, say) that is right to six digits.
     """
     A = torch.cat([X, torch.ones(len(X), 1, dtype=X.dtype)], dim=-1)
     largest = torch.linalg.eigvalsh(A.mT @ A / len(A))[-1]
@@ -405,12 +428,14 @@ def designs(rng: Rng) -> Iterator[Case]:
 
 @e3.shape
 def _(fn: Fn, X: Tensor) -> None:
-    require(isinstance(fn(X), float), "expected a Python float")
+    rate = fn(X)
+    single = isinstance(rate, (Tensor, np.ndarray)) and rate.ndim == 0
+    require(single or isinstance(rate, (float, np.floating)), "expected a single number")
 
 
-def _growth(X: Tensor, lr: float) -> float:
+def _growth(X: Tensor, lr: Any) -> float:
     """By how much 2048 steps with this learning rate stretch a start in no special direction."""
-    A = _augmented(X)
+    A, lr = _augmented(X), float(lr)
     step = torch.eye(A.shape[-1], dtype=torch.float64) - lr * A.mT @ A / len(A)
     start = torch.cos(torch.arange(1.0, A.shape[-1] + 1, dtype=torch.float64))
     moved = torch.linalg.matrix_power(step, 2048) @ start
@@ -580,6 +605,26 @@ def _without_half(X: Tensor, y: Tensor, lr: float, steps: int) -> tuple[Tensor, 
     return _loop(X, y, lr, steps, lambda w, b: (X @ w + b - y).square().mean())
 
 
+def _without_lr(X: Tensor, y: Tensor, lr: float, steps: int) -> tuple[Tensor, Tensor]:
+    return _by_formula(X, y, 0.01, steps)
+
+
+def _late_bias(X: Tensor, y: Tensor, lr: float, steps: int) -> tuple[Tensor, Tensor]:
+    return _by_formula(X, y, lr, steps)[0], _by_formula(X, y, lr, max(steps - 1, 0))[1]
+
+
+def _late_weights(X: Tensor, y: Tensor, lr: float, steps: int) -> tuple[Tensor, Tensor]:
+    return _by_formula(X, y, lr, max(steps - 1, 0))[0], _by_formula(X, y, lr, steps)[1]
+
+
+def _one_after_the_other(X: Tensor, y: Tensor, lr: float, steps: int) -> tuple[Tensor, Tensor]:
+    w, b = (leaf.detach() for leaf in _leaves(X))
+    for _ in range(steps):
+        w = w - lr * X.mT @ (X @ w + b - y) / len(y)
+        b = b - lr * (X @ w + b - y).mean()
+    return w, b
+
+
 def _with_momentum(X: Tensor, y: Tensor, lr: float, steps: int) -> tuple[Tensor, Tensor]:
     def loss(w: Tensor, b: Tensor) -> Tensor:
         return 0.5 * (X @ w + b - y).square().mean()
@@ -595,6 +640,10 @@ _BROKEN: dict[Train, str] = {
     _forgets_bias: "cuts b off from the gradient",
     _without_half: "minimises the mean squared error without the half",
     _with_momentum: "keeps a part of its last step",
+    _without_lr: "takes a learning rate of its own",
+    _late_bias: "returns the b of one step before",
+    _late_weights: "returns the w of one step before",
+    _one_after_the_other: "computes the gradient in b with the new w",
 }
 
 
@@ -618,7 +667,7 @@ def loops_and_data(rng: Rng) -> Iterator[Case]:
         yield Case({"a": broken}, *data(3, 2), note="one loop")
     yield Case({"a": _by_autograd, "b": _never_clears}, *data(2, 1), note="two points")
     everything = [*_SOUND, *_BROKEN]
-    yield Case(dict(zip("abcdefghi", _BROKEN, strict=False)), *data(4, 2), note="all broken")
+    yield Case(dict(zip("abcdefghijkl", _BROKEN, strict=False)), *data(4, 2), note="all broken")
     for _ in range(14):
         chosen = rng.sample(everything, rng.randint(2, 4))
         n, d = rng.randint(2, 6), rng.randint(1, 3)
@@ -628,14 +677,15 @@ def loops_and_data(rng: Rng) -> Iterator[Case]:
 @e4.shape
 def _(fn: Fn, loops: dict[str, Train], X: Tensor, y: Tensor) -> None:
     result = fn(loops, X, y)
-    require(isinstance(result, (set, frozenset)), "expected a set of names")
-    require(result <= set(loops), "expected names of the given loops only")
+    require(isinstance(result, (set, frozenset, list, tuple)), "expected a set of names")
+    require(set(result) <= set(loops), "expected names of the given loops only")
 
 
 @e4.property("the order of the loops does not matter")
 def _(fn: Fn, loops: dict[str, Train], X: Tensor, y: Tensor) -> None:
     turned = dict(reversed(loops.items()))
-    require(fn(turned, X, y) == fn(loops, X, y), "turning the order round changes the verdict")
+    same = set(fn(turned, X, y)) == set(fn(loops, X, y))
+    require(same, "turning the order round changes the verdict")
 
 
 @e4.property("a loop that is judged alone gets the same verdict")
@@ -673,6 +723,36 @@ def _(loops: dict[str, Train], X: Tensor, y: Tensor) -> set[str]:
         w, b = train(X, y, 0.01, 20)
         if not (X @ w + b - y).square().mean() < y.square().mean():
             found.add(name)
+    return found
+
+
+@e4.wrong("compares w only")
+def _(loops: dict[str, Train], X: Tensor, y: Tensor) -> set[str]:
+    w, b = torch.zeros(X.shape[-1]).double(), torch.zeros(()).double()
+    found = set()
+    for steps in (1, 2, 3):
+        r = X @ w + b - y
+        w, b = w - 0.1 * X.mT @ r / len(y), b - 0.1 * r.mean()
+        found |= {
+            name
+            for name, train in loops.items()
+            if not torch.allclose(train(X, y, 0.1, steps)[0], w)
+        }
+    return found
+
+
+@e4.wrong("compares b only")
+def _(loops: dict[str, Train], X: Tensor, y: Tensor) -> set[str]:
+    w, b = torch.zeros(X.shape[-1]).double(), torch.zeros(()).double()
+    found = set()
+    for steps in (1, 2, 3):
+        r = X @ w + b - y
+        w, b = w - 0.1 * X.mT @ r / len(y), b - 0.1 * r.mean()
+        found |= {
+            name
+            for name, train in loops.items()
+            if not torch.allclose(train(X, y, 0.1, steps)[1], b)
+        }
     return found
 
 

@@ -1,14 +1,15 @@
 """The exercises of part_1/tutorial_04: autograd and graphs."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
-from torch.overrides import TorchFunctionMode
 
 from bolearn.teach import Case, Exercise, Fn, Rng, close, has_shape, require
+from bolearn.teach.exercises.part_1_tutorial_01 import _CountCalls, _is_whole, _torch_functions
 
 Parents = list[list[tuple[int, float]]]
 
@@ -98,6 +99,7 @@ def graphs(rng: Rng) -> Iterator[Case]:
     yield Case([[], [(0, 3.0)], [(0, 2.0), (1, 5.0)]], 2, note="a short and a long path")
     yield Case([[(1, 2.0), (2, 5.0)], [], [(1, 3.0)]], 0, note="a short and a long path")
     yield Case([[], [(0, 2.0)], [(0, 3.0)], [(1, 1.0), (2, 1.0)]], 3, note="a diamond")
+    yield Case([[], [(0, 3e-6)], [(1, 2e-6)]], 2, note="small slopes")
     yield Case([[], [(0, 0.0)], [(1, 2.0)]], 2, note="a slope of 0")
     yield Case(_ladder(12), 12, note="twelve times y + y")
     backwards = _renumbered(_ladder(12), 12, list(reversed(range(13))))
@@ -108,29 +110,56 @@ def graphs(rng: Rng) -> Iterator[Case]:
         yield Case(*_random_graph(rng, rng.randint(3, 12)), rng.choice((1.0, 2.0, -0.5)))
 
 
+def _paths(parents: Parents, output: int, seed: float) -> tuple[Tensor, Tensor]:
+    """The sums over all paths from the output to each node, and the sums of their sizes."""
+    S = torch.zeros(2, len(parents), len(parents), dtype=torch.float64)
+    for i, pairs in enumerate(parents):
+        for j, slope in pairs:
+            S[0, i, j] += slope
+            S[1, i, j] += abs(slope)
+    paths = torch.zeros(2, 1, len(parents), dtype=torch.float64)
+    paths[:, 0, output] = torch.tensor([seed, abs(seed)], dtype=torch.float64)
+    total = paths
+    for _ in parents:
+        paths = paths @ S
+        total = total + paths
+    return total[0, 0], total[1, 0]
+
+
+def _each_close(values: Any, expected: Any, sizes: Tensor) -> None:
+    """Every number right to nine digits of what was added up for it."""
+    scale = sizes.clamp(min=1e-300)
+    found, wanted = (
+        torch.as_tensor([float(value) for value in row], dtype=torch.float64)
+        for row in (values, expected)
+    )
+    close(found / scale, wanted / scale)
+
+
 @e1.shape
 def _(fn: Fn, parents: Parents, output: int, seed: float = 1.0) -> None:
     result = fn(parents, output, seed)
-    require(isinstance(result, (list, tuple)), "expected a list")
+    require(isinstance(result, (list, tuple, np.ndarray, Tensor)), "expected a list")
     require(len(result) == len(parents), "expected one number for each node")
 
 
 @e1.property("the output's own adjoint is the seed")
 def _(fn: Fn, parents: Parents, output: int, seed: float = 1.0) -> None:
-    require(fn(parents, output, seed)[output] == seed, "it is not")
+    close(float(fn(parents, output, seed)[output]), seed, relative=True)
 
 
 @e1.property("three times the seed gives three times the adjoints")
 def _(fn: Fn, parents: Parents, output: int, seed: float = 1.0) -> None:
     expected = [3 * value for value in fn(parents, output, seed)]
-    close(list(fn(parents, output, 3 * seed)), expected, relative=True)
+    _each_close(fn(parents, output, 3 * seed), expected, _paths(parents, output, 3 * seed)[1])
 
 
 @e1.property("other numbers for the same nodes change nothing but the order of the result")
 def _(fn: Fn, parents: Parents, output: int, seed: float = 1.0) -> None:
     order = list(reversed(range(len(parents))))
     renamed = fn(*_renumbered(parents, output, order), seed)
-    close([renamed[k] for k in order], list(fn(parents, output, seed)), relative=True)
+    back = [renamed[k] for k in order]
+    _each_close(back, fn(parents, output, seed), _paths(parents, output, seed)[1])
 
 
 class _Watched(list[list[tuple[int, float]]]):
@@ -151,17 +180,8 @@ def _(fn: Fn, parents: Parents, output: int, seed: float = 1.0) -> None:
 
 @e1.value("adding up all paths by their length, one length after the other")
 def _(fn: Fn, parents: Parents, output: int, seed: float = 1.0) -> None:
-    S = torch.zeros(len(parents), len(parents), dtype=torch.float64)
-    for i, pairs in enumerate(parents):
-        for j, slope in pairs:
-            S[i, j] += slope
-    paths = torch.zeros(len(parents), dtype=torch.float64)
-    paths[output] = seed
-    total = paths
-    for _ in parents:
-        paths = paths @ S
-        total = total + paths
-    close(torch.tensor(list(fn(parents, output, seed)), dtype=torch.float64), total, relative=True)
+    total, sizes = _paths(parents, output, seed)
+    _each_close(fn(parents, output, seed), total, sizes)
 
 
 @e1.wrong("takes the numbers for an order: from the largest down")
@@ -232,6 +252,35 @@ def _(parents: Parents, output: int, seed: float = 1.0) -> list[float]:
             if uses[j] == 0:
                 ready.append(j)
     return adjoint
+
+
+@e1.wrong("rounds to six decimals: small adjoints are lost")
+def _(parents: Parents, output: int, seed: float = 1.0) -> list[float]:
+    return [round(value, 6) for value in adjoints(parents, output, seed)]
+
+
+@e1.wrong("depth first from the output: the order in which nodes are met, not finished")
+def _(parents: Parents, output: int, seed: float = 1.0) -> list[float]:
+    order: list[int] = []
+
+    def visit(node: int) -> None:
+        if node not in order:
+            order.append(node)
+            for j, _ in parents[node]:
+                visit(j)
+
+    visit(output)
+    adjoint = [0.0] * len(parents)
+    adjoint[output] = seed
+    for node in order:
+        for j, slope in parents[node]:
+            adjoint[j] += adjoint[node] * slope
+    return adjoint
+
+
+@e1.wrong("ignores the seed")
+def _(parents: Parents, output: int, seed: float = 1.0) -> list[float]:
+    return adjoints(parents, output)
 
 
 @e1.wrong("takes a parent that occurs twice for one")
@@ -321,24 +370,27 @@ def tensors_with_graphs(rng: Rng) -> Iterator[Case]:
 
 @e2.shape
 def _(fn: Fn, t: Tensor) -> None:
-    require(type(fn(t)) is int, "expected a whole number")
+    require(_is_whole(fn(t)), "expected a whole number")
 
 
 @e2.property("a detached tensor has no nodes")
 def _(fn: Fn, t: Tensor) -> None:
-    require(fn(t.detach()) == 0, "counted some")
+    count = fn(t.detach())
+    require(count == 0, f"you count {count}")
 
 
 @e2.property("sin(t) has one node more than t; two if t is a leaf, whose own node then appears")
 def _(fn: Fn, t: Tensor) -> None:
     if t.requires_grad:
-        require(fn(t.sin()) - fn(t) == 1 + t.is_leaf, "the difference is another one")
+        more, right = fn(t.sin()) - fn(t), 1 + t.is_leaf
+        require(more == right, f"you count {more} more, not {right}")
 
 
 @e2.property("sin(t) + cos(t) has two nodes more than sin(t)")
 def _(fn: Fn, t: Tensor) -> None:
     if t.requires_grad:
-        require(fn(t.sin() + t.cos()) - fn(t.sin()) == 2, "the difference is another one")
+        more = fn(t.sin() + t.cos()) - fn(t.sin())
+        require(more == 2, f"you count {more} more, not 2")
 
 
 @e2.value("a search that compares each node with every node before")
@@ -348,7 +400,8 @@ def _(fn: Fn, t: Tensor) -> None:
         for parent, _ in node.next_functions:
             if parent is not None and not any(parent is other for other in found):
                 found.append(parent)
-    require(fn(t) == len(found), "another number")
+    gap = fn(t) - len(found)
+    require(gap == 0, f"you count {abs(gap)} too {'many' if gap > 0 else 'few'}")
 
 
 @e2.wrong("counts a node once for each path that leads to it")
@@ -400,6 +453,30 @@ def _(t: Tensor) -> int:
             found.add(node)
             todo += [parent for parent, _ in getattr(node, "next_functions", ())]
     return len(found)
+
+
+@e2.wrong("counts the arrows")
+def _(t: Tensor) -> int:
+    found: set[Any] = set()
+    todo: list[Any] = [t.grad_fn]
+    arrows = 0
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            arrows += len(node.next_functions)
+            todo += [parent for parent, _ in node.next_functions]
+    return arrows
+
+
+@e2.wrong("the length of the longest path")
+def _(t: Tensor) -> int:
+    def depth(node: Any) -> int:
+        if node is None:
+            return 0
+        return 1 + max((depth(parent) for parent, _ in node.next_functions), default=0)
+
+    return depth(t.grad_fn)
 
 
 @e2.wrong("does not count the node it starts from")
@@ -506,12 +583,10 @@ def _(fn: Fn, f: Fn, x: Tensor, v: Tensor) -> None:
     close(fn(f, x, 3 * v + u) / scale, (3 * fn(f, x, v) + fn(f, x, u)) / scale, 1e-8)
 
 
-class _CountCalls(TorchFunctionMode):
-    calls = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.calls += 1
-        return func(*args, **(kwargs or {}))
+@e3.property("the Hessian itself is not built")
+def _(fn: Fn, f: Fn, x: Tensor, v: Tensor) -> None:
+    used = _torch_functions(lambda: fn(f, x, v)) & {"hessian", "jacrev", "jacfwd", "jacobian"}
+    require(not used, f"your function calls {', '.join(used)}")
 
 
 @e3.property("ten times as many entries take as many torch calls")
@@ -542,6 +617,18 @@ def _(f: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
         return torch.zeros_like(v)
     (sums,) = torch.autograd.grad(gradient.sum(), x, materialize_grads=True)
     return sums * v
+
+
+@e3.wrong("torch's Hessian, built whole and multiplied")
+def _(f: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
+    H = torch.func.hessian(lambda row: f(row.reshape(x.shape)))(x.flatten())
+    return cast("Tensor", H @ v.flatten()).reshape(x.shape)
+
+
+@e3.wrong("the diagonal of the Hessian only")
+def _(f: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
+    H = torch.autograd.functional.hessian(lambda row: f(row.reshape(x.shape)), x.flatten())
+    return cast("Tensor", H.diagonal() * v.flatten()).reshape(x.shape)
 
 
 @e3.wrong("a difference of two gradients, exact for quadratics only")
@@ -647,6 +734,10 @@ def positive_definite(rng: Rng) -> Iterator[Case]:
     for scale in (1e-6, 1e6):
         yield Case(scale * _spd(rng, 3), note=f"scale {scale:g}")
         yield Case(scale * _spd(rng, 80), note=f"80 rows of scale {scale:g}")
+    sizes = torch.tensor([1.0, 1e-8, 1e8], dtype=torch.float64)
+    yield Case(sizes.diag(), note="entries of very different size")
+    both = torch.stack([1e-6 * _spd(rng, 2), 1e6 * _spd(rng, 2)])
+    yield Case(both, note="a small and a large one")
     for n in (2, 3, 4):
         yield Case(_spd(rng, n))
         yield Case(_spd(rng, 2, n))
@@ -691,12 +782,14 @@ def _(fn: Fn, K: Tensor) -> None:
 @e4.value("the eigenvalues: the sum of their logarithms, and upstream times the inverse")
 def _(fn: Fn, K: Tensor) -> None:
     values, vectors = torch.linalg.eigh(K)
-    close(fn.apply(K.clone()), values.log().sum(-1), 1e-8)  # type: ignore[attr-defined]
+    close(fn.apply(K.clone()), values.log().sum(-1), 1e-11 * K.shape[-1])  # type: ignore[attr-defined]
     A = K.clone().requires_grad_()
     upstream = torch.arange(1.0, 1 + K[..., 0, 0].numel(), dtype=K.dtype).reshape(K.shape[:-2])
     (gradient,) = torch.autograd.grad(_symmetric(fn)(A), A, upstream)
     inverse = (vectors / values.unsqueeze(-2)) @ vectors.mT
-    close(gradient, upstream[..., None, None] * inverse, 1e-8, relative=True)
+    expected = upstream[..., None, None] * inverse
+    size = expected.abs().amax((-2, -1), keepdim=True)  # of each matrix, not of all of them
+    close(gradient / size, expected / size, 1e-8)
 
 
 @e4.wrong("takes the logarithm of the determinant, which overflows")
@@ -713,6 +806,32 @@ class _Half(LogDet):
     def forward(ctx: Any, K: Tensor) -> Any:
         ctx.save_for_backward(K)
         return torch.linalg.cholesky(K).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+@e4.wrong("adds a little to the diagonal, as one does before a Cholesky factorisation")
+class _Jitter(LogDet):
+    @staticmethod
+    def forward(ctx: Any, K: Tensor) -> Any:
+        ctx.save_for_backward(K)
+        little = 1e-10 * K.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+        factor = torch.linalg.cholesky(K + little * torch.eye(K.shape[-1], dtype=K.dtype))
+        return 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+@e4.wrong("adds up what comes from upstream over the batch")
+class _SumsUpstream(LogDet):
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (K,) = ctx.saved_tensors
+        return upstream.sum() * torch.linalg.inv(K)
+
+
+@e4.wrong("cuts K off before inverting it: no second derivative")
+class _Detached(LogDet):
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        (K,) = ctx.saved_tensors
+        return upstream[..., None, None] * torch.linalg.inv(K.detach())
 
 
 @e4.wrong("forgets what comes from upstream")

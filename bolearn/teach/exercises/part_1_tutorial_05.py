@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bolearn.teach import Case, Exercise, Fn, Rng, close, has_shape, require
+from bolearn.teach.exercises.part_1_tutorial_01 import _is_whole, _torch_functions
 
 Map = Callable[[Tensor], Tensor]
 
@@ -103,7 +104,7 @@ def _chain(f: Map, g: Map, name: str) -> Map:
 e1 = Exercise(
     id="p1.t5.e1",
     title="The whole Jacobian from vector questions",
-    pure=True,
+    copies=False,  # whether x itself is left alone shows on x itself only
     hints=(
         "Suppose f has two outputs. For which v is v · f(x) the first output alone? What, then, is "
         "the gradient that comes back?",
@@ -121,8 +122,9 @@ def jacobian_via_vjp(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """The Jacobian of f at x, of shape `m n`, from vector-Jacobian products.
 
     f takes a tensor of shape `n` and returns one of shape `m`, n and m at least 1. Use
-    `torch.autograd.grad`, `backward` or `torch.func.vjp`, not a ready-made Jacobian. Leave x as it
-    is, without a `.grad`.
+    `torch.autograd.grad`, `backward` or `torch.func.vjp`: no ready-made Jacobian, and no forward
+    mode, which some of the functions do not have. Leave x as it is, without a `.grad` and without
+    asking it for gradients.
     """
     x = x.detach().clone().requires_grad_()
     y = f(x)
@@ -136,38 +138,93 @@ def jacobian_via_vjp(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 @e1.cases
 def maps_and_points(rng: Rng) -> Iterator[Case]:
+    backward_only = _named("x -> x * x.sum(), with a backward only", _backward_only)
+    yield Case(backward_only, _grid(rng, 3), note="no forward mode")
     for f, x, note in _maps_and_points(rng):
         yield Case(f, x, note=note)
 
 
+def _fresh(x: Tensor) -> Tensor:
+    return x.detach().clone()
+
+
 @e1.shape
 def _(fn: Fn, f: Map, x: Tensor) -> None:
-    has_shape(fn(f, x), (len(f(x)), len(x)), torch.float64)
+    has_shape(fn(f, _fresh(x)), (len(f(_fresh(x))), len(x)), torch.float64)
+
+
+@e1.property("x stays as it is, without a .grad and without requires_grad")
+def _(fn: Fn, f: Map, x: Tensor) -> None:
+    given, kept = _fresh(x), _fresh(x)
+    fn(f, given)
+    require(given.grad is None, "x has a .grad now")
+    require(not given.requires_grad, "x requires gradients now")
+    require(torch.equal(given, kept), "x has other values now")
+
+
+READY_MADE = frozenset({"jacrev", "jacfwd", "jacobian", "hessian", "jvp", "make_dual"})
+
+
+@e1.property("no ready-made Jacobian, no forward mode")
+def _(fn: Fn, f: Map, x: Tensor) -> None:
+    used = _torch_functions(lambda: fn(f, _fresh(x))) & READY_MADE
+    require(not used, f"your function calls {', '.join(sorted(used))}")
 
 
 @e1.property("twice the function has twice the Jacobian")
 def _(fn: Fn, f: Map, x: Tensor) -> None:
     doubled = _named(f"2 * ({f.__name__})", lambda x: 2 * f(x))
-    close(fn(doubled, x), 2 * fn(f, x), 1e-9, relative=True)
+    close(fn(doubled, _fresh(x)), 2 * fn(f, _fresh(x)), 1e-9, relative=True)
 
 
 @e1.property("reading the outputs in the opposite order reverses the rows, and nothing else")
 def _(fn: Fn, f: Map, x: Tensor) -> None:
     reverse = _chain(f, lambda y: y.flip(0), f"{f.__name__}, outputs in the opposite order")
-    close(fn(reverse, x), fn(f, x).flip(0), 1e-9, relative=True)
+    close(fn(reverse, _fresh(x)), fn(f, _fresh(x)).flip(0), 1e-9, relative=True)
 
 
-@e1.property("x is left without a .grad, and asking twice gives the same")
+@e1.value("the gradients of single outputs, one call of f for each")
 def _(fn: Fn, f: Map, x: Tensor) -> None:
-    first = fn(f, x)
-    require(x.grad is None, "x has a .grad now")
-    close(fn(f, x), first, 0)
+    rows = []
+    for i in range(len(f(_fresh(x)))):
+        leaf = _fresh(x).requires_grad_()
+        f(leaf)[i].backward()
+        rows.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
+    close(fn(f, _fresh(x)), torch.stack(rows), 1e-10, relative=True)
 
 
-@e1.value("torch's forward mode, column by column")
-def _(fn: Fn, f: Map, x: Tensor) -> None:
-    columns = [_push(f, x, e) for e in torch.eye(len(x), dtype=x.dtype)]
-    close(fn(f, x), torch.stack(columns, dim=-1), 1e-10, relative=True)
+@e1.wrong("torch.func.jacrev, which is ready-made")
+def _(f: Map, x: Tensor) -> Tensor:
+    return cast("Tensor", torch.func.jacrev(f)(x))
+
+
+@e1.wrong("torch.autograd.functional.jacobian, which is ready-made")
+def _(f: Map, x: Tensor) -> Tensor:
+    return cast("Tensor", torch.autograd.functional.jacobian(f, x))
+
+
+@e1.wrong("columns by forward mode")
+def _(f: Map, x: Tensor) -> Tensor:
+    return torch.stack([_push(f, x, e) for e in torch.eye(len(x), dtype=x.dtype)], dim=-1)
+
+
+@e1.wrong("right, and leaves the last row in x.grad")
+def _(f: Map, x: Tensor) -> Tensor:
+    x.requires_grad_()
+    y, rows = f(x), []
+    for e in torch.eye(len(y), dtype=x.dtype):
+        x.grad = None
+        y.backward(e, retain_graph=True)
+        rows.append(torch.zeros_like(x) if x.grad is None else x.grad.clone())
+    return torch.stack(rows)
+
+
+@e1.wrong("right, and leaves x asking for gradients")
+def _(f: Map, x: Tensor) -> Tensor:
+    x.requires_grad_()
+    y = f(x)
+    units = torch.eye(len(y), dtype=x.dtype)
+    return torch.stack([torch.autograd.grad(y, x, e, retain_graph=True)[0] for e in units])
 
 
 @e1.wrong("backward once for each output, without clearing .grad: the rows add up")
@@ -426,7 +483,8 @@ def _(fn: Fn, dims: tuple[int, ...]) -> None:
     result = fn(dims)
     require(isinstance(result, (tuple, list)) and len(result) == 2, "expected (mode, cost)")
     require(result[0] in ("reverse", "forward", "mixed"), "unknown mode")
-    require(result[1] == int(result[1]), "the cost is not a whole number")
+    whole = _is_whole(result[1]) or float(result[1]).is_integer()
+    require(whole, "the cost is not a whole number")
 
 
 @e3.property("reading the chain backwards costs the same")
@@ -460,7 +518,8 @@ def _(fn: Fn, dims: tuple[int, ...]) -> None:
     forward = tuple(range(1, len(dims) - 1))
     cheapest = min(costs.values())
     mode, cost = fn(dims)
-    require(cost == cheapest, "the cost is not that of the cheapest order")
+    wrong = "higher" if cost > cheapest else "lower"
+    require(cost == cheapest, f"your cost is {wrong} than that of the cheapest order")
     won = "reverse" if costs[forward[::-1]] == cheapest else "mixed"
     if won == "mixed" and costs[forward] == cheapest:
         won = "forward"
@@ -549,7 +608,7 @@ def solve_vjp(A: Tensor, b: Tensor, xbar: Tensor) -> tuple[Tensor, Tensor]:
 
     A has shape `... n n`, b and xbar have shape `... n`, with the same axes in front: a stack of
     systems A x = b, and the gradient of a loss in each x. Return (Abar, bbar), of the shapes of A
-    and b. By hand, as derived above: two solves and a product.
+    and b. By hand, as derived above, without autograd: two solves and a product.
     """
     x = torch.linalg.solve(A, b.unsqueeze(-1)).squeeze(-1)
     bbar = torch.linalg.solve(A.mT, xbar.unsqueeze(-1)).squeeze(-1)
@@ -581,6 +640,14 @@ def systems(rng: Rng) -> Iterator[Case]:
     yield Case(_system(rng, 3, 3), rng.normal(3, 3), rng.normal(3, 3), note="three systems, n = 3")
     yield Case(_system(rng, 2, 3), rng.normal(2, 3), rng.normal(2, 3), note="two systems")
     yield Case(_system(rng, 2, 3, 2), rng.normal(2, 3, 2), rng.normal(2, 3, 2), note="2 x 3")
+    sizes = torch.tensor([1e-6, 1.0, 1e6], dtype=torch.float64)
+    yield Case(
+        _system(rng, 3, 2),
+        rng.normal(3, 2),
+        sizes.unsqueeze(-1) * rng.normal(3, 2),
+        note="systems with small and large xbar",
+    )
+    yield Case(sizes.diag(), _grid(rng, 3), _grid(rng, 3), note="entries of very different size")
     for n in (2, 2, 3, 3, 4, 4, 5, 5):
         yield Case(_system(rng, n), _grid(rng, n), _grid(rng, n))
 
@@ -600,11 +667,26 @@ def _(fn: Fn, A: Tensor, b: Tensor, xbar: Tensor) -> None:
     has_shape(result[1], tuple(b.shape), torch.float64)
 
 
+@e4.property("by hand, without autograd")
+def _(fn: Fn, A: Tensor, b: Tensor, xbar: Tensor) -> None:
+    names = {"grad", "vjp", "backward", "jacrev", "jacfwd", "jacobian", "jvp"}
+    used = _torch_functions(lambda: fn(A, b, xbar)) & names
+    require(not used, f"your function calls {', '.join(sorted(used))}")
+
+
+def _per_system(
+    gradients: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Both, in units of the largest entry of each system's gradients."""
+    big = expected[0].abs().amax((-2, -1), keepdim=True).clamp(min=1e-300)
+    long = expected[1].abs().amax(-1, keepdim=True).clamp(min=1e-300)
+    return (gradients[0] / big, gradients[1] / long), (expected[0] / big, expected[1] / long)
+
+
 @e4.property("twice xbar gives twice both gradients")
 def _(fn: Fn, A: Tensor, b: Tensor, xbar: Tensor) -> None:
     once, twice = fn(A, b, xbar), fn(A, b, 2 * xbar)
-    for one, two in zip(once, twice, strict=True):
-        close(two, 2 * one, 1e-9, relative=True)
+    close(*_per_system(twice, (2 * once[0], 2 * once[1])), 1e-9)
 
 
 @e4.property("scaling A and b together leaves x alone: Abar · A plus bbar · b is zero")
@@ -638,7 +720,7 @@ def _(fn: Fn, A: Tensor, b: Tensor, xbar: Tensor) -> None:
             dA = torch.zeros_like(A)
             dA[..., i, j] = 1
             Abar[..., i, j] = (xbar * _change(A, b, dA, torch.zeros_like(b))).sum(-1)
-    close(fn(A, b, xbar), (Abar, bbar), 1e-8, relative=True)
+    close(*_per_system(fn(A, b, xbar), (Abar, bbar)), 1e-8)
 
 
 def _solve(A: Tensor, b: Tensor) -> Tensor:
@@ -649,6 +731,25 @@ def _solve(A: Tensor, b: Tensor) -> Tensor:
 @e4.wrong("solves with A where the transpose belongs")
 def _(A: Tensor, b: Tensor, xbar: Tensor) -> tuple[Tensor, Tensor]:
     bbar = _solve(A, xbar)
+    return -bbar.unsqueeze(-1) * _solve(A, b).unsqueeze(-2), bbar
+
+
+@e4.wrong("asks autograd")
+def _(A: Tensor, b: Tensor, xbar: Tensor) -> tuple[Tensor, Tensor]:
+    return cast("tuple[Tensor, Tensor]", torch.func.vjp(_solve, A, b)[1](xbar))
+
+
+@e4.wrong("makes the gradient in A symmetric, as if A were")
+def _(A: Tensor, b: Tensor, xbar: Tensor) -> tuple[Tensor, Tensor]:
+    bbar = _solve(A.mT, xbar)
+    outer = -bbar.unsqueeze(-1) * _solve(A, b).unsqueeze(-2)
+    return (outer + outer.mT) / 2, bbar
+
+
+@e4.wrong("steadies the solve by adding a little to the diagonal")
+def _(A: Tensor, b: Tensor, xbar: Tensor) -> tuple[Tensor, Tensor]:
+    A = A + 1e-8 * torch.eye(A.shape[-1], dtype=A.dtype)
+    bbar = _solve(A.mT, xbar)
     return -bbar.unsqueeze(-1) * _solve(A, b).unsqueeze(-2), bbar
 
 

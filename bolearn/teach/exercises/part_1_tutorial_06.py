@@ -1,5 +1,6 @@
 """The exercises of part_1/tutorial_06: gradients through randomness."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -235,6 +236,10 @@ def costs(rng: Rng) -> Iterator[Case]:
     rounded = _named("x -> round(x[:, 0])", lambda x: x[:, 0].round())
     best = _named("x -> x.amax(-1)", lambda x: x.amax(-1))
     constant = _named("x -> 1", lambda x: torch.ones(len(x), dtype=torch.float64))
+    many = 400_000  # so many that a bias of a few per cent shows
+    yield Case(square, _tensor([3.0]), many, rng.randrange(1000), note="many arrows")
+    yield Case(hit, _tensor([1.0]), many, rng.randrange(1000), note="many arrows, f jumps")
+    yield Case(sine, _tensor([0.2]), many, rng.randrange(1000), note="many arrows")
     yield Case(square, _tensor([3.0]), 1, rng.randrange(1000), note="one arrow")
     yield Case(square, _tensor([3.0]), 2, rng.randrange(1000), note="two arrows")
     yield Case(norm, _tensor([1.0, -2.0]), 3, rng.randrange(1000), note="three arrows")
@@ -252,9 +257,10 @@ def costs(rng: Rng) -> Iterator[Case]:
         yield Case(f, _grid(rng, 2), rng.choice((200, 500)), rng.randrange(1000))
 
 
-def _truth(f: Cost, mu: Tensor) -> tuple[Tensor, Tensor]:
+@functools.lru_cache(maxsize=64)
+def _truth(f: Cost, at: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     """The gradient of E f, and the spread of f(x) eps, by a midpoint rule on a fine grid."""
-    d = len(mu)
+    mu, d = _tensor(at), len(at)
     cells = 20_000 if d == 1 else 300
     line = (torch.arange(cells).double() + 0.5) * (18.0 / cells) - 9.0
     eps = torch.cartesian_prod(*[line] * d).reshape(-1, d)
@@ -285,7 +291,8 @@ def _(fn: Fn, f: Cost, mu: Tensor, n: int, seed: int) -> None:
 
 @e2.property("three times f gives three times the estimate")
 def _(fn: Fn, f: Cost, mu: Tensor, n: int, seed: int) -> None:
-    size = float(_truth(f, mu)[1].max())  # not the estimate's: with mirrored gusts that may be 0
+    spread = _truth(f, tuple(mu.tolist()))[1]
+    size = float(spread.max())  # not the estimate: with mirrored gusts that may be 0
     close(fn(_scaled(f, 3.0), mu, n, seed), 3 * fn(f, mu, n, seed), 1e-9 * size)
 
 
@@ -293,10 +300,16 @@ def _(fn: Fn, f: Cost, mu: Tensor, n: int, seed: int) -> None:
 def _(fn: Fn, f: Cost, mu: Tensor, n: int, seed: int) -> None:
     calls = min(800, math.ceil(8000 / n))
     mean = torch.stack([fn(f, mu, n, 10_000 * seed + k) for k in range(calls)]).mean(0)
-    gradient, spread = _truth(f, mu)
+    gradient, spread = _truth(f, tuple(mu.tolist()))
     slack = 2e-3 * float(spread.max())  # the grid's error where f jumps
-    gap = (mean - gradient).abs() - slack
-    require(gap <= 5 * spread / math.sqrt(calls * n), "the average over many seeds is off")
+    away = (mean - gradient) / (spread / math.sqrt(calls * n) + 0.2 * slack + 1e-300)
+    worst = int(away.abs().argmax())
+    side = "above" if away[worst] > 0 else "below"
+    require(
+        away.abs() <= 5,
+        f"entry {worst} of the average over {calls} seeds is {float(away[worst].abs()):.0f} "
+        f"standard errors {side} the gradient",
+    )
 
 
 @e2.wrong("multiplies by the arrow instead of the gust")
@@ -311,6 +324,33 @@ def _(f: Cost, mu: Tensor, n: int, seed: int) -> Tensor:
     g = torch.Generator().manual_seed(seed)
     x = mu + torch.randn(n, len(mu), generator=g, dtype=torch.float64)
     return (f(x).unsqueeze(-1) * (mu - x)).mean(0)
+
+
+@e2.wrong("divides by n - 1, as a variance does")
+def _(f: Cost, mu: Tensor, n: int, seed: int) -> Tensor:
+    g = torch.Generator().manual_seed(seed)
+    eps = torch.randn(n, len(mu), generator=g, dtype=torch.float64)
+    return (f(mu + eps).unsqueeze(-1) * eps).sum(0) / max(n - 1, 1)
+
+
+@e2.wrong("cuts off gusts beyond 2.5, against outliers")
+def _(f: Cost, mu: Tensor, n: int, seed: int) -> Tensor:
+    g = torch.Generator().manual_seed(seed)
+    eps = torch.randn(n, len(mu), generator=g, dtype=torch.float64).clamp(-2.5, 2.5)
+    return (f(mu + eps).unsqueeze(-1) * eps).mean(0)
+
+
+@e2.wrong("a difference of averages over half a unit: a little too flat")
+def _(f: Cost, mu: Tensor, n: int, seed: int) -> Tensor:
+    g = torch.Generator().manual_seed(seed)
+    eps = torch.randn(n, len(mu), generator=g, dtype=torch.float64)
+    steps = 0.5 * torch.eye(len(mu), dtype=torch.float64)
+    return torch.stack([f(mu + e + eps).mean() - f(mu - e + eps).mean() for e in steps])
+
+
+@e2.wrong("six per cent too much")
+def _(f: Cost, mu: Tensor, n: int, seed: int) -> Tensor:
+    return 1.06 * score_grad(f, mu, n, seed)
 
 
 @e2.wrong("adds up instead of averaging")
@@ -578,7 +618,7 @@ def sobol_normal(n: int, d: int, seed: int) -> Tensor:
     """n standard normal points in d dimensions, `n d`, spread evenly: scrambled Sobol points.
 
     The seed chooses the scrambling; more points with the same seed begin with the same points.
-    Every value is finite and float64, for every seed.
+    Every value is float64, finite, and not further than 8 from 0, for every seed.
     """
     u = SobolEngine(d, scramble=True, seed=seed).draw(n, dtype=torch.float64)
     z: Tensor = torch.special.ndtri(u.clamp(1e-12, 1 - 1e-12))
@@ -594,6 +634,7 @@ def sizes(rng: Rng) -> Iterator[Case]:
     yield Case(64, 20, rng.randrange(1000), note="20 dimensions")
     # torch's scrambling with this seed has a coordinate that is exactly 0, in point 539
     yield Case(1024, 2, 1939, note="a rare case")
+    yield Case(2**14, 2, rng.randrange(1000), note="many points")
     for d in (1, 2, 3, 5):
         for n in (2, 8, 16, 256, 1024):
             yield Case(n, d, rng.randrange(100_000))
@@ -607,6 +648,11 @@ def _(fn: Fn, n: int, d: int, seed: int) -> None:
 @e4.property("every value is finite")
 def _(fn: Fn, n: int, d: int, seed: int) -> None:
     require(fn(n, d, seed).isfinite(), "infinite, or not a number")
+
+
+@e4.property("no value is further than 8 from 0")
+def _(fn: Fn, n: int, d: int, seed: int) -> None:
+    require(fn(n, d, seed).abs() <= 8, "a value is further out")
 
 
 @e4.property("the same seed gives the same points, another seed other points")
@@ -700,6 +746,25 @@ def _(n: int, d: int, seed: int) -> Tensor:
 def _(n: int, d: int, seed: int) -> Tensor:
     u = SobolEngine(1, scramble=True, seed=seed).draw(n, dtype=torch.float64)
     return _normals(u.clamp(1e-12, 1 - 1e-12)).expand(n, d).clone()
+
+
+@e4.wrong("cuts off the tails by a ten-thousandth, which many points notice")
+def _(n: int, d: int, seed: int) -> Tensor:
+    u = SobolEngine(d, scramble=True, seed=seed).draw(n, dtype=torch.float64)
+    return _normals(u.clamp(1e-4, 1 - 1e-4))
+
+
+@e4.wrong("clamps to the smallest number there is, 37 standard deviations out")
+def _(n: int, d: int, seed: int) -> Tensor:
+    u = SobolEngine(d, scramble=True, seed=seed).draw(n, dtype=torch.float64)
+    return _normals(u.clamp(min=torch.finfo(torch.float64).tiny))
+
+
+@e4.wrong("a Sobol sequence of one dimension for each coordinate: even on the lines only")
+def _(n: int, d: int, seed: int) -> Tensor:
+    columns = [SobolEngine(1, scramble=True, seed=seed + k) for k in range(d)]
+    u = torch.cat([column.draw(n, dtype=torch.float64) for column in columns], dim=-1)
+    return _normals(u.clamp(1e-12, 1 - 1e-12))
 
 
 @e4.wrong("cuts off the tails: every point at least one per cent from the border")

@@ -10,8 +10,6 @@ import mpmath
 import torch
 from torch import Tensor
 
-from bolearn.errors import DataError
-from bolearn.problems import Budget, Problem
 from bolearn.teach import Case, Exercise, Fn, Rng, close, has_shape, require
 
 Map = Callable[[Tensor], Tensor]
@@ -155,15 +153,21 @@ def _(fn: Fn, q: float, confidence: float, places: int | None = None) -> None:
 def _(fn: Fn, q: float, confidence: float, places: int | None = None) -> None:
     if places is not None and _good(q, places):
         most = places - _good(q, places) + 1
-        require(fn(q, confidence, places) <= most, "even certainty takes fewer")
-        close(fn(q, 1.0, places), most, 0)
+        require(fn(q, confidence, places) <= most, f"even certainty takes no more than {most}")
+        sure = fn(q, 1.0, places)
+        message = (
+            f"random_search_budget({q:g}, 1.0, {places}) gave {sure}, for {most - 1} bad places"
+        )
+        require(sure == most, message)
 
 
 @e1.property("who never drills twice at one place needs no more than who may")
 def _(fn: Fn, q: float, confidence: float, places: int | None = None) -> None:
     if places is not None and _good(q, places):
-        anywhere = fn(_good(q, places) / places, confidence)
-        require(fn(q, confidence, places) <= anywhere, "remembering the places costs drills")
+        share = _good(q, places) / places
+        anywhere = fn(share, confidence)
+        message = f"remembering costs drills: random_search_budget({share:g}, {confidence:g}) gave"
+        require(fn(q, confidence, places) <= anywhere, f"{message} {anywhere}")
 
 
 @e1.value("exact fractions, or 80 digits, and bisection")
@@ -249,6 +253,35 @@ def _(q: float, confidence: float, places: int | None = None) -> int | float:
 @e1.wrong("certainty takes all places")
 def _(q: float, confidence: float, places: int | None = None) -> int | float:
     if places is not None and confidence == 1 and _good(q, places):
+        return places
+    return random_search_budget(q, confidence, places)
+
+
+@e1.wrong("floors the logarithms' quotient")
+def _(q: float, confidence: float, places: int | None = None) -> int | float:
+    if places is not None or confidence == 1 or q == 1:
+        return random_search_budget(q, confidence, places)
+    return max(1, math.floor(math.log(1 - confidence) / math.log1p(-q)))
+
+
+@e1.wrong("no generosity: one drill more where the confidence is just reached")
+def _(q: float, confidence: float, places: int | None = None) -> int | float:
+    if confidence == 1 or q == 1:
+        return random_search_budget(q, confidence, places)
+    if places is None:
+        return math.ceil(math.log(1 - confidence) / math.log1p(-q) + 1e-12)
+    good = _good(q, places)
+    return _without_repeats(good, places, (1 - confidence) * (1 - 1e-12)) if good else math.inf
+
+
+@e1.wrong("confidence and chance of failure exchanged")
+def _(q: float, confidence: float, places: int | None = None) -> int | float:
+    return random_search_budget(q, max(1e-6, min(1 - confidence, 0.999999)), places)
+
+
+@e1.wrong("never hopeless: a good place where there is none")
+def _(q: float, confidence: float, places: int | None = None) -> int | float:
+    if places is not None and _good(q, places) == 0:
         return places
     return random_search_budget(q, confidence, places)
 
@@ -618,6 +651,20 @@ def steps(rng: Rng) -> Iterator[Case]:
     yield Case(_heights(*[1.0] * 9), square, _seen(9, 0, 8), note="flat, two inputs")
     yield Case(_heights(*[1.0] * 4), _line(4) * 1e-6, _seen(4, 0), note="tiny distances")
     yield Case(_heights(*[1.0] * 4), _line(4) * 1e6, _seen(4, 3), note="large distances")
+    corner = _vector(0.0, 0.0, 3.0, 0.0, 2.0, 2.0, 1.0, 1.0).reshape(4, 2)
+    yield Case(
+        _heights(*[1.0] * 4), corner, _seen(4, 0), note="flat, two inputs: as the crow flies"
+    )
+    yield Case(_heights(*[1.0] * 4), corner[[0, 2, 1, 3]], _seen(4, 0), note="flat, two inputs")
+    long = torch.cat([corner, _vector(0.0, 2.9).reshape(1, 2)])
+    yield Case(_heights(*[1.0] * 5), long, _seen(5, 0, 3), note="flat, two inputs")
+    for size in (1e-10, 1e-3, 1e7):
+        tenths = 0.1 * (1 + _line(5)).flip(0) * size  # gaps that differ in their last digit
+        yield Case(_heights(*[1.0] * 5), tenths, _seen(5, 2), note=f"flat, gaps of {size / 10:g}")
+        yield Case(_heights(*[1.0] * 5), tenths, _seen(5, 0), note=f"flat, gaps of {size / 10:g}")
+    apart = _vector(0.0, 1.0, -1.0 - 1e-7).unsqueeze(-1)
+    yield Case(_heights(*[1.0] * 3), apart, _seen(3, 0), note="nearly a tie, and none")
+    yield Case(_heights(1.0, 1.0 + 1e-12, 1.0), _line(3), _seen(3, 0), note="nearly equal heights")
     for n in (4, 6, 9):
         for scale in (1.0, 1e-6, 1e6):
             values = [scale * rng.randint(-3, 3) for _ in range(n)]
@@ -661,15 +708,15 @@ def _(fn: Fn, model: Map, candidates: Tensor, seen: Tensor) -> None:
 
 @e3.value("a loop over the candidates")
 def _(fn: Fn, model: Map, candidates: Tensor, seen: Tensor) -> None:
-    heights, best, key = model(candidates).tolist(), -1, (0.0, 0.0)
+    heights, best, key = model(candidates).tolist(), -1, 0.0
     done = [x for x, gone in zip(candidates.tolist(), seen.tolist(), strict=True) if gone]
+    top = max((h for h, gone in zip(heights, seen.tolist(), strict=True) if not gone), default=0.0)
     for i, x in enumerate(candidates.tolist()):
-        if bool(seen[i]):
+        if bool(seen[i]) or heights[i] != top:
             continue
         gap = min((math.dist(x, other) for other in done), default=0.0)
-        higher = best < 0 or heights[i] > key[0]
-        if higher or (heights[i] == key[0] and gap > key[1] * (1 + 1e-9)):
-            best, key = i, (heights[i], gap)
+        if best < 0 or gap > key * (1 + 1e-9):
+            best, key = i, gap
     require(fn(model, candidates, seen) == best, "another candidate is the right one")
 
 
@@ -707,15 +754,50 @@ def _(model: Map, candidates: Tensor, seen: Tensor) -> int:
     return greedy_step(lambda X: -model(X), candidates, seen)
 
 
-def _by_distance(model: Map, candidates: Tensor, seen: Tensor, sign: float) -> int:
+def _by_distance(
+    model: Map, candidates: Tensor, seen: Tensor, sign: float = 1.0, **how: float
+) -> int:
+    """The step with another distance (p), or an absolute slack instead of a fraction."""
     heights = model(candidates)
     _check(heights, seen)
     free = (~seen).nonzero().flatten()
-    best = free[heights[free] == heights[free].max()]
+    best = free[heights[free] >= heights[free].max() - how.get("blur", 0.0)]
     if bool(seen.any()):
-        away = sign * torch.cdist(candidates[best], candidates[seen]).amin(-1)
-        return int(best[away.argmax()])
+        gaps = (candidates[best].unsqueeze(1) - candidates[seen]).abs()
+        away = sign * torch.linalg.vector_norm(gaps, how.get("p", 2.0), dim=-1).amin(-1)
+        best = best[away >= away.max() - how.get("slack", 0.0)]
     return int(best[0])
+
+
+@e3.wrong("distances along the axes (Manhattan)")
+def _(model: Map, candidates: Tensor, seen: Tensor) -> int:
+    return _by_distance(model, candidates, seen, p=1.0)
+
+
+@e3.wrong("the largest difference of a coordinate for the distance")
+def _(model: Map, candidates: Tensor, seen: Tensor) -> int:
+    return _by_distance(model, candidates, seen, p=math.inf)
+
+
+@e3.wrong("an absolute tolerance for distances: all are equal where they are tiny")
+def _(model: Map, candidates: Tensor, seen: Tensor) -> int:
+    return _by_distance(model, candidates, seen, slack=1e-9)
+
+
+@e3.wrong("distances that must agree to the last digit")
+def _(model: Map, candidates: Tensor, seen: Tensor) -> int:
+    return _by_distance(model, candidates, seen)
+
+
+@e3.wrong("a tolerance for heights, of which the statement knows nothing")
+def _(model: Map, candidates: Tensor, seen: Tensor) -> int:
+    return _by_distance(model, candidates, seen, slack=1e-9, blur=1e-9)
+
+
+@e3.wrong("the distance in the first input only")
+def _(model: Map, candidates: Tensor, seen: Tensor) -> int:
+    first = torch.nn.functional.pad(candidates[:, :1], (0, candidates.shape[-1] - 1))
+    return greedy_step(lambda X: model(candidates), first, seen)
 
 
 @e3.wrong("of equals the one nearest to what is seen")
@@ -753,10 +835,10 @@ e4 = Exercise(
         "One set of books for each method and each seed. Note a refusal when it happens: a method "
         "may catch your error and say nothing. Note values when they are measured, and hand out "
         "copies: a method may change what it gets.",
-        "Inside a helper run(method, seed): `meter = Budget(Problem(f, bounds), budget)`, a list "
-        "of values, a flag. If the rows asked exceed `meter.left`, set the flag before the meter "
-        "raises. Swallow the error outside only if the flag is set. `cummax`, after padding with "
-        "minus infinity, gives the row.",
+        "In a helper run(method, seed): the number of drills left, a list of values, a flag. If "
+        "the rows asked exceed what is left, set the flag, measure nothing and raise. Swallow the "
+        "error outside only if the flag is set; then nothing is left, for who kept the drill. Read "
+        "the flags when all have run. `cummax`, after padding with minus infinity, gives the row.",
     ),
 )
 
@@ -774,41 +856,46 @@ def fair_compare(
     f maps places `n d` within bounds, `2 d`, to values `n`, without noise. A method is called as
     method(drill, bounds, budget, seed) and calls drill, a function from `n d` to `n`, as often as
     it likes; each row counts as one drill. Its own return value does not matter. If the rows of a
-    call exceed what is left, drill measures none of them and raises an error. A method that makes
-    such a call under any seed is disqualified, also if it catches the error and goes on. Return for
+    call exceed what is left, drill measures none of them and raises an error; after its run nothing
+    is left of a drill that a method has kept. A method that makes a call for more than is left,
+    under any seed, is disqualified, also if it catches the error and goes on. Return for
     each name None if it is disqualified; otherwise a float64 table (len(seeds), budget) whose entry
     [i, k] is the best value among the first k + 1 drills under seeds[i]: minus infinity before the
     first, unchanged after the last. Methods are not to be trusted: what one does, to its own copies
     of values and bounds for example, must change neither the books nor another run.
     """
 
-    def run(method: Callable[..., object], seed: int) -> Tensor | None:
-        meter, refused = Budget(Problem(f, bounds), budget), False
+    def run(method: Callable[..., object], seed: int) -> tuple[Tensor, list[bool]]:
+        left, refused = budget, [False]  # refused may still change after the run
         values: list[Tensor] = []
 
         def drill(X: Tensor) -> Tensor:
-            nonlocal refused
-            refused = refused or len(X) > meter.left
-            values.append(meter(X)[:, 0])
+            nonlocal left
+            if len(X) > left:
+                refused[0] = True
+                raise RuntimeError(f"{len(X)} drills asked for, {left} left")
+            left -= len(X)
+            values.append(f(X.clone()).clone())
             return values[-1].clone()
 
         try:
             method(drill, bounds.clone(), budget, seed)
-        except DataError:
-            if not refused:
+        except RuntimeError:
+            if not refused[0]:
                 raise
+        left = 0
         best = torch.full((budget,), -math.inf, dtype=torch.float64)
         if values:
             y = torch.cat(values)
             best[: len(y)] = y
-        return None if refused else best.cummax(0).values
+        return best.cummax(0).values, refused
 
-    results: dict[str, Tensor | None] = {}
-    for name, method in methods.items():
-        rows = [run(method, seed) for seed in seeds]
-        fair = [row for row in rows if row is not None]
-        results[name] = torch.stack(fair) if len(fair) == len(rows) else None
-    return results
+    runs = {name: [run(method, seed) for seed in seeds] for name, method in methods.items()}
+    fair = {name: not any(flag[0] for _, flag in rows) for name, rows in runs.items()}
+    return {
+        name: torch.stack([row for row, _ in rows]) if fair[name] else None
+        for name, rows in runs.items()
+    }
 
 
 def _hill(X: Tensor) -> Tensor:
@@ -911,6 +998,29 @@ def _saver(drill: Map, bounds: Tensor, budget: int, seed: int) -> None:
         drill(_draws(2 * budget, bounds, seed))
 
 
+_KEPT: list[Map] = []
+
+
+def _hoarder(drill: Map, bounds: Tensor, budget: int, seed: int) -> None:
+    """Drills little under even seeds, and goes on with that drill under the next odd one."""
+    drill(_draws(budget if seed % 2 else 1, bounds, seed))
+    if seed % 2 == 0:
+        _KEPT[:] = [drill]
+    for old in _KEPT if seed % 2 else ():
+        try:
+            old(_draws(1, bounds, seed + 1))
+        except Exception:
+            continue
+    if seed % 2:
+        _KEPT.clear()
+
+
+def _crasher(drill: Map, bounds: Tensor, budget: int, seed: int) -> None:
+    """Asks for too much in its last call, and does not catch the refusal."""
+    drill(_draws(budget - 1, bounds, seed))
+    drill(_draws(2, bounds, seed + 1))
+
+
 _HONEST: dict[str, Method] = {
     "at once": _at_once,
     "one by one": _one_by_one,
@@ -925,8 +1035,13 @@ _PEEKERS: dict[str, Method] = {
     "one more": _one_more,
     "quiet peeker": _quiet_peeker,
     "late peeker": _late_peeker,
+    "crasher": _crasher,
 }
-_UNDER_ODD_SEEDS: dict[str, Method] = {"sometimes": _sometimes, "saver": _saver}
+_UNDER_ODD_SEEDS: dict[str, Method] = {
+    "sometimes": _sometimes,
+    "saver": _saver,
+    "hoarder": _hoarder,
+}
 
 
 def _field(*names: str) -> dict[str, Method]:
@@ -947,6 +1062,8 @@ def races(rng: Rng) -> Iterator[Case]:
     yield Case(_field("sometimes"), _hill, _box(1), 2, [0, 2], note="peeks under odd seeds")
     yield Case(_field("sometimes"), _hill, _box(1), 2, [0, 1, 2], note="peeks under odd seeds")
     yield Case(_field("saver"), _hill, _box(1), 2, [0, 1], note="saves for another run")
+    yield Case(_field("hoarder"), _hill, _box(1), 3, [0, 1], note="keeps another seed's drill")
+    yield Case(_field("hoarder", "lazy"), _hill, _box(1), 4, [2, 1], note="keeps a drill")
     yield Case(_field("fence mover", "at once"), _hill, _box(1), 4, [3, 3], note="in company")
     yield Case(_field("late peeker", "one by one"), _ripples, _box(2), 4, [5, 2], note="in company")
     yield Case(_field("embellisher", "boaster"), _ripples, _box(2), 4, [7], note="in company")
@@ -1016,6 +1133,38 @@ def _(fn: Fn, *args: Any) -> None:
         require(sum(asked) == budget * len(seeds) * len(methods), "not all that was asked for")
 
 
+@e4.property("of a call that asks for more than is left nothing is measured")
+def _(fn: Fn, *args: Any) -> None:
+    methods, f, bounds, budget, seeds = args
+    too_much = [False]
+
+    def watched(X: Tensor) -> Tensor:
+        require(not too_much[0], "a call for more than was left has measured something")
+        values: Tensor = f(X)
+        return values
+
+    def spied(method: Method) -> Method:
+        def spy(drill: Map, box: Tensor, allowed: int, seed: int) -> None:
+            left = [allowed]
+
+            def counted(X: Tensor) -> Tensor:
+                too_much[0] = len(X) > left[0]
+                try:
+                    values = drill(X)
+                finally:
+                    too_much[0] = False
+                left[0] -= len(X)
+                return values
+
+            method(counted, box, allowed, seed)
+
+        return spy
+
+    honest = {name: spied(method) for name, method in methods.items() if method is not _hoarder}
+    if honest:
+        fn(honest, _named(f.__name__, watched), bounds, budget, seeds)
+
+
 @e4.property("each method does as well in company as alone, and the order does not matter")
 def _(fn: Fn, *args: Any) -> None:
     methods, *rest = args
@@ -1068,30 +1217,36 @@ def _judge(
     running: bool = True,
     lenient: bool = False,
     same_seed: bool = False,
+    part: bool = False,
+    closes: bool = True,
 ) -> dict[str, Tensor | None]:
     """A comparison with one flaw."""
     methods, f, bounds, budget, seeds = args
     results: dict[str, Tensor | None] = {}
     for name, method in methods.items():
-        rows, fair = [], []
-        left = budget * len(seeds)
+        rows, fair, purse = [], [], [budget * len(seeds)]
         for seed in seeds:
-            left = left if shared else budget
+            left = purse if shared else [budget]
             values: list[Tensor] = []
-            honest = True
+            honest = [True]
 
-            def drill(X: Tensor, values: list[Tensor] = values) -> Tensor:
-                nonlocal left, honest
-                if len(X) > left:
-                    honest = False
+            def drill(
+                X: Tensor,
+                values: list[Tensor] = values,
+                left: list[int] = left,
+                honest: list[bool] = honest,
+            ) -> Tensor:
+                if len(X) > left[0]:
+                    honest[0] = False
+                    if part:
+                        f(X[: left[0]])
                     if not measures:
                         raise RuntimeError("the budget is spent")
-                left -= len(X)
+                left[0] -= len(X)
                 values.append(f(X))
                 return values[-1].clone() if copies else values[-1]
 
-            told = None
-            raised = False
+            told, raised = None, False
             try:
                 told = method(
                     drill, bounds.clone() if copies else bounds, budget,
@@ -1099,16 +1254,28 @@ def _judge(
                 )  # fmt: skip
             except RuntimeError:
                 raised = True
+            if closes and not shared:
+                left[0] = 0
             if trusts and isinstance(told, Tensor):
                 values[:] = [told]
             y = torch.cat([*values, _vector()])[:budget]
             pad = torch.full((budget - len(y),), -math.inf, dtype=torch.float64)
             row = torch.cat([y, pad])
             rows.append(row.cummax(0).values if running else row)
-            fair.append(not raised if not flags else honest)
-        kept = any(fair) if lenient else all(fair)
+            fair.append([not raised] if not flags else honest)
+        kept = any(ok[0] for ok in fair) if lenient else all(ok[0] for ok in fair)
         results[name] = torch.stack(rows) if kept else None
     return results
+
+
+@e4.wrong("measures what is left of a call that asks for more")
+def _(*args: Any) -> dict[str, Tensor | None]:
+    return _judge(args, part=True)
+
+
+@e4.wrong("a drill that was kept still works under the next seed")
+def _(*args: Any) -> dict[str, Tensor | None]:
+    return _judge(args, closes=False)
 
 
 @e4.wrong("flags a method only if the refusal reaches the referee")

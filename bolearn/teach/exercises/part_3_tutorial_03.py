@@ -660,9 +660,13 @@ def loo(K: Tensor, y: Tensor, day: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _drilled(rng: Rng, n: int, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """A covariance of n drills, noise included, and what they brought up."""
-    X = _grid(rng, n, 1)
-    K = torch.exp(-0.5 * _r2(X, X)) + (0.05 + rng.random()) * _eye(n)
+    """A covariance of n drills, noise included, and what they brought up.
+
+    No two variances are equal: ground and noise are not the same everywhere.
+    """
+    X, sizes = _grid(rng, n, 1), rng.uniform_in(0.5, 2.0, n)
+    noise = torch.diag(0.05 + rng.uniform_in(0.0, 1.0, n))
+    K = sizes[:, None] * torch.exp(-0.5 * _r2(X, X)) * sizes + noise
     return scale**2 * K, scale * _grid(rng, n)
 
 
@@ -678,6 +682,9 @@ def campaigns(rng: Rng) -> Iterator[Case]:
     yield Case(half, _vector(1.0, -1.0), _days(3, 3), note="two drills, one day")
     yield Case(half, _vector(1.0, 1.0), _days(7, -2), note="days have any number")
     yield Case(_eye(3), _vector(1.0, 2.0, 3.0), _days(0, 1, 1), note="unrelated drills")
+    uneven = torch.diag(_vector(1.0, 4.0, 9.0)) + 0.5
+    yield Case(uneven, _vector(1.0, 2.0, 3.0), _days(1, 1, 1), note="one day, unequal variances")
+    yield Case(uneven, _vector(1.0, 2.0, 3.0), _days(2, 1, 2), note="unequal variances")
     for n in (2, 3, 4, 6, 9):
         yield Case(*_drilled(rng, n), torch.arange(n), note="a day for each drill")
         yield Case(*_drilled(rng, n), torch.arange(n) // 2, note="two drills a day")
@@ -784,6 +791,31 @@ def _(K: Tensor, y: Tensor, day: Tensor) -> Any:
         g = day == d
         mean[g], variance[g] = y[g] - K[g][:, g] @ alpha[g], K.diagonal()[g]
     return mean, variance
+
+
+@e4.wrong("the mean of the diagonal: one variance for all drills of a day")
+def _(K: Tensor, y: Tensor, day: Tensor) -> Any:
+    mean, variance = loo(K, y, day)
+    for d in day.unique():
+        variance[day == d] = variance[day == d].mean()
+    return mean, variance
+
+
+@e4.wrong("if no other day is left, the mean of the prior's variances")
+def _(K: Tensor, y: Tensor, day: Tensor) -> Any:
+    mean, variance = loo(K, y, day)
+    return mean, variance if len(day.unique()) > 1 else K.diagonal().mean().expand(len(y)).clone()
+
+
+@e4.wrong("takes the first drill's variance for the prior's")
+def _(K: Tensor, y: Tensor, day: Tensor) -> Any:
+    mean, variance = loo(K / K[0, 0] * K.diagonal().mean(), y, day)
+    return mean, variance
+
+
+@e4.wrong("a small jitter on top of the noise")
+def _(K: Tensor, y: Tensor, day: Tensor) -> Any:
+    return loo(K + 1e-6 * K.diagonal().mean() * torch.eye(len(y), dtype=K.dtype), y, day)
 
 
 @e4.wrong("takes neighbouring rows for a day")

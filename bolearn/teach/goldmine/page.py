@@ -268,7 +268,7 @@ def replay(session_json: str) -> Session:
     """
     try:
         data = json.loads(session_json)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"expected the text that the page shows under Python, complete; got no JSON: {error}"
         ) from None
