@@ -890,7 +890,7 @@ teach.claims_table()
 #
 # **So, what makes an error bar honest?** That it promises something over a stated population, and
 # keeps it: at every level, for any number of drills, near them and far. Bayes' rule makes such bars
-# from assumptions, exact if those are right, and confidently wrong if not. So wherever the truth
+# from assumptions, exact if those are right, too short or too long if not. So wherever the truth
 # comes up later, count coverage and keep the score.
 #
 # **The same in BoTorch** (a linear kernel on our features, for the first strip of section 9):
