@@ -15,7 +15,6 @@ Taught in part_1/tutorial_06.
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
