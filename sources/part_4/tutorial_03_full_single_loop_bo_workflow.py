@@ -607,10 +607,10 @@ for name in ("SVR()", "ridge"):
 
 # %% [markdown]
 # So tuning was worth a great deal against the regression as it comes, and *how* one tuned was worth
-# less than 0.01: where good settings are common, random search finds one (Bergstra and Bengio, 2012,
+# less than 0.01: where good settings are common, random search finds one (Bergstra & Bengio, 2012,
 # say why it is hard to beat). A model earns its keep where they are rare, as in section 4, or where
 # an evaluation is dear. Against ridge regression, which needs no search, 442 patients do not
-# decide; and the tuned errors flatter, for the settings were chosen on these very folds, and section
+# decide; and the tuned errors flatter, for their settings were chosen on these very folds; section
 # 5 told you about the highest number seen. Patients not used before would say.
 #
 # ## 7. Your own function
