@@ -433,7 +433,8 @@ class Steps:
         near, at = torch.cdist(X, points).min(-1)
         values = self.values.expand(*at.shape[:-1], *self.values.shape[-2:])
         mean = values.gather(-2, at.unsqueeze(-1))
-        return bl.GaussianPosterior.from_moments(mean, (0.01 + near).square().unsqueeze(-1))
+        covariance = torch.diag_embed((0.01 + near).square()).unsqueeze(-3)  # *batch 1 q q
+        return bl.GaussianPosterior.from_moments(mean, covariance)
 
 
 steps = replace(strategies.log_ei, model=Steps, fit=None, choices=64)
