@@ -159,7 +159,7 @@ class MonteCarloAcquisition:
 
 # -- what the templates share --------------------------------------------------------------------
 
-_Sampled = TypeVar("_Sampled", LogMonteCarloAcquisition, MonteCarloAcquisition)
+_Sampled = TypeVar("_Sampled", bound=LogMonteCarloAcquisition | MonteCarloAcquisition)
 _TEMPLATES = (LogMonteCarloAcquisition, MonteCarloAcquisition)
 
 
@@ -176,7 +176,9 @@ def base_normals(
     return _normals(sampler, tuple(event), tuple(model.batch_shape))
 
 
-def utilities(acq: _Sampled, y: Float[Tensor, "s *batch q m"]) -> Float[Tensor, "s *batch q"]:
+def utilities(
+    acq: LogMonteCarloAcquisition | MonteCarloAcquisition, y: Float[Tensor, "s *batch q m"]
+) -> Float[Tensor, "s *batch q"]:
     """The utility of each sampled outcome, checked to be one number for each.
 
     Raises:
