@@ -48,7 +48,7 @@ class _Replicates:
     constant: Array  # g
     prior: Array  # g
     floor: Array  # g
-    unit_prior: Array  # g: the kernel's own scale
+    amplitude: Array  # g: the kernel's own scale
     level: Array  # g: what is to be improved on
 
     def take(self, which: Array) -> "_Replicates":
@@ -84,7 +84,7 @@ class ImprovementRows:
             "constant": algebra.constant.reshape(R),
             "prior": algebra.prior.reshape(R),
             "floor": algebra.floor.reshape(R),
-            "unit_prior": scale.reshape(R),
+            "amplitude": scale.reshape(R),
             "level": level.reshape(-1).expand(R),
         }
         self.all = _Replicates(**{k: array(v.detach().contiguous()) for k, v in parts.items()})
@@ -103,7 +103,7 @@ class ImprovementRows:
         for i in range(len(x)):
             points = x[i] * c.move[i] + c.start[i]
             k = self._kernel(_squares(points, c.Zt[i], c.z2[i]), 0)[0]
-            k *= c.unit_prior[i]
+            k *= c.amplitude[i]
             mean[i] = k @ c.weights[i]
             V = k @ c.Wt[i]
             variance[i] = np.einsum("pn,pn->p", V, V)
@@ -179,10 +179,10 @@ class ImprovementRows:
         move = c.move[:, None]
         x = u * move + c.start[:, None]
         k, h, h2 = self._kernel(_squares(x, c.Zt, c.z2[:, None]), order)
-        unit = c.unit_prior[:, None, None]
+        scale = c.amplitude[:, None, None]
         same = h is k
-        k = k * unit
-        h = k if same else h * unit
+        k = k * scale
+        h = k if same else h * scale
         V = k @ c.Wt
         mean = (k @ c.weights[..., None])[..., 0] + c.constant[:, None]
         raw = c.prior[:, None] - np.einsum("gpn,gpn->gp", V, V)
@@ -196,7 +196,7 @@ class ImprovementRows:
         slope = _towards(wh, c.Z, x)
         if order == 1:
             return value, slope * move, None
-        h2 = k if same else h2 * unit
+        h2 = k if same else h2 * scale
         J = h[:, :, None] * (-0.5 * c.Zt[:, None] - x[..., None])  # dk_j / dx, g p d n
         P = (J.reshape(len(J), -1, J.shape[-1]) @ c.Wt).reshape(J.shape)  # dV / dx
         g_m = (J @ c.weights[:, None, :, None])[..., 0]

@@ -60,8 +60,8 @@ class _Rows:
 def minimize(
     fun: ValueToHessian,
     x0: Float[Tensor, "N D"],
-    lower: Float[Tensor, "N D"],
-    upper: Float[Tensor, "N D"],
+    lower: Float[Tensor, "..."],
+    upper: Float[Tensor, "..."],
     *,
     gtol: float = 1e-5,
     ftol: float = 2.2e-9,
@@ -74,8 +74,8 @@ def minimize(
     Args:
         fun: values, gradients and Hessians of the rows asked for; must treat rows independently.
         x0: start points in their boxes.
-        lower: lower bounds.
-        upper: upper bounds.
+        lower: lower bounds, broadcast against ``N D``.
+        upper: upper bounds, likewise.
         gtol, ftol, max_iter, max_step, rivals: as for `lbfgs.minimize`.
 
     Returns:

@@ -200,7 +200,7 @@ class UnitAcquisition:
             if last[0] is not rows:
                 own = rows % self.R
                 last[:] = [rows, level[own], spread[own], *_pack(rows, self.R)]
-            _, zero, unit, slots, b = last
+            _, zero, size, slots, b = last
             packed = x
             if slots is not None:
                 # Slots that no row needs repeat one that is asked: a point known to be allowed.
@@ -211,7 +211,7 @@ class UnitAcquisition:
             value, gradient = value.reshape(-1), (gradient * -width).reshape(b * self.R, -1)
             if slots is not None:
                 value, gradient = value[slots], gradient[slots]
-            return (zero - value) / unit, gradient / unit.unsqueeze(-1)
+            return (zero - value) / size, gradient / size.unsqueeze(-1)
 
         return fun
 
@@ -241,9 +241,9 @@ class UnitAcquisition:
                 last[:] = [rows, own, own_rows.groups(own)]
             _, own, groups = last
             f, g, H = own_rows.evaluate(x, groups, order)
-            unit = -size[own]
-            H = H / unit[:, None, None] if order > 1 else H
-            return (f - zero[own]) / unit, g / unit[:, None], H
+            own_size = -size[own]
+            H = H / own_size[:, None, None] if order > 1 else H
+            return (f - zero[own]) / own_size, g / own_size[:, None], H
 
         return fun
 

@@ -136,22 +136,22 @@ def _climb(
     """Starts, climbs from all of them, and the best end of each replicate."""
     r, restarts = search.r, search.num_restarts
     low, high = unit_limits(search)
-    unit = UnitAcquisition(acq, search.cube, q, r)
-    R, D = unit.R, q * unit.d
-    region = Region(search.constraints, unit.cube, low, high) if search.constraints else None
-    raw, values, redrawn = candidates(unit, region, search, low, high)
-    starts, start_values = pick(unit, search, raw, values, head_start)
+    on_cube = UnitAcquisition(acq, search.cube, q, r)
+    R, D = on_cube.R, q * on_cube.d
+    region = Region(search.constraints, on_cube.cube, low, high) if search.constraints else None
+    raw, values, redrawn = candidates(on_cube, region, search, low, high)
+    starts, start_values = pick(on_cube, search, raw, values, head_start)
     # rows are restart-major: row = restart * R + replicate
     x0 = starts.transpose(0, 1).reshape(restarts * R, D)
     low_rows, high_rows = (v.repeat(1, q).expand(R, D).repeat(restarts, 1) for v in (low, high))
     replicate = torch.arange(R, device=x0.device).repeat(restarts)
     level, spread = level_and_spread(values)
     size = spread.clamp(max=1)  # what the objective is divided by
-    objective = unit.objective(level, size)
+    objective = on_cube.objective(level, size)
     if region is None:
-        curved = unit.rows is not None and unit.rows.twice and D <= _FEW
+        curved = on_cube.rows is not None and on_cube.rows.twice and D <= _FEW
         if curved and not backends.compiled_suits(x0):
-            fun = unit.curved(level, size)
+            fun = on_cube.curved(level, size)
             end = newton.minimize(fun, x0, low_rows, high_rows, rivals=replicate)
         else:
             end = backends.minimize(objective, x0, low_rows, high_rows, rivals=replicate)
@@ -165,7 +165,7 @@ def _climb(
     reached = torch.where(torch.isfinite(reached), reached, start_values)
     best = torch.where(reached.isnan(), -torch.inf, reached).argmax(0)
     x = end.x.view(restarts, R, D)[best, torch.arange(R, device=best.device)]
-    x = exactly(unit.cube.decode(x.reshape(*r, q, unit.d)), search)
+    x = exactly(on_cube.cube.decode(x.reshape(*r, q, on_cube.d)), search)
     report = SearchReport(
         start_values=start_values.reshape(restarts, *r),
         values=reached.view(restarts, *r),
@@ -178,7 +178,7 @@ def _climb(
             for code, count in enumerate(torch.bincount(end.status).tolist())
             if count
         },
-        halvings=unit.halvings,
+        halvings=on_cube.halvings,
         redrawn=redrawn,
     )
     return Candidates(x, reached.gather(0, best.unsqueeze(0)).view(r), report)

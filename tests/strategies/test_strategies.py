@@ -146,7 +146,7 @@ def test_a_failed_point_is_held_with_the_worst_value_but_not_fitted(name: str) -
     fit = state["fit"] if name == "turbo" else state
     assert all(torch.equal(fit[k], hyper[k]) for k in hyper)
     point = SMALL[name].recommend(replace(data, state=state))
-    assert torch.equal(point, bl.acquisition.analytic.incumbent(model, data.X).x)
+    assert torch.equal(point, bl.incumbent(model, data.X).x)
 
 
 def test_without_failures_the_model_is_not_touched() -> None:
