@@ -4,7 +4,8 @@
 2. Keep the best, and draw the other starts with probability growing with their value (Boltzmann);
    for q points jointly, one start is chosen point by point.
 3. Climb from all starts of all replicates at once and return the best ends: `lbfgs` in a box (or
-   SciPy's version of it where that is faster, see `backends`), an augmented Lagrangian where the
+   SciPy's version of it where that is faster, see `backends`; or `newton` for many rows of an
+   acquisition that knows its Hessian), an augmented Lagrangian where the
    inputs are constrained (`lagrangian`).
 
 Taught in part_4/tutorial_02.
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from .. import seeds
 from ..errors import UnsupportedError
-from ..optim import backends
+from ..optim import backends, newton
 from ..optim.minimum import MESSAGES
 from ..protocols import Acquisition
 from ..shapes import check_count
@@ -32,6 +33,7 @@ from .region import Region
 from .report import Candidates, SearchReport
 from .starts import candidates, pick
 
+_FEW = 10  # variables up to which a Hessian pays
 _GREEDY_SHARE = 4  # the start chosen point by point gets this fraction of restarts and candidates
 
 
@@ -147,7 +149,12 @@ def _climb(
     size = spread.clamp(max=1)  # what the objective is divided by
     objective = unit.objective(level, size)
     if region is None:
-        end = backends.minimize(objective, x0, low_rows, high_rows, rivals=replicate)
+        curved = unit.rows is not None and unit.rows.twice and D <= _FEW
+        if curved and not backends.compiled_suits(x0):
+            fun = unit.curved(level, size)
+            end = newton.minimize(fun, x0, low_rows, high_rows, rivals=replicate)
+        else:
+            end = backends.minimize(objective, x0, low_rows, high_rows, rivals=replicate)
         violation = torch.zeros_like(end.value)
     else:
         rest = (spread / size).repeat(restarts)

@@ -278,9 +278,9 @@ ceiling = height[0] + 1e-4 * eta * derivative[0]
 too_long, too_short = height > ceiling, derivative < 0.9 * derivative[0]
 teach.show(plotting.line_search(eta, height, ceiling, too_long, too_short),
            "Loss along the steepest line from Rosenbrock's start: a valley near 0.2, a hill that "
-           "is cut off, a deeper valley near 2.8. Strips below: Wolfe refuses the shortest steps and "
-           "some behind the hill, Armijo those on the hill and the longest; allowed are lengths in "
-           "both valleys.")
+           "is cut off, a deeper valley near 2.8. Strips below: Wolfe refuses the shortest "
+           "steps and some behind the hill, Armijo those on the hill and the longest; allowed are "
+           "lengths in both valleys.")
 teach.claim("along this line Armijo refuses a length of 1 and allows the longer one of 2.8",
             bool(too_long[500] & ~too_long[1400]), kind="run")
 
