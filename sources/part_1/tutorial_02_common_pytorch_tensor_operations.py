@@ -634,8 +634,8 @@ teach.show(plotting.curves(torch.tensor(counts).double(), timed, xlabel="number 
            "tensor expression; another machine draws other curves.")
 
 # %% [markdown]
-# The loop's time grows with its trips. That of the expression stays flat as long as a few trips cost
-# more than the arithmetic.
+# The loop's time grows with its trips. That of the expression stays flat as long as a few trips
+# cost more than the arithmetic.
 #
 # **Exercise 5** (homework). The grid for a box of any dimension. Beware: $n^d$ grows fast, and Part
 # 3 will look for something better.

@@ -368,8 +368,8 @@ for step in (0, 30, 100, 200):
 # $H$ holds the second derivatives: the **Hessian**. (Without the half it would be $2A^\top A/n$.)
 # A step turns the error $e = \theta - \hat\theta$ into $e - \eta H e$. Along an eigenvector of $H$
 # with eigenvalue $\lambda$, each step multiplies the error by $1 - \eta\lambda$. Its size is below
-# 1 exactly for $0 < \eta < 2/\lambda$. All eigenvalues are positive here, and every eigenvector must
-# agree, so with the largest eigenvalue $L$ (no relation of tutorial 1's Cholesky factor):
+# 1 exactly for $0 < \eta < 2/\lambda$. All eigenvalues are positive here, and every eigenvector
+# must agree, so with the largest eigenvalue $L$ (no relation of tutorial 1's Cholesky factor):
 #
 # $$\text{gradient descent converges from every start exactly if } 0 < \eta < 2/L .$$
 
