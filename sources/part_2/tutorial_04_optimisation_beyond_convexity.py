@@ -710,8 +710,8 @@ teach.claims_table()
 # **So, what does a global optimum cost?** Luck: $\ln(1 - \text{target})/\ln(1 - p)$ restarts,
 # cheap while $p$ is large, but $p$ may fall geometrically with the dimension. Noise: a floor
 # always, a choice where nothing is decided yet, an escape only at a wait of $e^{\Delta/\tau}$.
-# Beyond a few dimensions only knowledge about the function helps. Next: tutorial 5, climbing well
-# from many starts at once.
+# In many dimensions neither reached the optimum here; knowing that the loss is a sum did. Next:
+# tutorial 5, many descents at once.
 #
 # ## Sources
 #

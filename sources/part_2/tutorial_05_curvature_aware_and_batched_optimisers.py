@@ -104,8 +104,8 @@ teach.reveal("p2.t5.q1", "10,000", because="κ is 2508 at the minimum")
 # ## 2. Curvature from gradients
 #
 # Let $s = x' - x$ be a step and $y = \nabla f(x') - \nabla f(x)$ the change of the gradient along
-# it: a **curvature pair**. In a bowl, $y = H s$. So a guess $P$ of $H^{-1}$ (a preconditioner, as
-# in tutorial 2, learnt on the way) should obey
+# it: a **curvature pair**. In a bowl, $y = H s$. So a guess $P$ of $H^{-1}$ (a preconditioner)
+# should obey
 #
 # $$P\,y = s ,$$
 #
