@@ -22,8 +22,10 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     )
     from .errors import (
         BolearnError as BolearnError,
+        BolearnWarning as BolearnWarning,
         DataError as DataError,
         FitError as FitError,
+        FitWarning as FitWarning,
         InfeasibleError as InfeasibleError,
         NotFittedError as NotFittedError,
         NumericsError as NumericsError,
@@ -102,8 +104,8 @@ __version__ = "0.1.0"
 # The same names at run time: a module, and what is public in it ("" are modules themselves).
 _PUBLIC = {
     "": "plotting problems stats strategies teach",
-    "errors": "BolearnError DataError FitError InfeasibleError NotFittedError NumericsError "
-    "OptimizationError ShapeError StorageError UnsupportedError",
+    "errors": "BolearnError BolearnWarning DataError FitError FitWarning InfeasibleError "
+    "NotFittedError NumericsError OptimizationError ShapeError StorageError UnsupportedError",
     "protocols": "Acquisition Posterior Surrogate",
     "transforms": "LogWarp PowerWarp",
     "posteriors": "GaussianPosterior MixturePosterior SamplesPosterior",

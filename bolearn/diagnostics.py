@@ -67,14 +67,14 @@ def leave_one_out(model: ExactGP) -> LeaveOneOut:
     Source: Rasmussen & Williams 2006, equations 5.10 to 5.12 (Sundararajan & Keerthi 2001).
     """
     check_exact(model, "leave_one_out")
-    cache = model.cache()
+    factor = model.factor()
     shape = (*model.batch_shape, model.num_outputs, model.X.shape[-2])
     scale = model.outcome.scale.mT  # *r m 1
-    # The cache holds s L^-1 and s K^-1 r, with s the output scale.
-    precision = cache.Linv.square().sum(-2).view(shape) / scale.square()  # [K^-1]_ii
+    # The factor holds s L^-1 and s K^-1 r, with s the output scale.
+    precision = factor.inverse.square().sum(-2).view(shape) / scale.square()  # [K^-1]_ii
     observed = model.observed.unsqueeze(-2)
     precision = torch.where(observed, precision, torch.nan)
-    residual = cache.alpha.view(shape) / precision  # y_i - mean_i, user units
+    residual = factor.weights.view(shape) / precision  # y_i - mean_i, user units
     variance = scale.square() / precision
     z = residual / variance.sqrt()
     return LeaveOneOut((model.Y.mT - residual).mT, variance.mT, z.mT)

@@ -2,6 +2,7 @@
 
 Every message says what was expected, what came, and what to do. All errors derive from
 `BolearnError`, so ``except bolearn.BolearnError`` catches whatever this package raises on purpose.
+Warnings derive from `BolearnWarning`.
 """
 
 
@@ -27,7 +28,7 @@ class NotFittedError(BolearnError, RuntimeError):
 
 
 class FitError(BolearnError, RuntimeError):
-    """Every attempt to fit a model failed; the model was rolled back to where it started."""
+    """Every attempt to fit a model failed."""
 
 
 class NumericsError(BolearnError, ArithmeticError):
@@ -48,3 +49,11 @@ class UnsupportedError(BolearnError, NotImplementedError):
 
 class StorageError(BolearnError, RuntimeError):
     """A stored result or campaign cannot be read or written."""
+
+
+class BolearnWarning(UserWarning):
+    """Base class of every warning of this package: a result that came with a reservation."""
+
+
+class FitWarning(BolearnWarning):
+    """A fit was stopped by its limit on iterations before it had converged."""

@@ -26,7 +26,8 @@ from torch import Tensor
 from . import seeds
 from .errors import DataError, ShapeError, UnsupportedError
 from .linalg import correlation, gram
-from .models.exact import ExactGP, _Cache
+from .models.algebra import Algebra, scaled_box
+from .models.exact import ExactGP
 from .protocols import Paths, SupportsPaths, Surrogate
 from .sampling import shifted_sobol
 from .shapes import check_count, check_points, check_same_device, check_tensor
@@ -96,14 +97,15 @@ class MatheronPaths:
     one product.
 
     Attributes:
-        model, cache: the model as it was when the paths were drawn.
+        model: the model that the paths were drawn from.
+        algebra: its closed form, or None for other kernels than plain ones and other means.
         centre, inverse: what scales inputs, ``b 1 d``.
         W: frequencies ``b f d``, shared by the paths of a row.
         C: weights ``b s 2f+n`` of the cosines, the sines and the kernel values, in user units.
     """
 
     model: ExactGP
-    cache: _Cache
+    algebra: Algebra | None
     centre: Tensor
     inverse: Tensor
     W: Tensor
@@ -173,8 +175,9 @@ class MatheronPaths:
             X = X.expand(*X.shape[: X.ndim - 2 - len(r)], *r, *X.shape[-2:])
         if 0 in X.shape:
             return X.new_zeros(self.num_paths, *X.shape[1:-1], model.num_outputs)
-        if not self.cache.closed_form:
-            return self._unpack(paths_reference(self, X), X.shape[1:-1])
+        if self.algebra is None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and X.requires_grad):
+                return self._unpack(paths_reference(self, X), X.shape[1:-1])
         shared = X.shape[0] == 1 and self.num_paths > 1
         return (_Shared if shared else _Each).apply(X, self)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -246,7 +249,7 @@ def draw_paths(model: Surrogate, s: int, *, seed: seeds.Seed, num_features: int 
             f"num_features: expected an even number (a cosine and a sine for each frequency), "
             f"got {num_features}"
         )
-    seeds.check_seed(seed)
+    seed = seeds.check_seed(seed)
     if isinstance(model, SupportsPaths):
         return model.draw_paths(s, seed=seed, num_features=num_features)
     if not isinstance(model, ExactGP):
@@ -257,14 +260,14 @@ def draw_paths(model: Surrogate, s: int, *, seed: seeds.Seed, num_features: int 
         )
     density = SpectralDensity.of(model.kernel, model.X.shape[-1])
     with torch.no_grad():
-        return _matheron(model._as_it_is(), density, s, seed, num_features // 2)
+        return _matheron(model, density, s, seed, num_features // 2)
 
 
 def _matheron(
     model: ExactGP, density: SpectralDensity, s: int, seed: seeds.Seed, f: int
 ) -> MatheronPaths:
     """The weights of cosines, sines and kernel values."""
-    cache, (n, d) = model.cache(), model.X.shape[-2:]
+    factor, (n, d) = model.factor(), model.X.shape[-2:]
     b, device = model.batch_shape.numel() * model.num_outputs, model.X.device
     each = seeds.replicate_seeds(seed, model.batch_shape)
     rows = [seeds.derive(x, "path", i) for x in each for i in range(model.num_outputs)]
@@ -272,10 +275,9 @@ def _matheron(
     W = W.mT.contiguous().mT  # products with it sum over f: a third faster in this order of memory
     z = seeds.normal([seeds.derive(x, "weights") for x in rows], (s, 2 * f), device)
     noise = seeds.normal([seeds.derive(x, "noise") for x in rows], (s, n), device)
-    width = model.cube.width.unsqueeze(-3)  # *r 1 1 d
-    inverse = 1 / (width * density.lengthscale.unsqueeze(-2))
-    inverse = inverse.expand(*model.batch_shape, model.num_outputs, 1, d).reshape(b, 1, d)
-    centre = cache.centre
+    centre, width = scaled_box(model)
+    ell = density.lengthscale.expand(*model.batch_shape, model.num_outputs, d)
+    inverse = 1 / (width * ell.reshape(b, 1, d))
     amplitude = density.outputscale.expand(*model.batch_shape, model.num_outputs).reshape(b, 1, 1)
     # f0 at the data, standardised
     weights = z * (amplitude / f).sqrt()
@@ -285,13 +287,13 @@ def _matheron(
     variance = model.noise_variance().reshape(b, n)
     # what made K definite counts as noise, or the correction would overshoot
     diagonal = torch.where(_mask(model), variance + amplitude.squeeze(-1), 1.0)
-    variance = variance + (cache.jitter * diagonal.mean(-1)).unsqueeze(-1)
+    variance = variance + (factor.jitter * diagonal.mean(-1)).unsqueeze(-1)
     missed = f0 + noise * variance.sqrt().unsqueeze(-2)
-    # v = s K^-1 (y - c - f0(X) - noise); the cache holds a = s K^-1 (y - c) and s L^-1
+    # v = s K^-1 (y - c - f0(X) - noise); the factor holds a = s K^-1 (y - c) and s L^-1
     scale = model.outcome.scale.reshape(b, 1, 1)
-    correction = cache.alpha.unsqueeze(-2) - (missed @ cache.LinvT @ cache.Linv) / scale
+    correction = factor.weights.unsqueeze(-2) - (missed @ factor.inverse_t @ factor.inverse) / scale
     C = torch.cat([weights * scale, correction], dim=-1)
-    return MatheronPaths(model, cache, centre, inverse, W, C)
+    return MatheronPaths(model, model.algebra(), centre, inverse, W, C)
 
 
 def _mask(model: ExactGP) -> Tensor:
@@ -338,14 +340,14 @@ def _blocks(rows: int, columns: int, size: int) -> Iterator[tuple[slice, slice]]
 
 def _kernel(paths: MatheronPaths, Z: Float[Tensor, "b p d"], rows: slice) -> tuple[Tensor, Tensor]:
     """Kernel values to the data ``b p n``, and H, at scaled inputs."""
-    cache = paths.cache
-    assert cache.kind is not None
-    squares = Z.square().sum(-1, keepdim=True) + cache.z2[rows].unsqueeze(-2)
-    r2 = torch.baddbmm(squares, Z, cache.Z[rows].mT, alpha=-2).clamp_(min=0)
-    k, h = correlation(cache.kind, r2)
-    if cache.outputscale is None:
+    a = paths.algebra
+    assert a is not None
+    squares = Z.square().sum(-1, keepdim=True) + a.z2[rows].unsqueeze(-2)
+    r2 = torch.baddbmm(squares, Z, a.Z[rows].mT, alpha=-2).clamp_(min=0)
+    k, h = correlation(a.kind, r2)
+    if a.outputscale is None:
         return k, h
-    return k * cache.outputscale[rows], h * cache.outputscale[rows]
+    return k * a.outputscale[rows], h * a.outputscale[rows]
 
 
 def _slopes(paths: MatheronPaths, rows: slice, Z: Tensor, g_A: Tensor, g_k: Tensor) -> Tensor:
@@ -353,7 +355,8 @@ def _slopes(paths: MatheronPaths, rows: slice, Z: Tensor, g_A: Tensor, g_k: Tens
 
     g_A is minus the gradient in A = W z; g_k that in the kernel values, times their H.
     """
-    slope = torch.bmm(g_A, paths.W[rows]).baddbmm_(g_k, paths.cache.Z[rows], beta=-1)
+    assert paths.algebra is not None
+    slope = torch.bmm(g_A, paths.W[rows]).baddbmm_(g_k, paths.algebra.Z[rows], beta=-1)
     return slope.sub_(g_k.sum(-1, keepdim=True) * Z)
 
 
@@ -381,10 +384,9 @@ class _Shared(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, paths: MatheronPaths) -> Tensor:
-        cache = paths.cache
-        assert cache.constant is not None
+        assert paths.algebra is not None
         Z = paths._scaled(X).squeeze(1)
-        values = cache.constant.expand(len(Z), paths.num_paths, Z.shape[-2]).clone()
+        values = paths.algebra.constant.expand(len(Z), paths.num_paths, Z.shape[-2]).clone()
         pieces = [(slice(None), slice(None))]
         if not ctx.needs_input_grad[0]:
             pieces = list(_blocks(Z.shape[0], Z.shape[1], paths.C.shape[-1]))
@@ -416,8 +418,8 @@ class _Each(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, X: Tensor, paths: MatheronPaths) -> Tensor:
-        constant, f = paths.cache.constant, paths.W.shape[-2]
-        assert constant is not None
+        assert paths.algebra is not None
+        constant, f = paths.algebra.constant, paths.W.shape[-2]
         amplitude, phase = paths.waves
         Z = paths._scaled(X)
         (b, s, p), wanted = Z.shape[:-1], ctx.needs_input_grad[0]

@@ -13,7 +13,8 @@ part_4/tutorial_04.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -81,7 +82,13 @@ class GaussianPosterior:
                 f"mean of shape {tuple(mean.shape)}, got {tuple(covariance.shape)}"
             )
         variance = covariance.diagonal(dim1=-2, dim2=-1).mT
-        return GaussianPosterior(mean.shape, lambda: (mean, variance), lambda: (mean, covariance))
+        return GaussianPosterior(
+            mean.shape, partial(_both, mean, variance), partial(_both, mean, covariance)
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle or a deep copy keeps: a constant, without a graph back to the points."""
+        return {name: _constant(value) for name, value in self.__dict__.items()}
 
     @cached_property
     def _marginal(self) -> tuple[Tensor, Tensor]:
@@ -149,6 +156,20 @@ class GaussianPosterior:
         return mean + torch.einsum("...mij,...jm->...im", L, base)
 
 
+def _both(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two moments that are known already."""
+    return a, b
+
+
+def _constant(value: Any) -> Any:
+    """A value with all its tensors detached, so that it can be copied and sent elsewhere."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, partial):
+        return partial(value.func, *map(_constant, value.args))
+    return type(value)(map(_constant, value)) if type(value) in (tuple, list) else value
+
+
 class MixturePosterior:
     r"""k beliefs, equally credible: "the truth is one of these, and I do not know which".
 
@@ -187,6 +208,10 @@ class MixturePosterior:
         self.members = members
         self.num_members = shape[-1]
         self._batch = shape[:-1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle or a deep copy keeps: a constant."""
+        return {name: _constant(value) for name, value in self.__dict__.items()}
 
     @staticmethod
     def of(*posteriors: Posterior) -> "MixturePosterior":
@@ -271,6 +296,10 @@ class SamplesPosterior:
         if len(samples) == 0:
             raise DataError("samples: expected at least one function, got S = 0")
         self.samples = samples
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle or a deep copy keeps: a constant."""
+        return {name: _constant(value) for name, value in self.__dict__.items()}
 
     @cached_property
     def mean(self) -> Float[Tensor, "*batch q m"]:

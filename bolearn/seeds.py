@@ -81,7 +81,7 @@ def derive(seed: int, *names: int | str) -> int:
         >>> derive(0, "fit", 1) == derive(0, "fit", 2)
         False
     """
-    path = (int(name) if isinstance(name, np.integer) else name for name in names)
+    path = (int(name) if is_whole(name) else name for name in names)
     digest = hashlib.blake2b(repr((check_one_seed(seed), *path)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 11
 

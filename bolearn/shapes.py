@@ -286,9 +286,9 @@ def check_number(
         DataError: it is not.
     """
     if not is_number(value) or value < least or value <= above:
-        limit = f" >= {least:g}" if least > -math.inf else ""
-        limit = f" > {above:g}" if above > -math.inf else limit
-        raise DataError(f"{name}: expected a finite number{limit}, got {value!r}")
+        limited = f"number >= {least:g}" if least > -math.inf else "finite number"
+        limited = f"number > {above:g}" if above > -math.inf else limited
+        raise DataError(f"{name}: expected a {limited}, got {value!r}")
     return float(value)
 
 

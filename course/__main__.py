@@ -1,4 +1,4 @@
-"""The command line: ``python -m course build | check | run | mutate | sync | lab``."""
+"""The command line: ``python -m course build | check | run | fresh | mutate | sync | lab``."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
                 return skeleton(tutorials)
             taken = ("force", "only", "seeds", "jobs", "limit", "loud")
             return mutate(project, tutorials, Options(**{k: getattr(options, k) for k in taken}))
+        if options.command == "fresh":
+            from course.plain import run_plain
+
+            return run_plain(project, tutorials, jobs=options.jobs, limit=options.timeout)
         from course.execute import run_async
 
         if options.command == "build":
@@ -101,7 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="execute fresh and worked notebooks; writes nothing")
     run.add_argument("names", nargs="*", help=NAMES)
     run.add_argument("--timeout", type=int, default=300, help="seconds a cell may take (300)")
-    for command in (build, run, mutate):
+
+    fresh = commands.add_parser(
+        "fresh", help="execute the fresh notebooks without kernel and pictures; quick"
+    )
+    fresh.add_argument("names", nargs="*", help=NAMES)
+    fresh.add_argument("--timeout", type=int, default=300, help="seconds a notebook may take (300)")
+    for command in (build, run, fresh, mutate):
         what = "changes" if command is mutate else "notebooks"
         command.add_argument("-j", "--jobs", type=int, default=2, help=f"{what} at a time (2)")
 

@@ -174,3 +174,9 @@ def test_the_plain_kernel_by_definition_is_gpytorchs() -> None:
         plain = Stationary.of(kernel, 2)
         assert plain is not None
         assert_close(stationary_gram(plain, A, B), gram(kernel, A, B), 1e-12)
+
+
+def test_a_kernel_that_sees_some_columns_only_is_not_plain() -> None:
+    some = RBFKernel(active_dims=[0])
+    for kernel in (some, ScaleKernel(some), ScaleKernel(RBFKernel(), active_dims=[0])):
+        assert Stationary.of(kernel.double(), 2) is None

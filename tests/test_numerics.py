@@ -8,7 +8,7 @@ import botorch.utils.safe_math as safe
 import mpmath as mp
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from oracles import F64, T, assert_close, draw, few
 
@@ -175,6 +175,9 @@ def test_log_ndtr_between_refuses_swapped_limits() -> None:
 
 
 @few
+@example(0.3, 1.0, 0.0, 0.049)  # as wide as the integral by three points may get
+@example(-1.0, 1.0, 1.0, 0.049)
+@example(0.0, 1.0, 0.0, 1e-3)
 @given(
     st.sampled_from([0.0, 0.3, 1.0, -1.0, 5.0, -30.0, 200.0, 1e4]),
     st.sampled_from([1.0, 0.01, 30.0]),

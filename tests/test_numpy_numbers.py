@@ -81,7 +81,7 @@ def test_what_is_no_count_is_refused(wrong: object) -> None:
 
 @pytest.mark.parametrize("wrong", [True, np.bool_(True), np.float32("nan"), np.inf, "3", None, -1])
 def test_what_is_no_number_is_refused(wrong: object) -> None:
-    with pytest.raises(bl.DataError, match="n: expected a finite number >= 0"):
+    with pytest.raises(bl.DataError, match="n: expected a number >= 0"):
         check_number("n", wrong, least=0.0)
     assert type(check_count("n", np.int8(3))) is int
     assert type(check_number("n", np.float32(3))) is float
@@ -98,10 +98,10 @@ def test_messages_say_what_to_do() -> None:
     model = bl.ExactGP(X, Y, bounds)
     for beta in (float("nan"), float("inf"), np.float32("nan")):
         for make in (bl.UpperConfidenceBound, bl.qUpperConfidenceBound):
-            with pytest.raises(bl.DataError, match="beta: .*two standard deviations") as caught:
+            with pytest.raises(bl.DataError, match=r"beta: .*two standard deviations") as caught:
                 make(model, beta)
             assert "incumbent" not in str(caught.value)
-    with pytest.raises(bl.DataError, match="infeasible_value: .*below what any") as caught:
+    with pytest.raises(bl.DataError, match=r"infeasible_value: .*below what any") as caught:
         bl.qSimpleRegret(model, infeasible_value=float("nan"))
     assert "incumbent" not in str(caught.value)
     with pytest.raises(bl.UnsupportedError, match="model_report: expected an ExactGP, got str"):

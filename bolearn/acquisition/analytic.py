@@ -26,6 +26,7 @@ from ..numerics import log_h, log_h_and_slope, log_ndtr, log_ndtr_between, logme
 from ..posteriors import gaussian_members
 from ..protocols import Surrogate, has_training_data
 from ..shapes import check_same_device, check_tensor, is_whole
+from ..transforms import UnitCube
 from .objectives import (
     Constraint,
     LowerLimit,
@@ -38,6 +39,7 @@ from .objectives import (
     output,
 )
 from .pullback import ValueWithGradient
+from .rows import ImprovementRows
 
 
 def log_expected_improvement(
@@ -80,6 +82,13 @@ class LogExpectedImprovement(_AboveLevel):
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the expected improvement at each point, in log user units."""
         return _log_improvement(self.model, X, self.best_f, type(self).__name__)
+
+    def on_rows(self, cube: UnitCube) -> ImprovementRows | None:
+        """The same for rows of the unit cube, in the closed form of plain kernels."""
+        algebra = algebra_of(self.model)
+        if algebra is None or type(self) is not LogExpectedImprovement:
+            return None
+        return ImprovementRows.of(algebra, torch.as_tensor(self.best_f), cube)
 
 
 class ExpectedImprovement(_AboveLevel):

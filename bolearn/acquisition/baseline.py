@@ -28,7 +28,8 @@ from .. import seeds
 from ..errors import ShapeError
 from ..linalg import psd_cholesky
 from ..models.algebra import Algebra, ClosedForm
-from ..models.exact import VARIANCE_FLOOR, algebra_of
+from ..models.exact import algebra_of
+from ..models.factor import VARIANCE_FLOOR
 from ..posteriors import GaussianPosterior, IndependentPosterior
 from ..protocols import Posterior, Surrogate, has_training_data
 from ..sampling import Sampler

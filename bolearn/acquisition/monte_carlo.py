@@ -198,12 +198,25 @@ class qLogExpectedImprovement(LogMonteCarloAcquisition):
 
     def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The logarithm of the expected improvement of each set of q points, in log user units."""
-        algebra = algebra_of(self.model)
-        if algebra is None or not is_plain(self, qLogExpectedImprovement):
+        if self._closed is None:
             return LogMonteCarloAcquisition.__call__(self, X)
-        points = algebra.check(join_pending(X, self.X_pending, self.model.batch_shape))
-        z = base_normals(self.sampler, (points.shape[-2], self.model.num_outputs), self.model)
-        return fused_improvement(self, algebra, points, z, self._threshold)
+        return fused_improvement(self, join_pending(X, self.X_pending, self.model.batch_shape))
+
+    def value_and_gradient(self, X: Float[Tensor, "*batch q d"]) -> tuple[Tensor, Tensor] | None:
+        """Both in one piece for points ``*batch`` of every replicate; None where it has no form."""
+        return None if self._closed is None else value_and_gradient(self, X)
+
+    def normals(self, q: int) -> Float[Tensor, "s *r q m"]:
+        """Base samples of q points."""
+        return base_normals(self.sampler, (q, self.model.num_outputs), self.model)
+
+    @cached_property
+    def _closed(self) -> Algebra | None:
+        return closed_form(self, algebra_of(self.model), qLogExpectedImprovement)
+
+    @cached_property
+    def _rows_of_normals(self) -> dict[int, Tensor]:
+        return {}
 
     @cached_property
     def _threshold(self) -> Threshold:
@@ -270,12 +283,25 @@ class qLogNoisyExpectedImprovement(LogMonteCarloAcquisition):
             twin = copy.copy(self)
             object.__setattr__(twin, "best", self.best_of(competitors))
             return twin.average(y)
-        algebra = self.baseline.algebra
-        if algebra is None or not is_plain(self, qLogNoisyExpectedImprovement):
+        if self._closed is None:
             return self.average(self.draw(points))
-        points = algebra.check(points)
-        z = self.baseline.all_normals(points.shape[-2])
-        return fused_improvement(self, algebra, points, z, self._threshold)
+        return fused_improvement(self, points)
+
+    def value_and_gradient(self, X: Float[Tensor, "*batch q d"]) -> tuple[Tensor, Tensor] | None:
+        """Both in one piece for points ``*batch`` of every replicate; None where it has no form."""
+        return None if self._closed is None else value_and_gradient(self, X)
+
+    def normals(self, q: int) -> Float[Tensor, "s *r bq m"]:
+        """Base samples of the baseline, then of q points."""
+        return self.baseline.all_normals(q)
+
+    @cached_property
+    def _closed(self) -> Algebra | None:
+        return closed_form(self, self.baseline.algebra, qLogNoisyExpectedImprovement)
+
+    @cached_property
+    def _rows_of_normals(self) -> dict[int, Tensor]:
+        return {}
 
     @cached_property
     def _threshold(self) -> Threshold:
@@ -386,9 +412,7 @@ def base_normals(
     return _normals(sampler, tuple(event), tuple(model.batch_shape))
 
 
-def utilities(
-    acq: LogMonteCarloAcquisition | MonteCarloAcquisition, y: Float[Tensor, "s *batch q m"]
-) -> Float[Tensor, "s *batch q"]:
+def utilities(acq: _Sampled, y: Float[Tensor, "s *batch q m"]) -> Float[Tensor, "s *batch q"]:
     """The utility of each sampled outcome, checked to be one number for each.
 
     Raises:
@@ -482,32 +506,54 @@ def beside_samples(
     return v.reshape(len(v), *(1,) * (y.ndim - 1 - v.ndim), *v.shape[1:], 1)
 
 
-def is_plain(acq: LogMonteCarloAcquisition, kind: type) -> bool:
-    """Whether the fused path says the same as the template.
+def closed_form(
+    acq: LogMonteCarloAcquisition, algebra: Algebra | None, kind: type
+) -> Algebra | None:
+    """The closed form of the objective's output, where the fused path says what the template says.
 
     It knows one output as the objective and no outcome constraints; and it knows the hooks of
     ``kind`` itself: a subclass may compute something different.
     """
-    plain = type(acq) is kind and isinstance(acq.objective, Output)
-    return plain and not acq.outcome_constraints
+    plain = type(acq) is kind and not acq.outcome_constraints
+    if algebra is None or not plain or not isinstance(acq.objective, Output):
+        return None
+    return algebra.only(acq.objective.index)
 
 
 def fused_improvement(
-    acq: "qLogExpectedImprovement | qLogNoisyExpectedImprovement",
-    algebra: Algebra,
-    X: Float[Tensor, "*#batch q d"],
-    z: Float[Tensor, "s *r k m"],
-    threshold: Threshold,
+    acq: "qLogExpectedImprovement | qLogNoisyExpectedImprovement", X: Float[Tensor, "*#batch q d"]
 ) -> Float[Tensor, "*batch"]:
-    """``acq.average(acq.draw(X))`` at checked points, in one piece."""
-    assert isinstance(acq.objective, Output)
-    own, R = algebra.only(acq.objective.index), acq.model.batch_shape.numel()
-    rows = acq.objective(z).reshape(len(z), R, -1).permute(1, 2, 0).to(X.device)
+    """``acq.average(acq.draw(X))``, in one piece with its gradient."""
+    assert acq._closed is not None
     return ValueWithGradient.apply(  # type: ignore[no-any-return, no-untyped-call]
-        X,
-        lambda X, wanted: improvement_with_gradient(own, X, rows, threshold, wanted),
+        acq._closed.check(X),
+        lambda X, wanted: _in_one_piece(acq, X, wanted),
         lambda X: acq.average(acq.draw(X)),
     )
+
+
+def value_and_gradient(
+    acq: "qLogExpectedImprovement | qLogNoisyExpectedImprovement", X: Float[Tensor, "*batch q d"]
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch q d"]]:
+    """The same without a graph, for searches: sound points that have all replicate axes."""
+    value, gradient = _in_one_piece(
+        acq, join_pending(X, acq.X_pending, acq.model.batch_shape), True
+    )
+    assert gradient is not None
+    return value, gradient[..., : X.shape[-2], :]
+
+
+def _in_one_piece(
+    acq: "qLogExpectedImprovement | qLogNoisyExpectedImprovement", X: Tensor, wanted: bool
+) -> tuple[Tensor, Tensor | None]:
+    """`improvement_with_gradient` at checked points; the normals are put in order once."""
+    assert acq._closed is not None
+    q, known = X.shape[-2], acq._rows_of_normals
+    if q not in known:
+        z, R = acq.normals(q), acq.model.batch_shape.numel()
+        z = acq.objective(z).reshape(len(z), R, -1).permute(1, 2, 0)
+        known[q] = z.contiguous().to(X.device)
+    return improvement_with_gradient(acq._closed, X, known[q], acq._threshold, wanted)
 
 
 def threshold_of(

@@ -80,7 +80,7 @@ def compute() -> dict[str, Any]:
     import scipy
     import sklearn
 
-    axes = {name: grid(*rest) for name, *rest in AXES}
+    axes = {name: grid(low, high, steps) for name, low, high, steps in AXES}
     began = time.perf_counter()
     values = [
         [

@@ -15,44 +15,87 @@ What it has to equal is `ExactGP.posterior`, which also serves every other kerne
 Taught in part_4/tutorial_02.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+from gpytorch.means import ConstantMean
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..linalg import correlation, psd_cholesky
 from ..shapes import check_points, check_same_device
+from .factor import GP, Factor
 
 
 @dataclass(frozen=True, eq=False)
 class Algebra:
-    """What the moments of a model need; rows i are replicates x outputs.
+    """The posterior of a plain kernel with a constant mean, as numbers; rows i are replicates x m.
 
-    ``n`` observations come first, then points appended by `beside`.
+    ``n`` observations come first, then points appended by `beside`. The scale of the outputs is
+    folded into weights, W and prior, the box into centre and inverse: moments are in user units.
     """
 
-    model: Any  # an `ExactGP`
-    cache: Any  # of the model: constant, kernel, box
+    batch_shape: torch.Size  # of the model
     outputs: int
     n: int
-    alpha: Float[Tensor, "i N"]
+    kind: str
+    outputscale: Float[Tensor, "i 1 1"] | None
+    constant: Float[Tensor, "i 1 1"]  # the mean's
+    prior: Float[Tensor, "i 1"]  # prior variance, squared user units
+    floor: Float[Tensor, "i 1"]  # no variance is smaller
+    centre: Float[Tensor, "i 1 d"]  # the middle of the observed inputs, user units
+    inverse: Float[Tensor, "i 1 d"]  # 1 / (width of the box x lengthscale)
+    weights: Float[Tensor, "i N"]
     W: Float[Tensor, "i N N"]
     WT: Float[Tensor, "i N N"]
-    Z: Float[Tensor, "i N d"]
-    z2: Float[Tensor, "i N"]
+    Z: Float[Tensor, "i N d"]  # scaled inputs, (X - centre) inverse
+    z2: Float[Tensor, "i N"]  # squared norms of Z
+
+    @staticmethod
+    def of(model: GP, factor: Factor) -> "Algebra | None":
+        """The closed form of a model, or None for other kernels and means."""
+        plain = model.stationary()
+        if plain is None or type(model.mean) is not ConstantMean:
+            return None
+        lead, (n, d) = (*model.batch_shape, model.num_outputs), model.X.shape[-2:]
+        b = math.prod(lead)
+        scale, shift = (v.reshape(b, 1) for v in (model.outcome.scale, model.outcome.shift))
+        centre, width = scaled_box(model)
+        lengthscale = plain.lengthscale.reshape(b, 1, d)
+        inverse = 1 / (width * lengthscale)
+        Z = (model.X.unsqueeze(-3).expand(*lead, n, d).reshape(b, n, d) - centre) * inverse
+        outputscale = plain.outputscale
+        outputscale = None if outputscale is None else outputscale.reshape(b, 1, 1)
+        return Algebra(
+            batch_shape=model.batch_shape,
+            outputs=model.num_outputs,
+            n=n,
+            kind=plain.kind,
+            outputscale=outputscale,
+            constant=(model.mean.constant.reshape(b, 1) * scale + shift).unsqueeze(-1),
+            prior=scale.square() * (1.0 if outputscale is None else outputscale.squeeze(-1)),
+            floor=factor.floor,
+            centre=centre,
+            inverse=inverse,
+            weights=factor.weights,
+            W=factor.inverse,
+            WT=factor.inverse_t,
+            Z=Z,
+            z2=Z.square().sum(-1),
+        )
 
     def only(self, output: int) -> "Algebra":
-        """The algebra of one output."""
+        """The closed form of one output."""
         m = self.outputs
         if m == 1:
             return self
         own = slice(output % m, None, m)
-        rows = ("alpha", "W", "WT", "Z", "z2")
-        parts = {name: getattr(self, name)[own] for name in rows}
-        return Algebra(self.model, _rows_of_cache(self.cache, own), 1, self.n, **parts)
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        rows: Any = {name: v[own] for name, v in parts.items() if isinstance(v, Tensor)}
+        return replace(self, outputs=1, **rows)
 
     def beside(
         self,
@@ -64,55 +107,55 @@ class Algebra:
 
         Points that ``mask`` leaves out have no influence.
         """
-        c, m, (n, b) = self.cache, self.outputs, (self.n, X.shape[-2])
+        m, (n, b) = self.outputs, (self.n, X.shape[-2])
         rows = X.reshape(-1, b, X.shape[-1]).repeat_interleave(m, dim=0)
-        Zb = (rows - c.centre) * c.inverse
-        k = _kernel(c, Zb, c.Z, c.z2)[0]
+        Zb = (rows - self.centre) * self.inverse
+        k = _kernel(self, Zb)[0]
         eye = torch.eye(b, dtype=X.dtype, device=X.device)
         Lb = torch.linalg.solve_triangular(L.reshape(-1, b, b), eye, upper=False)
         Lb = torch.where(mask.reshape(-1, b, 1).repeat_interleave(m, dim=0), Lb, 0.0)
         # new rows of L^-1: [-L_b^-1 V_b L^-1, s^2 L_b^-1]; s^2 k is a covariance in user units
-        unit = c.prior.unsqueeze(-1)
-        unit = unit if c.outputscale is None else unit / c.outputscale
+        scale2 = self.prior.unsqueeze(-1)
+        scale2 = scale2 if self.outputscale is None else scale2 / self.outputscale
         W = torch.zeros(len(Lb), n + b, n + b, dtype=X.dtype, device=X.device)
-        W[:, :n, :n] = c.Linv
-        W[:, n:, :n] = -Lb @ (k @ c.LinvT) @ c.Linv
-        W[:, n:, n:] = unit * Lb
-        alpha = torch.cat([c.alpha, torch.zeros_like(Zb[..., 0])], dim=-1)
-        Z = torch.cat([c.Z, Zb], dim=-2)
+        W[:, :n, :n] = self.W
+        W[:, n:, :n] = -Lb @ (k @ self.WT) @ self.W
+        W[:, n:, n:] = scale2 * Lb
+        weights = torch.cat([self.weights, torch.zeros_like(Zb[..., 0])], dim=-1)
+        Z = torch.cat([self.Z, Zb], dim=-2)
         z2 = Z.square().sum(-1)
-        return Algebra(self.model, c, m, n, alpha, W, W.mT.contiguous(), Z, z2)
+        return replace(self, weights=weights, W=W, WT=W.mT.contiguous(), Z=Z, z2=z2)
 
     def check(self, X: Float[Tensor, "*batch q d"]) -> Float[Tensor, "*full q d"]:
         """Points checked as by `ExactGP.posterior`, with all replicate axes."""
-        r = self.model.batch_shape
+        r = self.batch_shape
         X = check_points(X, self.Z.shape[-1], r)
-        check_same_device(X=X, model=self.model.X)
+        check_same_device(X=X, model=self.Z)
         if len(r) and X.shape[-2 - len(r) : -2] != r:
             X = X.expand(*X.shape[: -2 - len(r)], *r, *X.shape[-2:])
         return X
 
     def moments(self, X: Float[Tensor, "*batch q d"]) -> "Moments":
         """Moments at checked points; nothing is recorded for autograd."""
-        c, R, (q, d) = self.cache, self.model.batch_shape.numel(), X.shape[-2:]
+        R, (q, d) = self.batch_shape.numel(), X.shape[-2:]
         rows = X.reshape(-1, R, q, d).transpose(0, 1).reshape(R, -1, d) if R > 1 else X
         rows = rows.reshape(R, -1, d)
         if self.outputs > 1:
             rows = rows.repeat_interleave(self.outputs, dim=0)
-        Zq = (rows - c.centre) * c.inverse
-        k, h = _kernel(c, Zq, self.Z, self.z2)
-        mean = torch.baddbmm(c.constant, k, self.alpha.unsqueeze(-1)).squeeze(-1)  # c + k a
+        Zq = (rows - self.centre) * self.inverse
+        k, h = _kernel(self, Zq)
+        mean = torch.baddbmm(self.constant, k, self.weights.unsqueeze(-1)).squeeze(-1)  # c + k a
         V = torch.bmm(k, self.WT)
         if q == 1:
-            raw = (c.prior - V.square().sum(-1)).unsqueeze(-1)
-            floor = c.floor.unsqueeze(-1)
+            raw = (self.prior - V.square().sum(-1)).unsqueeze(-1)
+            floor = self.floor.unsqueeze(-1)
             return Moments(self, X, mean.unsqueeze(-1), V, raw.clamp(min=floor), Zq, h, raw < floor)
         sets, blocks = Zq.reshape(-1, q, d), V.reshape(-1, q, V.shape[-1])
         norms = sets.square().sum(-1)
         r2 = torch.baddbmm(norms.unsqueeze(-1) + norms.unsqueeze(-2), sets, sets.mT, alpha=-2)
         r2.clamp_(min=0).diagonal(dim1=-2, dim2=-1).zero_()
-        kq, hq = correlation(c.kind, r2)
-        prior = c.prior.repeat_interleave(len(sets) // len(Zq), dim=0).unsqueeze(-1)
+        kq, hq = correlation(self.kind, r2)
+        prior = self.prior.repeat_interleave(len(sets) // len(Zq), dim=0).unsqueeze(-1)
         second = torch.baddbmm(kq * prior, blocks, blocks.mT, alpha=-1)  # k(x, x') - V V^T
         shape = (len(Zq), -1, q)
         return Moments(self, X, mean.view(shape), V, second.view(*shape, q), Zq, h, hq.mul(prior))
@@ -140,11 +183,11 @@ class Moments:
         C = self.V[..., self.algebra.n :]
         return C.view(*self.mean.shape, C.shape[-1])
 
-    def factor(self, unit: Float[Tensor, "i"]) -> Float[Tensor, "i t q q"]:
-        """Cholesky factor of the second moments; ``unit`` is the outputs' variance."""
+    def factor(self, variance: Float[Tensor, "i"]) -> Float[Tensor, "i t q q"]:
+        """Cholesky factor of the second moments; ``variance`` is that of the outputs."""
         if self.mean.shape[-1] == 1:
             return self.second.sqrt().unsqueeze(-1)
-        return psd_cholesky(self.second, floor=unit.unsqueeze(-1)).L
+        return psd_cholesky(self.second, floor=variance.unsqueeze(-1)).L
 
     def pull(
         self,
@@ -162,13 +205,13 @@ class Moments:
         if g_C is not None:
             g_V[..., a.n :] += g_C.reshape(*g_V.shape[:2], -1)
         g_k = torch.bmm(g_V, a.W)
-        g_k = g_k.addcmul_(g_mean.reshape(*g_k.shape[:2], 1), a.alpha.unsqueeze(-2)).mul_(self.h)
+        g_k = g_k.addcmul_(g_mean.reshape(*g_k.shape[:2], 1), a.weights.unsqueeze(-2)).mul_(self.h)
         g = _pull(a.Z, self.Zq, g_k)
         if q > 1:
             sets = self.Zq.reshape(-1, q, d)
             g = g + _pull(sets, sets, both.mul_(self.own)).view(g.shape)
-        g = g.mul_(a.cache.inverse)
-        R = a.model.batch_shape.numel()
+        g = g.mul_(a.inverse)
+        R = a.batch_shape.numel()
         if a.outputs > 1:
             g = g.reshape(R, a.outputs, -1, d).sum(1)
         g = g.reshape(R, -1, q, d).transpose(0, 1) if R > 1 else g
@@ -184,7 +227,7 @@ class ClosedForm(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Moments at checked points; ``reference`` gives the same three through autograd."""
         at, m, q = algebra.moments(X), algebra.outputs, X.shape[-2]
-        R = algebra.model.batch_shape.numel()
+        R = algebra.batch_shape.numel()
         ctx.at, ctx.reference = at, reference
         ctx.save_for_backward(X)
         second = at.second.unsqueeze(-1) if q == 1 else at.second
@@ -201,7 +244,7 @@ class ClosedForm(torch.autograd.Function):
         if torch.is_grad_enabled():
             (slow,) = torch.autograd.grad(ctx.reference(X), X, grads, create_graph=True)
             return slow, None, None
-        a, R, q = ctx.at.algebra, ctx.at.algebra.model.batch_shape.numel(), X.shape[-2]
+        a, R, q = ctx.at.algebra, ctx.at.algebra.batch_shape.numel(), X.shape[-2]
 
         def into_rows(g: Tensor, own: tuple[int, ...]) -> Tensor:  # *batch m ... -> i t ...
             g = g.reshape(-1, R, a.outputs, *own).movedim(0, 2)
@@ -213,18 +256,27 @@ class ClosedForm(torch.autograd.Function):
         return ctx.at.pull(g_mean, g_second.squeeze(-1) if q == 1 else g_second, g_C), None, None
 
 
-def _rows_of_cache(cache: Any, own: slice) -> Any:
-    """A model's cache for the rows of one output."""
-    parts = {field.name: getattr(cache, field.name) for field in fields(cache)}
-    return replace(cache, **{k: v[own] for k, v in parts.items() if isinstance(v, Tensor)})
+def scaled_box(model: GP) -> tuple[Float[Tensor, "b 1 d"], Float[Tensor, "b 1 d"]]:
+    """The middle of the observed inputs and the width of the box, user units.
+
+    Kernels do not move with their inputs: centred ones keep squares small.
+    """
+    lead, d = (*model.batch_shape, model.num_outputs), model.X.shape[-1]
+    seen = model.observed.unsqueeze(-1)
+    u = torch.where(seen, model.cube.encode(model.X), 0.0)
+    middle = model.cube.decode(u.sum(-2, keepdim=True) / seen.sum(-2, keepdim=True))
+    centre, width = (
+        v.unsqueeze(-3).expand(*lead, 1, d).reshape(-1, 1, d) for v in (middle, model.cube.width)
+    )
+    return centre, width
 
 
-def _kernel(c: Any, Zq: Tensor, Z: Tensor, z2: Tensor) -> tuple[Tensor, Tensor]:
-    """k and H between scaled points ``i p d`` and ``i N d``."""
-    squares = Zq.square().sum(-1, keepdim=True) + z2.unsqueeze(-2)
-    r2 = torch.baddbmm(squares, Zq, Z.mT, alpha=-2).clamp_(min=0)
-    k, h = correlation(c.kind, r2)
-    return (k, h) if c.outputscale is None else (k * c.outputscale, h * c.outputscale)
+def _kernel(a: Algebra, Zq: Tensor) -> tuple[Tensor, Tensor]:
+    """k and H between scaled points ``i p d`` and those of the data."""
+    squares = Zq.square().sum(-1, keepdim=True) + a.z2.unsqueeze(-2)
+    r2 = torch.baddbmm(squares, Zq, a.Z.mT, alpha=-2).clamp_(min=0)
+    k, h = correlation(a.kind, r2)
+    return (k, h) if a.outputscale is None else (k * a.outputscale, h * a.outputscale)
 
 
 def _pull(Z: Tensor, Zq: Tensor, M: Tensor) -> Tensor:

@@ -13,8 +13,10 @@ replicates are trained as one batch, by matrix products with a leading member ax
 Taught in part_4/tutorial_04.
 """
 
+import copy
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,7 +26,7 @@ from .. import seeds
 from ..errors import DataError
 from ..posteriors import GaussianPosterior, MixturePosterior, SamplesPosterior
 from ..shapes import check_count, check_points
-from .exact import ExactGP
+from .exact import ExactGP, refuse_loading
 
 _INPUT_SCALE = 2 * math.sqrt(3)  # the unit cube's uniform distribution gets variance 1
 
@@ -209,10 +211,20 @@ class DeepEnsemble(nn.Module):
         return MixturePosterior(GaussianPosterior.from_moments(mean, covariance))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DeepEnsemble":
-        """Move to another device with all that is not a buffer."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.loss = fn(self.loss)
-        return self
+        """The model on another device, for ``model.to(...)``; this one stays where it is."""
+        twin = copy.copy(self)
+        twin._modules = {"_data": self._data._apply(fn)}
+        twin._buffers = {k: None if v is None else fn(v) for k, v in self._buffers.items()}
+        twin.loss = fn(self.loss)
+        return twin
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        """Refuse to be loaded into.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        refuse_loading(self)
 
     def extra_repr(self) -> str:
         """The data's shape and the networks'."""

@@ -7,7 +7,8 @@ needs another kernel, another noise, or a model that is no Gaussian process.
 Taught in part_5/tutorial_03.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ..errors import DataError, ShapeError
 from ..posteriors import GaussianPosterior, IndependentPosterior
 from ..protocols import Posterior, SupportsConditioning, SupportsFantasies, Surrogate
 from ..shapes import check_tensor
+from .exact import refuse_loading
 
 
 class ModelList(nn.Module):
@@ -25,6 +27,7 @@ class ModelList(nn.Module):
 
     Args:
         models: surrogates with the same replicates; each with inputs, data and m of its own.
+        fit_report: of the fits that made the models, if there are any.
 
     Raises:
         DataError: no model, or something that is not a surrogate.
@@ -39,7 +42,7 @@ class ModelList(nn.Module):
         torch.Size([5, 2])
     """
 
-    def __init__(self, models: Sequence[Any]) -> None:
+    def __init__(self, models: Sequence[Any], *, fit_report: object = None) -> None:
         super().__init__()
         if not isinstance(models, Sequence | nn.ModuleList):
             raise DataError(
@@ -63,7 +66,7 @@ class ModelList(nn.Module):
             )
         networks = all(isinstance(part, nn.Module) for part in parts)
         self.models: Any = nn.ModuleList(parts) if networks else parts
-        self.fit_report: Any = None
+        self.fit_report: Any = fit_report
 
     @property
     def num_outputs(self) -> int:
@@ -116,6 +119,19 @@ class ModelList(nn.Module):
         """Reached too when a property has none to give: then its own error, which torch hides."""
         own = getattr(type(self), name, None)
         return own.__get__(self) if isinstance(own, property) else super().__getattr__(name)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ModelList":
+        """The models on another device, for ``models.to(...)``; these stay where they are."""
+        moved = [p._apply(fn) if isinstance(p, nn.Module) else p for p in self.models]
+        return ModelList(moved, fit_report=self.fit_report)
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        """Refuse to be loaded into.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        refuse_loading(self)
 
     def __len__(self) -> int:
         return len(self.models)
@@ -194,15 +210,16 @@ class ModelList(nn.Module):
 def _gaussian(parts: list[GaussianPosterior], output_scale: Tensor | None) -> GaussianPosterior:
     """Gaussian beliefs about different outputs as one."""
     q, m = parts[0].event_shape[0], sum(part.event_shape[1] for part in parts)
-
-    def marginal() -> tuple[Tensor, Tensor]:
-        means, variances = zip(*((part.mean, part.variance) for part in parts), strict=True)
-        return torch.cat(means, dim=-1), torch.cat(variances, dim=-1)
-
-    def joint() -> tuple[Tensor, Tensor]:
-        means, blocks = zip(*(part.joint_moments for part in parts), strict=True)
-        return torch.cat(means, dim=-1), torch.cat(blocks, dim=-3)
-
     scale = None if output_scale is None else output_scale.square()
     shape = torch.Size((*parts[0].batch_shape, q, m))
-    return GaussianPosterior(shape, marginal, joint, scale=scale)
+    return GaussianPosterior(shape, partial(_marginal, parts), partial(_joint, parts), scale=scale)
+
+
+def _marginal(parts: list[GaussianPosterior]) -> tuple[Tensor, Tensor]:
+    means, variances = zip(*((part.mean, part.variance) for part in parts), strict=True)
+    return torch.cat(means, dim=-1), torch.cat(variances, dim=-1)
+
+
+def _joint(parts: list[GaussianPosterior]) -> tuple[Tensor, Tensor]:
+    means, blocks = zip(*(part.joint_moments for part in parts), strict=True)
+    return torch.cat(means, dim=-1), torch.cat(blocks, dim=-3)

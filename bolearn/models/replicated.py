@@ -185,13 +185,30 @@ def expand_module(module: Any, shape: torch.Size) -> Any:
         for name, parameter in own.items():
             value = parameter.detach().expand(*shape, *parameter.shape).clone()
             setattr(part, name, nn.Parameter(value, requires_grad=parameter.requires_grad))
+    for part, inner in batch_shapes(twin):
+        set_batch_shape(part, torch.Size((*shape, *inner)))
+    return twin
+
+
+def batch_shapes(module: nn.Module) -> list[tuple[Any, torch.Size]]:
+    """The parts of a gpytorch module that know a batch shape which can be set, with it."""
+    found = []
+    for part in module.modules():
         if isinstance(part, Kernel):
-            part._batch_shape = torch.Size((*shape, *part._batch_shape))
+            found.append((part, part._batch_shape))
         elif hasattr(part, "batch_shape") and not isinstance(
             getattr(type(part), "batch_shape", None), property
         ):
-            part.batch_shape = torch.Size((*shape, *part.batch_shape))
-    return twin
+            found.append((part, part.batch_shape))
+    return found
+
+
+def set_batch_shape(part: Any, shape: torch.Size) -> None:
+    """Give one of the `batch_shapes` another value; its parameters are not touched."""
+    if isinstance(part, Kernel):
+        part._batch_shape = shape
+    else:
+        part.batch_shape = shape
 
 
 def _batches_truly(single: Any, expanded: Any, shape: torch.Size, d: int) -> bool:

@@ -11,7 +11,7 @@ A small tau shuts all inputs off; the Cauchy's heavy tail lets the data switch s
 One best set of hyperparameters would throw that doubt away, so many are drawn (`mcmc.nuts`) and
 each draw is a member of a mixture. In theta = (log tau, log b, c, log s, log(noise - 1e-4)) the
 half-Cauchy densities become 1 / (pi cosh), and the gradient of the log marginal likelihood is, with
-M = s W o H as in `models.fit`,
+M = s W o H as in `models.fit_plain`,
 
     d/d log rho_k = -rho_k / 2 [ (x_k o x_k)^T M 1 - x_k^T M x_k ]:
 
@@ -36,9 +36,9 @@ from ..errors import DataError
 from ..mcmc import SamplingReport, nuts
 from ..posteriors import MixturePosterior
 from ..shapes import check_count, check_data, check_points
-from .exact import ExactGP
-from .fit import _LogPriors as LogPriors
-from .fit import _PlainRows as PlainRows
+from .exact import ExactGP, refuse_loading
+from .fit_plain import LogPriors, PlainRows
+from .hyperparameters import Number
 from .priors import NOISE_FLOOR
 
 TAU_SCALE = 0.1
@@ -106,7 +106,7 @@ class SAASGP(nn.Module):
         chains: int = 4,
         thinning: int = 2,
         max_depth: int = 6,
-        noise_var: float | Tensor | None = None,
+        noise_var: Number | Tensor | None = None,
         observed: Bool[Tensor, "*r n"] | None = None,
         seed: seeds.Seed,
     ) -> None:
@@ -220,11 +220,21 @@ class SAASGP(nn.Module):
         return twin
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SAASGP":
-        """Move to another device with all that is not a buffer."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.samples = {name: fn(v) for name, v in self.samples.items()}
-        self._given = {k: fn(v) if isinstance(v, Tensor) else v for k, v in self._given.items()}
-        return self
+        """The model on another device, for ``model.to(...)``; this one stays where it is."""
+        twin = copy.copy(self)
+        twin._modules = {"members": self.members._apply(fn)}
+        twin._buffers = {k: None if v is None else fn(v) for k, v in self._buffers.items()}
+        twin.samples = {name: fn(v) for name, v in self.samples.items()}
+        twin._given = {k: fn(v) if isinstance(v, Tensor) else v for k, v in self._given.items()}
+        return twin
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        """Refuse to be loaded into.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        refuse_loading(self)
 
     def extra_repr(self) -> str:
         """The data's shape and the number of members."""

@@ -24,6 +24,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import lbfgs
+from .minimum import (
+    BAD_START,
+    DECREASE,
+    GRADIENT,
+    LIMIT,
+    RUNNING,
+    Minimum,
+    ValueAndGradient,
+)
+from .race import LOOK_EVERY, Race
 
 _SIGNATURE = "setulb(m,x,l,u,nbd,f,g,factr,pgtol,wa,iwa,task,lsave,isave,dsave,maxls,ln_task)"
 _ROWS, _NUMBERS = 32, 640  # beyond so many rows, or numbers in all of them, batching is as fast
@@ -67,7 +77,7 @@ def compiled_suits(x0: Float[Tensor, "N D"]) -> bool:
 
 
 def minimize(
-    fun: lbfgs.Objective,
+    fun: ValueAndGradient,
     x0: Float[Tensor, "N D"],
     lower: Float[Tensor, "N D"],
     upper: Float[Tensor, "N D"],
@@ -76,7 +86,7 @@ def minimize(
     ftol: float = 2.2e-9,
     max_iter: int = 500,
     rivals: Int[Tensor, "N"] | None = None,
-) -> lbfgs.Minimum:
+) -> Minimum:
     """Minimise N independent functions in boxes, by the engine that is faster.
 
     Args and returns as `lbfgs.minimize`; all bounds finite.
@@ -89,7 +99,7 @@ def minimize(
     if not compiled_suits(x0):
         return lbfgs.minimize(fun, x0, lower, upper, **options)
     end = _Rows(fun, x0, lower, upper).run(**options)
-    odd = end.status == lbfgs.BAD_START  # not a number somewhere on the way, or no step that helps
+    odd = end.status == BAD_START  # not a number somewhere on the way, or no step that helps
     if not odd.any():
         return end
     # The core does not expect values that are not numbers; the batched engine steps around them.
@@ -100,7 +110,7 @@ def minimize(
     )
     for name in ("x", "value", "gradient", "status", "iterations"):
         getattr(end, name)[which] = getattr(again, name)
-    return lbfgs.Minimum(
+    return Minimum(
         end.x,
         end.value,
         end.gradient,
@@ -114,7 +124,7 @@ def minimize(
 class _Rows:
     """A core for each row, and the best that each has seen."""
 
-    def __init__(self, fun: lbfgs.Objective, x0: Tensor, lower: Tensor, upper: Tensor) -> None:
+    def __init__(self, fun: ValueAndGradient, x0: Tensor, lower: Tensor, upper: Tensor) -> None:
         N, D = x0.shape
         self.fun = fun
         self.low, self.high = (v.expand_as(x0).contiguous().numpy() for v in (lower, upper))
@@ -138,7 +148,7 @@ class _Rows:
             for _ in range(N)
         ]
         self.iterations = np.zeros(N, dtype=np.int64)
-        self.status = np.full(N, lbfgs.RUNNING)
+        self.status = np.full(N, RUNNING)
 
     def advance(self, i: int, gtol: float, ftol: float, max_iter: int) -> bool:
         """Run the core of row i to its next question; False if it has none any more."""
@@ -153,14 +163,14 @@ class _Rows:
             if task[0] == _EVALUATE:
                 return True
             if task[0] != _NEW_X:
-                self.status[i] = lbfgs.DECREASE if task[0] == _CONVERGED else lbfgs.BAD_START
+                self.status[i] = DECREASE if task[0] == _CONVERGED else BAD_START
                 return False
             self.iterations[i] += 1
             if self.iterations[i] >= max_iter:
-                self.status[i] = lbfgs.LIMIT
+                self.status[i] = LIMIT
                 return False
 
-    def run(self, gtol: float, ftol: float, max_iter: int, rivals: Tensor | None) -> lbfgs.Minimum:
+    def run(self, gtol: float, ftol: float, max_iter: int, rivals: Tensor | None) -> Minimum:
         """Advance all rows, question by question."""
         live = list(range(len(self.x)))
         asked, rows, race = live, torch.arange(len(self.x)), None
@@ -168,9 +178,9 @@ class _Rows:
         with _one_thread():
             while True:
                 asking = [i for i in live if self.advance(i, gtol, ftol, max_iter)]
-                if race is not None and asking and evaluations % lbfgs.LOOK_EVERY == 0:
+                if race is not None and asking and evaluations % LOOK_EVERY == 0:
                     self._look(race, live, gtol, evaluations)
-                    asking = [i for i in asking if self.status[i] == lbfgs.RUNNING]
+                    asking = [i for i in asking if self.status[i] == RUNNING]
                 if not asking:
                     break
                 if asking != asked:
@@ -180,16 +190,14 @@ class _Rows:
                 evaluations, points = evaluations + 1, points + len(live)
                 self.f[live], self.g[live] = f.detach().numpy(), g.detach().numpy()
                 if race is None and rivals is not None:
-                    race = lbfgs.Race(rivals, self.f, self.x.T)
+                    race = Race(rivals, self.f, self.x.T)
                 live = self._note(live)
         x, g = torch.from_numpy(self.best_x), torch.from_numpy(self.best_g)
         low, high = torch.from_numpy(self.low), torch.from_numpy(self.high)
         steepest = (torch.minimum(torch.maximum(x - g, low), high) - x).abs().amax(-1)
         status = torch.from_numpy(self.status)
-        status = torch.where(
-            (status == lbfgs.DECREASE) & (steepest <= gtol), lbfgs.GRADIENT, status
-        )
-        return lbfgs.Minimum(
+        status = torch.where((status == DECREASE) & (steepest <= gtol), GRADIENT, status)
+        return Minimum(
             x=x,
             value=torch.from_numpy(self.best_f),
             gradient=steepest,
@@ -199,7 +207,7 @@ class _Rows:
             points=points,
         )
 
-    def _look(self, race: lbfgs.Race, live: list[int], gtol: float, evaluations: int) -> None:
+    def _look(self, race: Race, live: list[int], gtol: float, evaluations: int) -> None:
         """Give up the rows that need not go on."""
         x, f, g = self.best_x[live].T, self.best_f[live], self.best_g[live].T
         self.status[live] = race.judge(live, x, f, g, self.status[live], gtol, evaluations)
@@ -208,7 +216,7 @@ class _Rows:
         """Remember the best of each row; rows with a value that is no number are set aside."""
         at = np.array(asked)
         sound = np.isfinite(self.f[at]) & np.isfinite(self.g[at]).all(1)
-        self.status[at[~sound]] = lbfgs.BAD_START
+        self.status[at[~sound]] = BAD_START
         at = at[sound]
         at_best = at[self.f[at] <= self.best_f[at]]
         for best, now in ((self.best_x, self.x), (self.best_f, self.f), (self.best_g, self.g)):

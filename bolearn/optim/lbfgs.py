@@ -11,24 +11,15 @@ One iteration of one row, with x in the box [l, u] and gradient g:
     trial     = project(x + t * direction);  accept by Armijo's rule, else shorten t
     remember  s = x' - x and y = g' - g, if the curvature s.y is positive
 
-H is BFGS's inverse Hessian, begun anew in every iteration from the identity times s.y / y.y of the
-newest pair: a scale that is never renewed is that of the cliff a run may have started on, in all
-directions not explored since. With many variables H g comes from the last pairs by the two-loop
-recursion. With few, H is kept as two matrices, scale * A + B, at a fifth of the operations. While
-no bound is active and no more pairs are remembered than the recursion takes, both are the same; at
-a bound the matrices are conditioned on the variables held there, the pairs lose those entries.
-This module *minimises*.
-
-The text below `_State` runs on torch tensors and, for tensors on the CPU, on NumPy views of them:
-the operations are the same, and on a few rows NumPy's cost a third of torch's.
+H is BFGS's inverse Hessian, which `curvature` keeps. Which of many starts need not be finished is
+for `race` to say. This module *minimises*, on torch tensors or on NumPy arrays (`arrays`).
 
 Taught in part_2/tutorial_05.
 """
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,86 +28,46 @@ from torch import Tensor
 
 from ..errors import DataError, ShapeError
 from ..shapes import check_count, check_number, check_tensor
-
-Array = Any
-"""A torch tensor or a NumPy array."""
-
-
-def array(a: Tensor) -> Array:
-    """What is computed with: a NumPy view of a tensor on the CPU, elsewhere the tensor."""
-    return a.numpy() if a.device.type == "cpu" else a
-
-
-def tensor(a: Array) -> Tensor:
-    """Undoes `array`."""
-    return torch.from_numpy(a) if isinstance(a, np.ndarray) else a
-
-
-def namespace(a: Array) -> Any:
-    """numpy or torch, whichever the array belongs to."""
-    return np if isinstance(a, np.ndarray) else torch
-
-
-Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""``f(x: k D, rows: k) -> (values k, gradients k D)``; rows says which problems are asked."""
-
-RUNNING, GRADIENT, DECREASE, STUCK, LIMIT, BAD_START, BEHIND, SAME_END = range(8)
-MESSAGES = (
-    "still running",
-    "converged: projected gradient below gtol",
-    "converged: relative decrease below ftol",
-    "stopped: no step along steepest descent improves; the gradient may be wrong or noisy",
-    "stopped: iteration limit reached; raise max_iter",
-    "failed: value or gradient is not finite at the start",
-    "given up: at its pace it would not have reached the best of its rivals",
-    "given up: on its way to the very end that a rival has reached",
+from .arrays import (
+    Array as Array,
 )
+from .arrays import (
+    all_agree,
+    clip,
+    dot,
+    largest,
+    longest,
+)
+from .arrays import (
+    array as array,
+)
+from .arrays import (
+    namespace as namespace,
+)
+from .arrays import (
+    tensor as tensor,
+)
+from .curvature import nothing_known, product, remember
+from .minimum import (
+    BAD_START,
+    DECREASE,
+    GRADIENT,
+    RUNNING,
+    STUCK,
+    ValueAndGradient,
+)
+from .minimum import (
+    LIMIT as LIMIT,
+)
+from .minimum import (
+    Minimum as Minimum,
+)
+from .race import LOOK_EVERY, SELDOM, Race
 
-_ROW_MAJOR = torch.contiguous_format
 _ARMIJO = 1e-4
-_TINY = float(np.finfo(float).tiny)
-LOOK_EVERY = 2  # iterations between looks at who is done or need not go on ...
-_SELDOM = 4  # ... twice as many on a device, which a look waits for, and for who is behind
 _MAX_HALVINGS = 20
-_FEW = 10  # variables up to which H is kept as a matrix; beyond, it is made of pairs ...
-_MEMORY = 10  # ... and of so many
-_FIRST_LOOKS = 4  # before these nobody is behind: the memory is not filled yet
-_ALMOST = 100  # times gtol: a gradient (not the projected one) so small says that the end is near
-_PATIENCE = 50  # further looks' worth of progress that a row behind its rivals is credited with
-_NEAR = 0.1  # of max_step: the distance from which a row can be seen to share a rival's end
-_PARABOLA = 0.1  # relative error allowed to the parabola that says so
 
-
-@dataclass(frozen=True, eq=False)
-class Minimum:
-    """Where each row ended.
-
-    Attributes:
-        x: best points ``N D``.
-        value: their values ``N``; NaN for a row that could not start.
-        gradient: largest entry of the projected gradient ``N``.
-        status: codes ``N``; `message` puts them in words.
-        iterations: accepted steps ``N``.
-        evaluations: calls of the objective (each for all rows still running).
-        points: rows evaluated in total.
-    """
-
-    x: Float[Tensor, "N D"]
-    value: Float[Tensor, "N"]
-    gradient: Float[Tensor, "N"]
-    status: Int[Tensor, "N"]
-    iterations: Int[Tensor, "N"]
-    evaluations: int
-    points: int
-
-    @property
-    def converged(self) -> Tensor:
-        """Which rows met a convergence test, ``N``."""
-        return (self.status == GRADIENT) | (self.status == DECREASE)
-
-    def message(self, row: int) -> str:
-        """The verdict on one row, with what to do about it."""
-        return MESSAGES[int(self.status[row])]
+Objective = ValueAndGradient
 
 
 @dataclass(eq=False)
@@ -130,7 +81,7 @@ class _State:
     x: Array  # D k
     f: Array  # k
     g: Array  # D k
-    memory: Array  # 2 D D k or 2 m D k: what past steps tell of H, see `_product`
+    memory: Array  # 2 D D k or 2 m D k: what past steps tell of H, see `curvature`
     scale: Array  # k: that of H where they tell nothing
     lower: Array  # D k
     upper: Array  # D k
@@ -148,7 +99,7 @@ class _State:
 
 
 def minimize(
-    fun: Objective,
+    fun: ValueAndGradient,
     x0: Float[Tensor, "N D"],
     lower: Float[Tensor, "..."] | float | None = None,
     upper: Float[Tensor, "..."] | float | None = None,
@@ -214,9 +165,9 @@ def minimize(
     ended: list[_State] = []
     race = None if rivals is None else Race(rivals, state.f, state.x, max_step)
     # NumPy never waits for a device: looks are cheap, and the last row's end is seen at once.
-    look_every = LOOK_EVERY if numpy else _SELDOM
+    look_every = LOOK_EVERY if numpy else SELDOM
     for iteration in itertools.count():
-        if iteration % look_every == 0 or _all(state.status != RUNNING):
+        if iteration % look_every == 0 or all_agree(state.status != RUNNING):
             if race is not None:
                 now = (state.rows, state.x, state.f, state.g, state.status)
                 state = replace(state, status=race.judge(*now, gtol, iteration))
@@ -227,7 +178,7 @@ def minimize(
                 if not len(state.rows):
                     break
                 rows = tensor(state.rows)
-        trial = _clip(state.x + state.t * state.p, state.lower, state.upper)
+        trial = clip(state.x + state.t * state.p, state.lower, state.upper)
         f_trial, g_trial = ask(trial, rows)
         with np.errstate(all="ignore"):  # like torch: NaN and infinities are values of a row
             state = _advance(state, trial, f_trial, g_trial, settings)
@@ -249,12 +200,12 @@ def _begin(
     ask: "_Asked", x0: Tensor, rows: Tensor, low: Array, high: Array, settings: _Settings
 ) -> _State:
     """All rows at their starts, with the step that each tries first."""
-    x = _clip(ask.to_arrays(x0.detach().T), low, high)
+    x = clip(ask.to_arrays(x0.detach().T), low, high)
     f, g = ask(x, rows)
     xp = namespace(x)
     bad = ~(xp.isfinite(f) & xp.isfinite(g).all(0))
     g = xp.where(bad, 0.0, g)
-    memory, zero, one = _nothing_known(x), xp.zeros_like(f), xp.ones_like(f)
+    memory, zero, one = nothing_known(x), xp.zeros_like(f), xp.ones_like(f)
     p = _direction(x, g, memory, one, low, high, settings.max_step)
     there = _projected_gradient(x, g, low, high) <= settings.gtol
     status = xp.where(there, GRADIENT, RUNNING if settings.max_iter else LIMIT)
@@ -300,7 +251,7 @@ def _minimum(ended: list[_State], ask: "_Asked") -> Minimum:
 class _Asked:
     """The objective on arrays ``D k``, with a count of what was asked of it."""
 
-    def __init__(self, fun: Objective, numpy: bool) -> None:
+    def __init__(self, fun: ValueAndGradient, numpy: bool) -> None:
         self.fun, self.numpy = fun, numpy
         self.evaluations = self.points = 0
 
@@ -326,80 +277,9 @@ class _Asked:
                     f"{(k, D)}, got {got!r}"
                 )
         # Copies: the function may write its next answer into the same memory.
-        return self.to_arrays(f.clone()), self.to_arrays(g.T.clone(memory_format=_ROW_MAJOR))
-
-
-class Race:
-    """Which rows need not go on: out of reach of the best of their rivals, or on its heels.
-
-    Works on torch tensors or on NumPy arrays, variables first as in `_State`. ``f`` and ``gain``
-    have an entry for each row; ``best``, ``end_x`` and ``end_f`` one for each group, in front of
-    as many entries as there are rows.
-    """
-
-    def __init__(self, rivals: Int[Tensor, "N"], f: Array, x: Array, max_step: float = 1.0) -> None:
-        _, group = rivals.unique(return_inverse=True)
-        xp = namespace(f)
-        self.group = group.numpy() if xp is np else group
-        self.best = xp.full_like(f, np.inf)  # value seen in each group so far
-        self.f = f + 0.0  # of all rows, at the last look
-        self.gain = xp.zeros_like(f)  # progress between looks, forgotten by halves
-        self.looks = 0
-        self.end_x = xp.zeros_like(x)  # D N, of each group: its best (nearly) ended row so far ...
-        self.end_f = xp.full_like(f, np.inf)  # ... and the value there
-        self.near = _NEAR * max_step
-
-    def judge(
-        self,
-        rows: Array,
-        x: Array,
-        f: Array,
-        g: Array,
-        status: Array,
-        gtol: float,
-        iteration: int,
-    ) -> Array:
-        """The status of each row ``k`` after a look at where all of them are.
-
-        ``iteration`` counts evaluations; who is behind is asked at every fourth.
-        """
-        f = namespace(f).where(status == BAD_START, np.inf, f)
-        xp, group, running = namespace(f), self.group[rows], status == RUNNING
-        with np.errstate(all="ignore"):  # infinities are values
-            if iteration % _SELDOM == 0:
-                status = xp.where(running & self._behind(rows, group, f), BEHIND, status)
-            ended = (status == GRADIENT) | (status == DECREASE) | (_largest(g) <= _ALMOST * gtol)
-            return xp.where(running & self._same_end(group, x, f, g, ended), SAME_END, status)
-
-    def _behind(self, rows: Array, group: Array, f: Array) -> Array:
-        """Which rows cannot catch up with the best of their group any more, at their pace."""
-        xp = namespace(f)
-        gain = xp.maximum(self.f[rows] - f, self.gain[rows] / 2)
-        self.f[rows], self.gain[rows] = f, gain
-        _lower(self.best, group, xp.where(xp.isnan(f), np.inf, f))
-        self.looks += 1
-        return (f - _PATIENCE * gain > self.best[group]) & (self.looks > _FIRST_LOOKS)
-
-    def _same_end(self, group: Array, x: Array, f: Array, g: Array, ended: Array) -> Array:
-        """Which rows are in the valley of the best end of their group.
-
-        On the line from a row to that end, value and slope at the row and the value at the end
-        define a parabola. In a valley its lowest point is the end: slope = -2 drop.
-        """
-        _lower(self.end_f, group, namespace(f).where(ended, f, np.inf))
-        new = ended & (f == self.end_f[group])
-        self.end_x[:, group[new]] = x[:, new]
-        line, drop = self.end_x[:, group] - x, f - self.end_f[group]
-        parabola = abs(_dot(g, line) + 2 * drop) <= _PARABOLA * 2 * drop
-        return parabola & (drop > 0) & (_largest(line) <= self.near)
-
-
-def _lower(least: Array, group: Array, f: Array) -> None:
-    """Lower the least value of each group by those of some rows, in place."""
-    if isinstance(f, np.ndarray):
-        np.minimum.at(least, group, f)
-    else:
-        least.scatter_reduce_(0, group, f, "amin")
+        return self.to_arrays(f.clone()), self.to_arrays(
+            g.T.clone(memory_format=torch.contiguous_format)
+        )
 
 
 def _check(x0: Tensor, rivals: Tensor | None, arrays: str, settings: _Settings) -> None:
@@ -439,42 +319,13 @@ def _bound(bound: Tensor | float | None, default: float, x0: Tensor) -> Tensor:
 # -- the method, on torch tensors or NumPy arrays ------------------------------------------------
 
 
-def _all(mask: Array) -> bool:
-    """Whether all rows are known to agree: a look that is free in NumPy, not made on a device."""
-    return isinstance(mask, np.ndarray) and bool(mask.all())
-
-
-def _clip(x: Array, lower: Array, upper: Array) -> Array:
-    xp = namespace(x)
-    return xp.minimum(xp.maximum(x, lower), upper)
-
-
-def _dot(a: Array, b: Array) -> Array:
-    """Inner product over the variables."""
-    if not isinstance(a, np.ndarray):
-        return (a * b).sum(-2)
-    if a.shape[-1] == 1:  # NumPy would sum a lone row in another order than a row among others
-        return np.add.accumulate(a * b, -2)[..., -1, :]
-    return np.add.reduce(a * b, -2)
-
-
-def _largest(a: Array) -> Array:
-    """Largest absolute entry of each row."""
-    return np.maximum.reduce(abs(a)) if isinstance(a, np.ndarray) else a.abs().amax(0)
-
-
-def _longest(p: Array) -> Array:
-    """Largest absolute entry of each row, never zero."""
-    return _largest(p).clip(_TINY)
-
-
 def _projected_gradient(x: Array, g: Array, lower: Array, upper: Array) -> Array:
     """Largest entry of project(x - g) - x: zero exactly at a stationary point of the box."""
-    return _largest(_clip(x - g, lower, upper) - x)
+    return largest(clip(x - g, lower, upper) - x)
 
 
 def _first_length(p: Array, first_step: float) -> Array:
-    return (first_step / _longest(p)).clip(None, 1.0)
+    return (first_step / longest(p)).clip(None, 1.0)
 
 
 def _direction(
@@ -483,95 +334,17 @@ def _direction(
     """Quasi-Newton direction on the free variables, no entry longer than max_step."""
     xp = namespace(x)
     at_lower, at_upper = x <= lower, x >= upper
-    if _all(~(at_lower | at_upper)):
-        g_free, p = g, -_product(memory, scale, g)
+    if all_agree(~(at_lower | at_upper)):
+        g_free, p = g, -product(memory, scale, g)
     else:
         free = ~((at_lower & (g > 0)) | (at_upper & (g < 0)))
         g_free = g * free
-        p = -_product(memory, scale, g_free, free)
+        p = -product(memory, scale, g_free, free)
         # The memory may push a variable out of the box that the gradient alone would not: hold it.
         p = xp.where((at_lower & (p < 0)) | (at_upper & (p > 0)), 0.0, p)
-    descends = _dot(p, g_free) < -1e-10 * (_dot(p, p) * _dot(g_free, g_free)) ** 0.5
+    descends = dot(p, g_free) < -1e-10 * (dot(p, p) * dot(g_free, g_free)) ** 0.5
     p = xp.where(descends, p, -g_free)
-    return p / (_longest(p) / max_step).clip(1.0)
-
-
-# The memory: two matrices, A and B, for few variables; the last pairs s and y for many.
-
-
-def _nothing_known(x: Array) -> Array:
-    """The memory of rows that have made no step."""
-    xp, D = namespace(x), len(x)
-    if D > _FEW:
-        return xp.stack([xp.zeros_like(x)[None]] * 2)
-    A = xp.zeros_like(x)[None] + (xp.eye(D) if xp is np else torch.eye(D).to(x))[..., None]
-    return xp.stack([A, xp.zeros_like(A)])
-
-
-def _remember(
-    memory: Array, scale: Array, s: Array, y: Array, curved: Array
-) -> tuple[Array, Array]:
-    """The memory and the scale after one more pair, in the rows where it shows curvature."""
-    xp = namespace(s)
-    sy, yy = _dot(s, y), _dot(y, y)
-    scale = xp.where(curved, sy / xp.where(curved, yy, 1.0), scale)
-    if len(s) > _FEW:
-        if memory.shape[1] < _MEMORY:
-            memory = xp.concatenate([xp.zeros_like(memory[:, :1]), memory], 1)
-        pushed = xp.concatenate([memory[:, 1:], xp.stack([s, y])[:, None]], 1)
-        return pushed if _all(curved) else xp.where(curved, pushed, memory), scale
-    # H <- V^T H V + rho s s^T, V = I - rho y s^T. V^T M V = M + s u^T + u s^T for M = A and M = B,
-    # with u = rho (rho (y.My) / 2 s - My); B also gets rho s s^T, half in each term (the 0.5).
-    rho = curved / xp.where(curved, sy, 1.0)
-    Hy = _dot(memory, y)
-    half = 0.5 * rho * _dot(Hy, y)
-    half[1] += 0.5
-    u = rho * (half[:, None] * s - Hy)
-    outer = s[:, None] * u[:, None]
-    return memory + outer + outer.swapaxes(1, 2), scale
-
-
-def _product(memory: Array, scale: Array, g: Array, free: Array | None = None) -> Array:
-    """H g, or its free part from what is known of the free variables."""
-    if len(g) > _FEW:
-        S, Y = memory if free is None else memory * free
-        return _two_loops(g, S, Y, scale)
-    H = scale * memory[0] + memory[1]
-    if free is not None:
-        H = _held(H, ~free)
-    return _dot(H, g)
-
-
-def _held(H: Array, held: Array) -> Array:
-    """The inverse Hessian of the other variables while some are held: H_ff - H_fh H_hh^-1 H_hf.
-
-    One variable after the other: what conditioning is to a covariance matrix.
-    """
-    for i in range(len(H)):
-        if isinstance(held, np.ndarray) and not held[i].any():
-            continue
-        weight = held[i] / namespace(H).where(held[i], H[i, i], 1.0)
-        H = H - (weight * H[i])[:, None] * H[i]
-    return H
-
-
-def _two_loops(g: Array, S: Array, Y: Array, scale: Array) -> Array:
-    """H g by the limited-memory BFGS recursion; pairs without positive curvature count as absent.
-
-    Source: Nocedal & Wright 2006, algorithm 7.4.
-    """
-    sy = _dot(S, Y)
-    usable = sy > 1e-9 * (_dot(S, S) * _dot(Y, Y)) ** 0.5
-    rho = usable / namespace(g).where(usable, sy, 1.0)
-    q, alphas = g, []
-    pairs = list(zip(S, Y, rho, strict=True))
-    for s, y, r_i in reversed(pairs):
-        alphas.append(r_i * _dot(s, q))
-        q = q - alphas[-1] * y
-    r = q * scale
-    for (s, y, r_i), alpha in zip(pairs, reversed(alphas), strict=True):
-        r = r + (alpha - r_i * _dot(y, r)) * s
-    return r
+    return p / (longest(p) / max_step).clip(1.0)
 
 
 def _hit(s: _State) -> Array:
@@ -611,15 +384,15 @@ def _advance(
     xp, max_step = namespace(trial), settings.max_step
     running = s.status == RUNNING
     step = trial - s.x
-    slope = _dot(s.g, step)
+    slope = dot(s.g, step)
     # NaN compares false: a trial that is not finite is simply not accepted.
     accepted = (f_trial <= s.f + _ARMIJO * slope) & (slope < 0) & running
     accepted = accepted & xp.isfinite(g_trial).all(0)
-    all_accepted = _all(accepted)
+    all_accepted = all_agree(accepted)
 
     y = xp.where(accepted, g_trial - s.g, 0.0)
-    curved = accepted & (_dot(step, y) > 1e-9 * (_dot(step, step) * _dot(y, y)) ** 0.5)
-    memory, scale = _remember(s.memory, s.scale, step, y, curved)
+    curved = accepted & (dot(step, y) > 1e-9 * (dot(step, step) * dot(y, y)) ** 0.5)
+    memory, scale = remember(s.memory, s.scale, step, y, curved)
     flat = _flatness(s, f_trial, slope, accepted, settings.ftol)
     x, g = xp.where(accepted, trial, s.x), xp.where(accepted, g_trial, s.g)
     f = xp.where(accepted, f_trial, s.f)
@@ -630,19 +403,19 @@ def _advance(
         t = xp.where(accepted, 1.0, _shortened(s, f_trial, slope))
         halvings = xp.where(accepted, 0.0, s.halvings + 1)
         # No step works: forget the memory and try steepest descent once before giving up.
-        tiny = _longest(s.p) * t < 1e-14
+        tiny = longest(s.p) * t < 1e-14
         stuck = running & ~accepted & ((halvings >= _MAX_HALVINGS) | tiny)
         reset = stuck & ~s.fresh
-        if not _all(~reset):
-            memory = xp.where(reset, _nothing_known(x), memory)
+        if not all_agree(~reset):
+            memory = xp.where(reset, nothing_known(x), memory)
             scale = xp.where(reset, 1.0, scale)
     p = _direction(x, g, memory, scale, s.lower, s.upper, max_step)
     if not all_accepted:
         p = xp.where(accepted | reset, p, s.p)
         t = xp.where(reset, _first_length(p, 1e-3 * max_step), t)
-    if not _all(curved):
+    if not all_agree(curved):
         # Descent without curvature: nothing says that the step was long enough, take longer ones.
-        longer = xp.minimum(4 * s.t.clip(1.0), max_step / _longest(p))
+        longer = xp.minimum(4 * s.t.clip(1.0), max_step / longest(p))
         t = xp.where(accepted & ~curved, longer, t)
 
     iterations = s.iterations + accepted

@@ -42,7 +42,7 @@ from .lines import curves, predicted_and_measured, with_intervals
 from .models import contour, model_report, posterior_1d
 from .studies import paired_differences, regret_bands, regret_curves, traced_bound
 from .style import GREY, HATCHES, LINE_STYLES, MARKERS, OKABE_ITO, PALE, use_style
-from .tensors import axes_flow, broadcast_diagram, memory_layout, success_heatmap
+from .tensors import axes_flow, broadcast_diagram, height_map, memory_layout, success_heatmap
 
 __all__ = [
     "use_style",
@@ -63,6 +63,7 @@ __all__ = [
     "broadcast_diagram",
     "success_heatmap",
     "axes_flow",
+    "height_map",
     "adjoint_sweep",
     "operation_graph",
     "values_and_slopes",

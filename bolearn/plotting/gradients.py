@@ -4,7 +4,7 @@ Taught in part_1/tutorial_05.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -53,7 +53,7 @@ def values_and_slopes(
 
 def arm_and_vjp(
     arms: Mapping[str, Float[Tensor, "joints 2"]],
-    images: Mapping[str, Float[Tensor, "angles 2"]],
+    images: Mapping[str, Float[Tensor, "image 2"]],
     directions: Float[Tensor, "angles 2"],
     marked: Mapping[str, int],
 ) -> "matplotlib.figure.Figure":
@@ -141,8 +141,10 @@ def grouped_bars(
         if len(heights) != len(groups):
             raise ShapeError(f"{label}: expected {len(groups)} bars, got {len(heights)}")
         shown = [(i + width * (k - (len(bars) - 1) / 2), h) for i, h in enumerate(heights) if h]
-        look = {"color": colors[k], "hatch": HATCHES[(k + 1) % len(HATCHES)], "edgecolor": "black"}
-        panel.bar(*zip(*shown, strict=True), 0.93 * width, label=label, **look)
+        hatch = HATCHES[(k + 1) % len(HATCHES)]
+        look: dict[str, Any] = {"color": colors[k], "hatch": hatch, "edgecolor": "black"}
+        places, tops = [place for place, _ in shown], [top for _, top in shown]
+        panel.bar(places, tops, 0.93 * width, label=label, **look)
     panel.set_xticks(range(len(groups)), groups)
     panel.set(yscale="log", ylabel=ylabel)
     panel.margins(y=0.25)

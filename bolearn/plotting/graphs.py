@@ -98,7 +98,7 @@ def operation_graph(
         box = {"boxstyle": "round", "fc": shade, "ec": "black"}
         text = name.split("#")[0]  # a number sign tells equal operations apart
         panel.text(x, y, text, ha="center", va="center", size=15, zorder=3, bbox=box)
-        style = {"ha": "center", "va": "top", "size": 15, "style": "italic"}
+        style: dict[str, Any] = {"ha": "center", "va": "top", "size": 15, "style": "italic"}
         panel.text(x, y - 0.3, labels.get(name, ""), **style)
     _frame(panel, list(nodes.values()), 0.9)
     return figure

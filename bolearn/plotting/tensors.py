@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ShapeError
-from .style import GREY, OKABE_ITO, ink_on, short_number
+from .style import GREY, MARKERS, OKABE_ITO, ink_on, short_number
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -133,6 +133,32 @@ def axes_flow(
     panel.grid(visible=False)
     panel.spines[:].set_visible(False)
     panel.tick_params(length=0)
+    return figure
+
+
+def height_map(
+    x0: Float[Tensor, "n m"],
+    x1: Float[Tensor, "n m"],
+    heights: Float[Tensor, "n m"],
+    plans: Float[Tensor, "b q 2"],
+) -> "matplotlib.figure.Figure":
+    """Heights over a grid of two inputs, with several sets of points, a marker for each set.
+
+    Example:
+        >>> x = torch.linspace(0.0, 1.0, 3)
+        >>> x0, x1 = torch.meshgrid(x, x, indexing="ij")
+        >>> figure = height_map(x0, x1, x0 + x1, torch.rand(2, 3, 2))
+    """
+    from matplotlib import pyplot
+
+    figure, panel = pyplot.subplots(figsize=(6.4, 4.8))
+    grid = (x0.tolist(), x1.tolist(), heights.tolist())
+    figure.colorbar(panel.contourf(*grid, levels=12, cmap="cividis"), label="height")
+    for points, marker in zip(plans, MARKERS, strict=False):
+        look: dict[str, Any] = {"ls": "", "mfc": "white", "mec": "black", "ms": 10}
+        panel.plot(*points.T.tolist(), marker=marker, **look)
+    panel.set(xlabel="first coordinate", ylabel="second coordinate", aspect="equal")
+    panel.grid(visible=False)
     return figure
 
 

@@ -27,9 +27,9 @@ from .. import seeds
 from ..errors import UnsupportedError
 from ..protocols import Acquisition
 from ..shapes import check_count, check_number
+from .arguments import check_search, exactly, unit_limits
 from .batches import UnitAcquisition, level_and_spread
 from .constraints import InputConstraint
-from .multi_start import check_search, exactly, unit_limits
 from .report import Candidates, SearchReport
 from .starts import pick_starts, raw_candidates
 
@@ -116,7 +116,7 @@ def optimize_acqf_stochastic(
     start, rows = u, torch.arange(num_restarts * R, device=u.device)
     m, v = torch.zeros_like(u), torch.zeros_like(u)
     for t in range(steps):
-        unit.acq = draw(seeds.derive(seed, "step", t))
+        unit.ask(draw(seeds.derive(seed, "step", t)))
         flat = u.transpose(0, 1).reshape(len(rows), -1)
         _, slope = unit.objective(level, spread.clamp(max=1))(flat, rows)
         g = -slope.reshape(num_restarts, R, -1).transpose(0, 1)
@@ -129,7 +129,7 @@ def optimize_acqf_stochastic(
         u = torch.minimum(torch.maximum(u, low), high)
     before, after = torch.zeros_like(u[..., 0]), torch.zeros_like(u[..., 0])
     for j in range(_JUDGES):
-        unit.acq = draw(seeds.derive(seed, "judge", j))
+        unit.ask(draw(seeds.derive(seed, "judge", j)))
         before = before + unit.values(start) / _JUDGES
         after = after + unit.values(u) / _JUDGES
     # Not worse than where it started, as far as the judges can tell.

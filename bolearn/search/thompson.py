@@ -111,12 +111,16 @@ def thompson(
     paths = draw_paths(model, q, seed=own if r else own[0], num_features=num_features)
     if box.ndim > 2:
         box = box.expand(q, *r, 2, box.shape[-1])
+    own_values = {
+        i: v.expand(q, *r) if isinstance(v, Tensor) and tuple(v.shape) == r else v
+        for i, v in (fixed or {}).items()
+    }
     found = optimize_acqf(
         _EachPath(paths, objective, _Seen.by(paths, model, objective)),
         box,
         num_restarts=num_restarts,
         raw_samples=raw_samples,
-        fixed=fixed,
+        fixed=own_values,
         input_constraints=input_constraints,
         batch_shape=(q, *r),  # every path is a problem of its own
         seed=[seeds.derive(s, "climb", i) for i in range(q) for s in streams],

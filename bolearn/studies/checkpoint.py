@@ -58,7 +58,7 @@ class Checkpoint:
             "n_iter": plan.n_iter,
             "q": plan.q,
             "seeds": list(plan.seeds),
-            "strategies": list(strategies),
+            "strategies": sorted(strategies),
         }
         lines = {name: _lines_of(name, strategy) for name, strategy in strategies.items()}
         if path.exists():
@@ -207,8 +207,9 @@ def _read(path: Path) -> dict[str, Any]:
         for key in ("settings", "strategies", "arms", "problem", "design"):
             if not isinstance(stored[key], dict):
                 raise ValueError(f"its {key} are {short(stored[key])}")
-        if not all(isinstance(arm, dict) for arm in stored["arms"].values()):
-            raise ValueError("its arms are no tables")
+        for key in ("arms", "strategies"):
+            if not all(isinstance(entry, dict) for entry in stored[key].values()):
+                raise ValueError(f"its {key} are no tables")
     return cast("dict[str, Any]", stored)
 
 
@@ -247,7 +248,7 @@ def _check_same_settings(file: Path, found: dict[str, Any], settings: dict[str, 
     """Refuse a checkpoint with other settings."""
     for key, here in settings.items():
         there = found.get(key)
-        if sorted(there or ()) == sorted(here) if key == "strategies" else there == here:
+        if there == here:
             continue
         raise StorageError(
             f"{file}: the checkpoint belongs to another study: {key} is {short(there)} there "

@@ -3,43 +3,39 @@
 The layers are tested in order (it runs, shape, property, value). Of the first layer in which
 anything fails, the smallest failing case is reported: its input, the violated statement, what the
 learner's function returned. Learners' exceptions are reported with their own line; what their code
-prints is kept back; the global random state is restored.
+prints is kept back; global state is restored.
+
+`check` works in a copy of the process where it can (`apart`), so that an answer that ends its
+process or never comes back costs this one exercise; `evaluate` works in place. Both have the time
+limits of `limits`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dis
 import inspect
 import io
 import itertools
-import linecache
-import os
-import random
-import sys
-import traceback
-from collections.abc import Iterator, Sequence
+import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import CodeType
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from bolearn.teach import exercises, session
-from bolearn.teach.describe import describe, without_addresses
+from bolearn.teach import apart, exercises, session
+from bolearn.teach.describe import describe
 from bolearn.teach.display import Card, Row, Shown, card_html, card_text
-from bolearn.teach.errors import ExerciseError, Violation
-from bolearn.teach.exercise import LAYERS, Case, Check, Exercise, Fn
+from bolearn.teach.errors import ExerciseError
+from bolearn.teach.exercise import Check, Exercise
+from bolearn.teach.limits import CHECK_SECONDS, Clock, TooSlow, state_kept
 from bolearn.teach.quest import Quest
 from bolearn.teach.sources import exercise_ids, outside_names
+from bolearn.teach.trial import Failure, Status, Trial, inputs, is_empty
 
-Status = Literal["not attempted", "passed", "failed", "error"]
 SYMBOL: dict[Status, str] = {"not attempted": "○", "passed": "✓", "failed": "✗", "error": "⚠"}
 MIN_CASES, MIN_WRONG = 20, 3
+SELFTEST_PATIENCE = 5  # machines that run many tests are slow
 HINT = "stuck?"
+_TOLD = ("id", "name", "status", "seed", "cases", "failing", "statement", "message", "rows", "case")
 
 
 @dataclass
@@ -53,7 +49,7 @@ class CheckResult(Shown):
         seed, cases, failing: the seed, the number of cases, and how many of them failed.
         statement, message: the violated statement, and why it is.
         inputs: the exact positional inputs of the smallest failing case.
-        check: the violated check, for the exercise's author.
+        check, case: the violated check and the number of the case, for the exercise's author.
     """
 
     id: str
@@ -67,6 +63,7 @@ class CheckResult(Shown):
     inputs: tuple[Any, ...] = ()
     rows: Sequence[Row] = ()
     check: Check | None = field(default=None, repr=False)
+    case: int = field(default=-1, repr=False)
 
     @property
     def headline(self) -> str:
@@ -105,7 +102,9 @@ def check(exercise: object, fn: object, *, seed: int = 0, number: int | None = N
     elif number is not None:
         raise ExerciseError(f"{found.id}: only a quest has numbers; leave number={number!r} out")
     else:
-        result = evaluate(found, fn, seed=seed)
+        result = (
+            _evaluate_apart(found, fn, seed) if apart.possible() else evaluate(found, fn, seed=seed)
+        )
     session.record_exercise(result.id, result.status)
     result.show()
     return result
@@ -127,22 +126,35 @@ def hint(exercise: object, level: int = 1) -> None:
 
 
 def evaluate(
-    exercise: Exercise, fn: object, *, seed: int = 0, smallest: bool = True
+    exercise: Exercise,
+    fn: object,
+    *,
+    seed: int = 0,
+    smallest: bool = True,
+    patience: float | int = 1,
+    progress: apart.Progress | None = None,
 ) -> CheckResult:
     """Check a function without showing or recording anything.
 
-    Without `smallest` the first failing case ends the check: enough to know that one fails.
+    Args:
+        exercise: the exercise.
+        fn: the learner's function or class.
+        seed: which cases are generated.
+        smallest: without it the first failing case ends the check: enough to know that one fails.
+        patience: by what the exercise's time limits are multiplied.
+        progress: where to note how far the check has come, for a process that watches this one.
     """
     if (problem := _not_usable(exercise, fn)) is not None:
         return _result(exercise, "error", seed, message=problem)
     assert callable(fn)
     printed = io.StringIO()
+    clock = Clock(patience * exercise.call_seconds, patience * exercise.check_seconds)
     with (
-        _random_state_kept(seed),
+        state_kept(f"{exercise.id}/{seed}/state"),
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
     ):
-        result = _Run(exercise, fn, seed).result(smallest)
+        result = _tried(Trial(exercise, fn, seed, clock, progress), clock, smallest)
     lines = len(printed.getvalue().splitlines())
     if lines and result.status in ("failed", "error"):
         note = f"{lines} line{'s' * (lines > 1)} by your code, not shown"
@@ -150,9 +162,111 @@ def evaluate(
     return result
 
 
+def _tried(trial: Trial, clock: Clock, smallest: bool) -> CheckResult:
+    exercise, seed = trial.exercise, trial.seed
+    if not trial.is_class and is_empty(trial.fn):
+        return _result(exercise, "not attempted", seed)
+    failures: list[Failure] = []
+    try:
+        with clock:
+            for layer in trial.layers():
+                failures = list(layer) if smallest else list(itertools.islice(layer, 1))
+                if failures:
+                    break
+    except TooSlow as error:
+        failures = [trial.slow(error)]
+    if not failures:
+        return _result(exercise, "passed", seed, cases=len(trial.cases))
+    if failures[0].status == "not attempted":
+        return _result(exercise, "not attempted", seed)
+    chosen = min(failures, key=lambda f: exercise.case_size(f.case))
+    return _failed(trial, chosen, failing=len({id(f.case) for f in failures}))
+
+
+def _failed(trial: Trial, failure: Failure, failing: int) -> CheckResult:
+    total = len(trial.cases)
+    rows = [Row("expected", failure.statement)]
+    if failure.message:
+        label = "raised" if failure.status == "error" else "but"
+        rows.append(Row(label, failure.message, code="\n" in failure.message))
+    rows += failure.shown
+    smallest = ", the smallest shown" if failing > 1 else ""
+    rows.append(Row("cases", f"{failing} of {total} fail{smallest}; seed {trial.seed}"))
+    rows.append(Row(HINT, f'teach.hint("{trial.exercise.id}", 1)'))
+    return _result(
+        trial.exercise,
+        failure.status,
+        trial.seed,
+        cases=total,
+        failing=failing,
+        statement=failure.statement,
+        message=failure.message,
+        inputs=failure.case.args,
+        rows=rows,
+        check=failure.check,
+        case=next(i for i, case in enumerate(trial.cases) if case is failure.case),
+    )
+
+
+def _evaluate_apart(exercise: Exercise, fn: object, seed: int) -> CheckResult:
+    """`evaluate` in a copy of this process; what the copy does not survive is the answer's fault.
+
+    Values and functions stay there: the copy tells which case failed, and it is generated here.
+    """
+    progress = apart.Progress()
+
+    def work() -> bytes:
+        result = evaluate(exercise, fn, seed=seed, progress=progress)
+        index = exercise.checks.index(result.check) if result.check is not None else None
+        return pickle.dumps((told(result), index))
+
+    data = apart.run(work, progress, exercise.call_seconds, exercise.check_seconds)
+    if isinstance(data, apart.Ended):
+        return _lost(exercise, seed, data)
+    fields, index = pickle.loads(data)
+    result = CheckResult(**fields, check=None if index is None else exercise.checks[index])
+    if result.case >= 0:
+        result.inputs = exercise.make_cases(seed)[result.case].args
+    return result
+
+
+def told(result: CheckResult) -> dict[str, Any]:
+    """What of a result another process can be told: neither the inputs nor the check."""
+    return {name: getattr(result, name) for name in _TOLD}
+
+
+def _lost(exercise: Exercise, seed: int, ended: apart.Ended) -> CheckResult:
+    """The result of an answer that took the process with it."""
+    cases = exercise.make_cases(seed)
+    statement = exercise.checks[ended.check].statement if ended.check >= 0 else "it runs"
+    rows = [Row("expected", statement), Row("but", ended.why)]
+    if ended.case >= 0:
+        shown = inputs(exercise.model_answer, cases[ended.case])
+        rows.append(Row("input", shown, code=True))
+    rows.append(Row(HINT, f'teach.hint("{exercise.id}", 1)'))
+    return _result(
+        exercise,
+        "error",
+        seed,
+        cases=len(cases),
+        failing=1,
+        statement=statement,
+        message=ended.why,
+        inputs=cases[ended.case].args if ended.case >= 0 else (),
+        rows=rows,
+        case=ended.case,
+    )
+
+
 def evaluate_quest(quest: Quest, text: object, number: int | None = None) -> CheckResult:
     """Look for the goals of a quest in a text without showing or recording anything."""
-    found = quest.judge(text, number)
+    try:
+        with Clock(CHECK_SECONDS, CHECK_SECONDS):
+            found = quest.judge(text, number)
+    except TooSlow:
+        because = f"the text was not read within {CHECK_SECONDS:g} s"
+        rows = [Row("because", because)]
+        return CheckResult(quest.id, quest.name, "error", message=because, rows=rows)
     return CheckResult(found.id, found.name, found.status, message=found.message, rows=found.rows)
 
 
@@ -184,7 +298,7 @@ def selftest(exercise: Exercise, seeds: Sequence[int] = (0, 1, 2)) -> list[str]:
         count = len(exercise.make_cases(seed))
         if count < MIN_CASES:
             problems.append(f"{count} cases with seed {seed}; generate at least {MIN_CASES}")
-        right = evaluate(exercise, answer, seed=seed)
+        right = evaluate(exercise, answer, seed=seed, patience=SELFTEST_PATIENCE)
         if right.status != "passed":
             problems.append(f"the model answer is not accepted with seed {seed}:\n{right}")
         for wrong in exercise.wrongs:
@@ -194,184 +308,6 @@ def selftest(exercise: Exercise, seeds: Sequence[int] = (0, 1, 2)) -> list[str]:
                     f"the wrong answer {wrong.fn.__name__} ({wrong.why}) is accepted, seed {seed}"
                 )
     return problems
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """A case that failed: why, and (for exceptions) in which line of the learner's code."""
-
-    case: Case
-    status: Status
-    statement: str
-    message: str
-    check: Check | None = None
-    returned: str = ""
-
-
-class _Guard:
-    """The learner's function as checks see it: every call gets its own copy of the inputs."""
-
-    def __init__(self, fn: Fn, exercise: Exercise) -> None:
-        self._fn, self._exercise = fn, exercise
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._exercise.copies:
-            return self._fn(*args, **kwargs)
-        seen: dict[int, Any] = {}
-        given = [_copy(arg, seen) for arg in args]
-        named = {name: _copy(arg, seen) for name, arg in kwargs.items()}
-        result = self._fn(*given, **named)
-        if self._exercise.pure and not _same([args, kwargs], [given, named]):
-            raise Violation("your function changed its input; work on a copy (x.clone())")
-        return result
-
-
-class _Run:
-    """One check: the learner's function on all cases of one seed."""
-
-    def __init__(self, exercise: Exercise, fn: Fn, seed: int) -> None:
-        self.exercise, self.fn, self.seed = exercise, fn, seed
-        self.is_class = inspect.isclass(fn)
-        self.guarded: Fn = fn if self.is_class else _Guard(fn, exercise)
-        self.cases = exercise.make_cases(seed)
-
-    def result(self, smallest: bool) -> CheckResult:
-        if not self.is_class and _is_empty(self.fn):
-            return _result(self.exercise, "not attempted", self.seed)
-        failures: list[_Failure] = []
-        for layer in self._layers():
-            failures = list(layer) if smallest else list(itertools.islice(layer, 1))
-            if failures:
-                break
-        if not failures:
-            return _result(self.exercise, "passed", self.seed, cases=len(self.cases))
-        if failures[0].status == "not attempted":
-            return _result(self.exercise, "not attempted", self.seed)
-        chosen = min(failures, key=lambda f: self.exercise.case_size(f.case))
-        return self._failed(chosen, failing=len({id(f.case) for f in failures}))
-
-    def _layers(self) -> Iterator[Iterator[_Failure]]:
-        """The failures of each layer, found as they are asked for."""
-        if not self.is_class:
-            yield (f for case in self.cases if (f := self._runs(case)) is not None)
-        for layer in LAYERS:
-            yield (
-                f
-                for case in self.cases
-                if case.raises is None
-                for check in self.exercise.checks
-                if check.layer == layer and (f := self._holds(check, case)) is not None
-            )
-
-    def _runs(self, case: Case) -> _Failure | None:
-        """Layer 0: the call returns, or raises the error that the case asks for."""
-        statement = "it runs"
-        if case.raises is not None:
-            statement = f"it raises {case.raises.__name__} on this input"
-        if case.note:
-            statement += f" ({case.note})"
-        try:
-            returned = self.guarded(*case.args, **case.kwargs)
-        except Violation as error:
-            return _Failure(case, "failed", "the inputs stay as they are", str(error))
-        except (Exception, SystemExit) as error:
-            if case.raises is not None and isinstance(error, case.raises):
-                return None
-            return self._raised(case, error, statement)
-        if case.raises is not None:
-            return _Failure(case, "failed", statement, "it raised nothing")
-        if returned is Ellipsis:
-            return _Failure(case, "not attempted", statement, "")
-        if returned is None and not self.exercise.none_ok:
-            message = "it returned None; is a return statement missing?"
-            return _Failure(case, "failed", "it returns a result", message)
-        return None
-
-    def _holds(self, check: Check, case: Case) -> _Failure | None:
-        """One statement on one case."""
-        statement = check.statement + (f" ({case.note})" if case.note else "")
-        try:
-            verdict = check.fn(self.guarded, *case.args, **case.kwargs)
-            if verdict is not None and not isinstance(verdict, str):
-                verdict = None if bool(torch.as_tensor(verdict).all()) else False
-        except AssertionError as error:
-            if not isinstance(error, Violation) and self._learner_frames(error, check):
-                return self._raised(case, error, statement, check)
-            return self._violated(check, case, statement, str(error))
-        except (Exception, SystemExit) as error:
-            if self._learner_frames(error, check):
-                return self._raised(case, error, statement, check)
-            why = f"your result could not be used: {type(error).__name__}: {_brief(error)}"
-            return self._violated(check, case, statement, why)
-        if verdict is None or verdict == "":
-            return None
-        return self._violated(check, case, statement, verdict or "")
-
-    def _violated(self, check: Check, case: Case, statement: str, message: str) -> _Failure:
-        returned = ""
-        if not self.is_class:
-            with contextlib.suppress(Exception, SystemExit):
-                returned = describe(self.guarded(*case.args, **case.kwargs))
-        return _Failure(case, "failed", statement, message, check, returned)
-
-    def _raised(
-        self, case: Case, error: BaseException, statement: str, check: Check | None = None
-    ) -> _Failure:
-        frames = self._learner_frames(error, check)
-        message = f"{type(error).__name__}: {_brief(error)}".rstrip(": ")
-        if frames:
-            frame = frames[-1]
-            if type(error) is NotImplementedError and _innermost(error) == frame:
-                return _Failure(case, "not attempted", statement, message)
-            line = linecache.getline(frame.filename, frame.lineno or 0).strip()
-            message += f"\nin {frame.name}, line {frame.lineno}: {line}".rstrip(": ")
-        return _Failure(case, "error", statement, message, check)
-
-    def _learner_frames(
-        self, error: BaseException, check: Check | None
-    ) -> list[traceback.FrameSummary]:
-        """The frames below this file's and the check's own, libraries left out."""
-        own = _code_files(self.fn)
-        skipped = _code_files(check.fn) - own if check is not None else set()
-        checked = _codes(check.fn) if check is not None else set()
-        found: list[traceback.FrameSummary] = []
-        for frame, line in traceback.walk_tb(error.__traceback__):
-            name = frame.f_code.co_filename
-            if name == __file__:
-                found = []
-            elif (
-                frame.f_code not in checked
-                and name not in skipped
-                and (name in own or not _is_library(name))
-            ):
-                found.append(traceback.FrameSummary(name, line, frame.f_code.co_name))
-        return found
-
-    def _failed(self, failure: _Failure, failing: int) -> CheckResult:
-        case = failure.case
-        total = len(self.cases)
-        rows = [Row("expected", failure.statement)]
-        if failure.message:
-            label = "raised" if failure.status == "error" else "but"
-            rows.append(Row(label, failure.message, code="\n" in failure.message))
-        rows.append(Row("input", _inputs(self.exercise.model_answer, case), code=True))
-        if failure.returned:
-            rows.append(Row("returned", failure.returned, code=True))
-        smallest = ", the smallest shown" if failing > 1 else ""
-        rows.append(Row("cases", f"{failing} of {total} fail{smallest}; seed {self.seed}"))
-        rows.append(Row(HINT, f'teach.hint("{self.exercise.id}", 1)'))
-        return _result(
-            self.exercise,
-            failure.status,
-            self.seed,
-            cases=total,
-            failing=failing,
-            statement=failure.statement,
-            message=failure.message,
-            inputs=case.args,
-            rows=rows,
-            check=failure.check,
-        )
 
 
 def _result(exercise: Exercise, status: Status, seed: int, **fields: Any) -> CheckResult:
@@ -414,100 +350,3 @@ def _not_usable(exercise: Exercise, fn: object) -> str | None:
                 asked = ", ".join(inspect.signature(answer).parameters)
                 return f"the task asks for {name}({asked}), but your arguments differ: {error}"
     return None
-
-
-def _inputs(answer: Fn, case: Case) -> str:
-    """The inputs of a case, one named line each."""
-    names: Iterator[str] = iter(())
-    if not inspect.isclass(answer):
-        names = iter(inspect.signature(answer).parameters)
-    lines = [f"{next(names, f'input {i}')} = {describe(a)}" for i, a in enumerate(case.args)]
-    lines += [f"{name} = {describe(value)}" for name, value in case.kwargs.items()]
-    return "\n".join(lines) or "no inputs"
-
-
-def _copy(value: Any, seen: dict[int, Any]) -> Any:
-    """A copy with the same memory layout; tensors that share memory still do so afterwards."""
-    if type(value) is Tensor and value.layout == torch.strided:
-        storage = value.untyped_storage()
-        key = storage.data_ptr() or id(value)
-        fresh = seen.setdefault(key, storage.clone())
-        copied = torch.empty(0, dtype=value.dtype, device=value.device)
-        copied.set_(fresh, value.storage_offset(), value.size(), value.stride())
-        return copied.requires_grad_(value.requires_grad)
-    if isinstance(value, np.ndarray):
-        return value.copy(order="K")
-    if type(value) in (list, tuple):
-        return type(value)(_copy(entry, seen) for entry in value)
-    if type(value) is dict:
-        return {key: _copy(entry, seen) for key, entry in value.items()}
-    return value
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two inputs hold the same values; NaN equals NaN here."""
-    if isinstance(one, (Tensor, np.ndarray)):
-        equal = one.shape == other.shape
-        return equal and bool(((one == other) | ((one != one) & (other != other))).all())
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
-    if isinstance(one, (int, float, complex, str, bytes)):
-        return bool(one == other) or (one != one and other != other)
-    return True  # objects of the exercise's own: nothing can be said
-
-
-@contextlib.contextmanager
-def _random_state_kept(seed: int) -> Iterator[None]:
-    """Seed the three global generators, and put them back as they were."""
-    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(kept[0])
-        np.random.set_state(kept[1])
-        torch.set_rng_state(kept[2])
-
-
-def _is_empty(fn: Fn) -> bool:
-    """Whether a function's body is only a docstring, `pass` or `...`."""
-    code = getattr(inspect.unwrap(fn), "__code__", None)
-    if code is None:
-        return False
-    idle = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "POP_TOP"}
-    documented = {getattr(inspect.unwrap(fn), "__doc__", None)}
-    return {step.opname for step in dis.get_instructions(code)} <= idle and all(
-        constant in (None, ...) for constant in code.co_consts if constant not in documented
-    )
-
-
-def _codes(fn: Fn) -> set[CodeType]:
-    functions = vars(fn).values() if inspect.isclass(fn) else [fn]
-    functions = [getattr(f, "__func__", f) for f in functions]
-    plain = [inspect.unwrap(f) for f in functions if callable(f)]
-    return {f.__code__ for f in plain if hasattr(f, "__code__")}
-
-
-def _code_files(fn: Fn) -> set[str]:
-    return {code.co_filename for code in _codes(fn)}
-
-
-def _is_library(filename: str) -> bool:
-    if filename.startswith(("<@beartype", "<frozen")):
-        return True
-    roots = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]))
-    return any(os.path.abspath(filename).startswith(root + os.sep) for root in roots)
-
-
-def _innermost(error: BaseException) -> traceback.FrameSummary:
-    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-    return traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name)
-
-
-def _brief(error: BaseException) -> str:
-    lines = without_addresses(str(error)).strip().splitlines()
-    return lines[0][:300] if lines else ""

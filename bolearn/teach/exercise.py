@@ -30,6 +30,8 @@ sees the statement and the message: put nothing into a message that gives the an
 from __future__ import annotations
 
 import builtins
+import contextlib
+import os
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +44,7 @@ from torch import Tensor
 
 from bolearn.teach.describe import describe, size_of
 from bolearn.teach.errors import ExerciseError, Violation
+from bolearn.teach.limits import CALL_SECONDS, CHECK_SECONDS
 
 Fn = Callable[..., Any]
 Layer = Literal["shape", "property", "value"]
@@ -118,6 +121,8 @@ class Exercise:
         pure: report a function that changes its inputs (otherwise it works on copies unnoticed).
         copies: give every call its own copy of the inputs; switch off where identity matters.
         size: how big a case is, from its inputs; the number of entries if not given.
+        call_seconds: what one call of the learner's function may take.
+        check_seconds: what the whole check may take.
 
     Raises:
         ExerciseError: the id is not of that form, or there are not three hints.
@@ -130,6 +135,8 @@ class Exercise:
     pure: bool = False
     copies: bool = True
     size: Fn | None = None
+    call_seconds: float = CALL_SECONDS
+    check_seconds: float = CHECK_SECONDS
     checks: list[Check] = field(default_factory=list, init=False, repr=False)
     wrongs: list[Wrong] = field(default_factory=list, init=False, repr=False)
     _answer: Fn | None = field(default=None, init=False, repr=False)
@@ -310,3 +317,39 @@ def _kind(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+@contextlib.contextmanager
+def random_state_untouched() -> Iterator[None]:
+    """Raise `Violation` if what runs inside uses torch's or NumPy's global random generator.
+
+    The generators are put into a state first that nobody can have come to by seeding them, so that
+    code which seeds them is found whatever its seed is.
+
+    Example:
+        >>> with random_state_untouched():
+        ...     _ = torch.manual_seed(0)
+        Traceback (most recent call last):
+        bolearn.teach.errors.Violation: torch's global random state was used; draw from a ...
+    """
+    kept = torch.get_rng_state(), np.random.get_state()
+    mixer = random.Random(os.urandom(16))
+    torch.default_generator.manual_seed(mixer.getrandbits(62))
+    np.random.seed(mixer.getrandbits(32))
+    before = _random_states()
+    try:
+        yield
+        for name, state in _random_states().items():
+            if state != before[name]:
+                raise Violation(
+                    f"{name}'s global random state was used; draw from a generator of your own"
+                )
+    finally:
+        torch.set_rng_state(kept[0])
+        np.random.set_state(kept[1])
+
+
+def _random_states() -> dict[str, object]:
+    numpy: Any = np.random.get_state()
+    tensor = torch.get_rng_state().numpy().tobytes()
+    return {"torch": tensor, "NumPy": (numpy[1].tobytes(), *numpy[2:])}

@@ -110,7 +110,7 @@ def _tree(path: str | Path) -> ast.Module:
         raise SourceError(f"{Path(path).name}, line {error.lineno}: {error.msg}") from error
 
 
-@lru_cache(maxsize=4)  # a file is asked about many times in a row
+@lru_cache(maxsize=64)  # a file is asked about many times
 def _parsed(text: str) -> ast.Module:
     return ast.parse(text)
 

@@ -18,7 +18,8 @@
 #
 # > **Before you start:** tutorials 1 to 3; the chain rule.
 # >
-# > **Time:** 45 minutes of reading, about as much again for the exercises.
+# > **Time:** an hour of reading with its predictions, and an hour for the exercises. The end of
+# > section 6 is a good place to stop.
 # >
 # > **You will be able to**
 # > - write the machine behind `backward` for numbers, and say why it needs an order;
@@ -37,7 +38,6 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from matplotlib import pyplot
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -54,7 +54,7 @@ teach.setup("p1.t4")
 #
 # $$u = x y, \qquad v = u + x, \qquad z = v u, \qquad\text{at } x = 3,\ y = 2 .$$
 #
-# Each step has **local slopes**, its derivatives in what it was computed from: a product's are the
+# Each step has **local derivatives**, or slopes, in what it was computed from: a product's are the
 # two factors, swapped; a sum's are 1 and 1.
 
 # %%
@@ -146,7 +146,7 @@ teach.claim("walking along every path gives the adjoints found by hand",
 # %% [markdown]
 # ## 3. Too many paths
 #
-# Right, and useless. Start from $x$ and double twenty times.
+# The adjoints are right. What do they cost? Start from $x$ and double twenty times.
 
 # %%
 teach.predict("p1.t4.q2", "y = x, then 20 times y = y + y: how many calls does push make?",
@@ -170,10 +170,9 @@ teach.claim("n doublings cost 2ⁿ⁺¹ - 1 calls",
             all(count == 2 ** (n + 1) - 1 for n, count in calls.items()))
 
 # %% [markdown]
-# Twenty additions, two million calls. `push` hurries: it passes on each amount alone, although
-# many amounts meet in the same node.
+# `push` passes on each amount alone, although many amounts meet in the same node.
 #
-# ## 4. Patience
+# ## 4. One pass, in the right order
 #
 # A node should wait until *everything* it feeds has paid in, then pass on its whole adjoint,
 # **once**. Which order guarantees that? A parent is always made before its children. So: youngest
@@ -211,25 +210,6 @@ teach.claim("n doublings: the sweep visits n + 1 nodes, and finds dy/dx = 2ⁿ",
 # it has passed its adjoint on.
 
 # %%
-PLACES = {"x": (0, 1), "y": (0, -1), "u": (1, -0.6), "v": (2, 1), "z": (3, -0.6)}
-
-
-def draw(panel, nodes, finished):
-    for name, node in nodes.items():
-        for parent in node.parents:
-            start = next(PLACES[key] for key, other in nodes.items() if other is parent)
-            panel.annotate("", PLACES[name], start, arrowprops={"arrowstyle": "-|>", "shrinkA": 28,
-                                                                "shrinkB": 28, "lw": 1.8})
-        done = node in finished
-        shade = "black" if done else "0.8" if node.adjoint else "white"
-        panel.scatter(*PLACES[name], s=3000, c=shade, edgecolors="black", zorder=2)
-        text = f"{name}={node.value:.0f}" + (f"\n[{node.adjoint:.0f}]" if node.adjoint else "")
-        panel.text(*PLACES[name], text, ha="center", va="center", weight="bold", fontsize=15,
-                   color="white" if done else "black")
-    panel.set(xlim=(-0.5, 3.5), ylim=(-1.7, 1.7))
-    panel.axis("off")
-
-# %%
 x, y = Var(3.0), Var(2.0)
 u, v, z = calculation(x, y)
 nodes = {"x": x, "y": y, "u": u, "v": v, "z": z}
@@ -243,13 +223,16 @@ state = {
 }
 
 # %%
-figure, panels = pyplot.subplots(2, 2, figsize=(10, 7))
 titles = ["the values, and a 1 for z", "z has passed on", "v has passed on: u is complete",
           "u has passed on: x, y are complete"]
-for steps, (panel, title) in enumerate(zip(panels.flat, titles, strict=True)):
+stages = []
+for steps, title in enumerate(titles):
     order = sweep(z, steps=steps)
-    draw(panel, nodes, order[:steps])
-    panel.set_title(title, fontsize=16)
+    adjoints = {name: node.adjoint for name, node in nodes.items()}
+    stages.append((title, adjoints, [names[node] for node in order[:steps]]))
+places = {"x": (0, 1), "y": (0, -1), "u": (1, -0.6), "v": (2, 1), "z": (3, -0.6)}
+figure = plotting.adjoint_sweep(places, {name: node.value for name, node in nodes.items()},
+                                [(edge["from"], edge["to"]) for edge in state["edges"]], stages)
 teach.explorable(
     "graph_stepper", state, still=figure,
     alt="Four copies of the graph of x, y, u, v and z with values; adjoints in square brackets "
@@ -326,29 +309,22 @@ print("u.grad_fn:", u.grad_fn.name(), "with parents",
 teach.reveal("p1.t4.q3", str(x.grad_fn), because="no operation made it")
 
 # %% [markdown]
-# So tensors are *not* the nodes; operations are. A leaf has no operation, but where it is used the
-# graph ends in an `AccumulateGrad` node: the one that adds to the leaf's `.grad`.
+# So tensors are *not* the nodes; operations are. A leaf that requires gradients has no operation,
+# but where it is used the graph ends in an `AccumulateGrad` node: the one that adds to its
+# `.grad`.
 
 # %%
 to_x, to_y = (parent for parent, _ in u.grad_fn.next_functions)
-places = {out.grad_fn: (0, 0), z.grad_fn: (1.2, 0), w.grad_fn: (2.4, 1), v.grad_fn: (3.6, 1),
-          u.grad_fn: (4.8, 0), to_x: (6.3, 1), to_y: (6.3, -1)}
-made = {out.grad_fn: "out", z.grad_fn: "z", w.grad_fn: "w", v.grad_fn: "v", u.grad_fn: "u",
-        to_x: "adds to\nx.grad", to_y: "adds to\ny.grad"}
-figure, panel = pyplot.subplots(figsize=(10, 4.2))
-for node, place in places.items():
-    for parent, _ in node.next_functions:
-        end = (places[parent][0] - (0.2 if parent.next_functions else 0.7), places[parent][1])
-        panel.annotate("", end, place, zorder=1, arrowprops={
-            "arrowstyle": "-|>", "shrinkA": 14, "shrinkB": 4, "lw": 1.8, "color": "black"})
-    ends = not node.next_functions
-    name = node.name().removesuffix("Backward0").rsplit("::", 1)[-1]
-    panel.text(*place, name, ha="center", va="center", fontsize=15, zorder=3,
-               bbox={"boxstyle": "round", "fc": "0.85" if ends else "white", "ec": "black"})
-    panel.text(place[0], place[1] - 0.3, made[node], ha="center", va="top", fontsize=15,
-               style="italic")
-panel.set(xlim=(-0.4, 7.2), ylim=(-1.9, 1.4))
-panel.axis("off")
+boxes = {out.grad_fn: ("Exp", 0, 0), z.grad_fn: ("Mul", 1.2, 0), w.grad_fn: ("Sin", 2.4, 1),
+         v.grad_fn: ("Add", 3.6, 1), u.grad_fn: ("Mul#u", 4.8, 0),
+         to_x: ("AccumulateGrad", 6.3, 1), to_y: ("AccumulateGrad#y", 6.3, -1)}
+made = ["out", "z", "w", "v", "u", "adds to\nx.grad", "adds to\ny.grad"]
+named = {node: name for node, (name, _, _) in boxes.items()}
+arrows = [(named[node], named[parent]) for node in boxes for parent, _ in node.next_functions]
+figure = plotting.operation_graph(
+    {name: (x, y) for name, x, y in boxes.values()}, arrows,
+    dict(zip(named.values(), made, strict=True)), ends=[named[to_x], named[to_y]],
+)
 teach.show(figure, "Seven boxes, Exp, Mul, Sin, Add, Mul and two AccumulateGrad, joined by arrows "
            "from the output back to x and y; below each box, the tensor that its operation made.")
 
@@ -358,8 +334,8 @@ teach.show(figure, "Seven boxes, Exp, Mul, Sin, Add, Mul and two AccumulateGrad,
 
 # %%
 teach.claim("the arrows of the drawing are all the arrows, and every box is reached",
-            {parent for node in places for parent, _ in node.next_functions} | {out.grad_fn}
-            == set(places))
+            {parent for node in boxes for parent, _ in node.next_functions} | {out.grad_fn}
+            == set(boxes))
 expected = torch.autograd.grad(out, [x, y], retain_graph=True)
 del u, v, w, z
 teach.claim("with the tensors in between deleted, backward finds the same gradient",
@@ -394,7 +370,7 @@ y = x.exp()
 y.backward()
 second = complaint(y.backward)
 print(second.split(".")[0])
-teach.claim("a second backward through exp is refused", "second time" in second)
+teach.claim("a second backward through exp is refused", "second time" in second, kind="run")
 teach.reveal("p1.t4.q4", "an error" if second else "adds to x.grad again",
              because="the first pass has thrown away the numbers it needed")
 
@@ -408,11 +384,12 @@ y = x.exp()
 y.backward(retain_graph=True)
 once = x.grad.clone()
 y.backward()
-teach.claim("with retain_graph a second backward doubles .grad", torch.equal(x.grad, 2 * once))
+teach.claim("with retain_graph a second backward doubles .grad", torch.equal(x.grad, 2 * once),
+            kind="run")
 total = x + x
 total.backward()
 teach.claim("a sum saves no numbers: backward works twice without retain_graph",
-            not complaint(total.backward))
+            not complaint(total.backward), kind="run")
 
 # %% [markdown]
 # What is saved must not change in between.
@@ -433,7 +410,7 @@ for name, f in {"exp": torch.exp, "sin": torch.sin}.items():
     print(f"{name}: version {before} -> {y._version}, "
           f"{'refused' if complains[name] else 'backward works'}")
 teach.claim("after y += 1 the backward of exp is refused, that of sin is not",
-            complains == {"exp": True, "sin": False})
+            complains == {"exp": True, "sin": False}, kind="run")
 teach.reveal("p1.t4.q5", "exp only", because="exp's slope is its result y; sin's slope is cos x")
 
 # %% [markdown]
@@ -446,7 +423,7 @@ y = x.exp()
 cut = y.detach()  # no notes, but the same storage: a view, not a copy
 cut += 1
 teach.claim("detach does not copy: writing to it is refused by the backward of y",
-            "inplace" in complaint(y.backward))
+            "inplace" in complaint(y.backward), kind="run")
 x.grad = None
 y = x.exp()
 right = y.item()
@@ -456,7 +433,7 @@ teach.claim("a write through .data goes unnoticed: the gradient is wrong by exac
             error=abs(x.grad.item() - (right + 1)), tolerance=1e-12)
 
 # %% [markdown]
-# Hence: `detach()` if you must, `.data` never.
+# So take `detach()`, not `.data`.
 #
 # ## 7. A graph for each call
 #
@@ -535,7 +512,7 @@ teach.show(
 )
 teach.reveal("p1.t4.q6", counts[7], because="each order records the work of the order before it")
 teach.claim("each derivative's graph has at least twice as many nodes as the one before",
-            all(2 * a <= b for a, b in pairwise(counts)), kind="theorem")
+            all(2 * a <= b for a, b in pairwise(counts)), kind="run")
 
 # %% [markdown]
 # Higher orders are not free. Methods that need many of them carry Taylor coefficients forward
@@ -553,7 +530,9 @@ teach.claim("each derivative's graph has at least twice as many nodes as the one
 # %% [markdown]
 # What does it cost? We count elementary tensor operations, forwards and backwards, for the quartic
 # $f(x) = \frac14 \sum_i (a_i \cdot x)^4$, with the $a_i$ the rows of a matrix $A$. Its Hessian is
-# $3 A^\top D A$, where the diagonal matrix $D$ holds $(a_i \cdot x)^2$.
+# $3 A^\top D A$, where the diagonal matrix $D$ holds $(a_i \cdot x)^2$. While a `TorchDispatchMode`
+# is active, torch hands every elementary operation to its `__torch_dispatch__`, those of `backward`
+# too; ours counts it and lets it run.
 
 # %%
 class CountOperations(TorchDispatchMode):
@@ -595,9 +574,10 @@ for d in (2, 5, 20, 200):
     print(f"{d:3} inputs: {first} operations for the gradient, {both} with H v")
 teach.claim("differentiating twice gives H v for random quartics of 2 to 200 inputs",
             error=torch.stack(errors), tolerance=1e-10)
-teach.claim("the number of operations is the same for 2 and for 200 inputs", len(costs) == 1)
+teach.claim("the number of operations is the same for 2, 5, 20 and 200 inputs", len(costs) == 1,
+            kind="run")
 teach.claim("gradient and H v together take at most 6 times the operations of the gradient",
-            both <= 6 * first, kind="theorem")
+            both <= 6 * first, kind="run")
 teach.reveal("p1.t4.q7", "less than 6" if both < 6 * first else "about 200",
              because="H v is one more sweep, through a longer graph")
 
@@ -699,14 +679,15 @@ for node in (QuadraticForm, Thrifty):
     passed[node.__name__] = (gradcheck(symmetric, (K, y), raise_exception=False),
                              gradgradcheck(symmetric, (K, y), raise_exception=False))
 print(passed)
-teach.claim("our node passes gradcheck and gradgradcheck", passed["QuadraticForm"] == (True, True))
-teach.claim("with α saved, first derivatives are right and second ones wrong",
-            passed["Thrifty"] == (True, False))
+teach.claim("our node passes gradcheck and gradgradcheck", passed["QuadraticForm"] == (True, True),
+            kind="run")
+teach.claim("with α saved, first derivatives are right and second ones wrong", kind="run",
+            condition=passed["Thrifty"] == (True, False))
 teach.reveal("p1.t4.q8", "gradcheck only", because="a saved α no longer depends on K")
 
 # %% [markdown]
-# No error, no warning: a second derivative takes the saved $\alpha$ for a constant. Save inputs (or
-# outputs) and compute the rest in `backward`, where notes are taken.
+# A second derivative takes the saved $\alpha$ for a constant. Save inputs (or outputs) and compute
+# the rest in `backward`, where notes are taken.
 #
 # **Exercise 4.** The other half of Part 3's formula: the logarithm of a determinant.
 
@@ -732,9 +713,9 @@ teach.claims_table()
 #    goes astray. What do you look at first?
 #
 # **So, what would be in the sixty lines?** Numbers that remember their parents and local slopes;
-# an order in which everyone waits for all they feed; one addition and one multiplication for each
-# arrow. What we have done for numbers, torch does for tensors, and there a slope becomes a matrix
-# that nobody wants to store. Next: tutorial 5, why `backward` multiplies by a vector.
+# an order in which each waits for all it feeds; one addition and one multiplication for each
+# arrow. torch does the same for tensors, where a slope becomes a matrix, too large to store. Next:
+# tutorial 5, why `backward` multiplies by a vector.
 #
 # ## Sources
 #

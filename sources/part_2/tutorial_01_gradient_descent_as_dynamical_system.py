@@ -88,8 +88,9 @@ teach.reveal("p2.t1.q1", 2.0, because="1 - ηa = -1: it lands as far on the othe
 
 # %% [markdown]
 # One number, the **multiplier** $m = 1 - \eta a$, decides: between 0 and 1 the iterates approach
-# from one side; between $-1$ and 0 they ring; at $-1$ they cycle; below, they diverge. So $\eta <
-# 2/a$ promises convergence, not calm: ringing begins at $1/a$. With $m = 0$ one step arrives.
+# from one side; between $-1$ and 0 they ring; at $-1$ they cycle; below, they diverge. So
+# $\eta < 2/a$ promises convergence, not calm: ringing begins at $1/a$. With $m = 0$ one step
+# arrives.
 #
 # ## 2. Many dimensions, one mode at a time
 #
@@ -261,11 +262,11 @@ teach.claim("dynamics.power_iteration finds 2/L of a bowl in 100 dimensions",
 # $$T(x) = x - \eta\,(x^3 - x) = (1 + \eta)\,x - \eta x^3 ,$$
 #
 # but near a fixed point $x^*$ a smooth map is nearly straight: it multiplies small distances by
-# $T'(x^*) = 1 - \eta f''(x^*)$, the multiplier there. At $\pm 1$ the curvature is 2 and $m = 1 -
-# 2\eta$: for $0 < \eta < 1$ the minima attract, for $\eta > 1$ they repel. At $\eta = 1$, where $m
-# = -1$, the straight line does not decide; two steps take $x = 1 + \delta$ to about $1 + \delta -
-# 16\delta^3$, so the minima still attract, but slowly: after $t$ steps $|\delta| \approx 1/(4\sqrt
-# t)$. At 0 the curvature is $-1$ and $m = 1 + \eta$: it repels for every $\eta > 0$.
+# $T'(x^*) = 1 - \eta f''(x^*)$, the multiplier there. At $\pm 1$ the curvature is 2 and
+# $m = 1 - 2\eta$: for $0 < \eta < 1$ the minima attract, for $\eta > 1$ they repel. At $\eta = 1$,
+# where $m = -1$, two steps take $1 + \delta$ to about $1 + \delta - 16\delta^3$: the minima still
+# attract, but slowly, $|\delta| \approx 1/(4\sqrt t)$ after $t$ steps. At 0 the curvature is $-1$
+# and $m = 1 + \eta$: it repels for every $\eta > 0$.
 
 # %%
 def step(x, eta):
@@ -470,11 +471,10 @@ teach.show(
 # 2. *Edge.* $T(x) = -x$ at $B = \sqrt{1 + 2/\eta} = 3.317$, a 2-cycle. From beyond, distances grow.
 # 3. *Bands.* A start between $b_0$ and $B$ ends at $-1$ if it lands in $(-b_0, 0)$, at $+1$ if in
 #    that band's mirror image, and so on: the ends alternate, with borders
-#    $b_0 < b_1 < b_2 < \ldots$ and $T(b_{k+1}) = -b_k$. A border itself lands on the hilltop, after
-#    $k + 1$ steps, and ends in neither valley.
+#    $b_0 < b_1 < b_2 < \ldots$ and $T(b_{k+1}) = -b_k$, which land on the hilltop.
 # 4. *Ratio.* Near $B$ a step multiplies distances by
-#    $|T'(B)| = |1 + \eta - 3\eta B^2| = 5 + 2\eta$, and it turns the gap $B - b_{k+1}$ into
-#    $B - b_k$: each gap is about $5 + 2\eta$ times smaller than the one before.
+#    $|T'(B)| = |1 + \eta - 3\eta B^2| = 5 + 2\eta$: each gap $B - b_{k+1}$ is about so many times
+#    smaller than the one before, $B - b_k$.
 
 # %%
 def borders(eta, count):

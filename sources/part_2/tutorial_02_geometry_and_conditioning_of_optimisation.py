@@ -26,7 +26,7 @@
 # > - tell what is unstable from what is merely slow, by an experiment that does not mix the two;
 # > - compute what a change of coordinates does to gradient, Hessian and path;
 # > - say when rescaling each coordinate helps, and when nothing of the kind can;
-# > - choose units for data, for positive parameters, and read them off a kernel matrix.
+# > - choose units for data and for positive parameters, and bound the κ of a kernel matrix.
 # >
 # > **You will build** `best_lr_and_rate`, `precondition`, `equilibrate`, `stubborn` and
 # > `rosenbrock_newton`.
@@ -36,7 +36,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from matplotlib import pyplot
 from torch import Tensor
 
 from bolearn import dynamics, linalg, plotting, teach
@@ -47,16 +46,16 @@ teach.setup("p2.t2")
 # %% [markdown]
 # ## 1. One hollow, two maps
 #
-# A flea lives in a round hollow of height $f = \tfrac12 (x_1^2 + x_2^2)$, with $x_1$ metres east of
-# the lowest point and $x_2$ metres north. A colleague maps the same hollow, but writes the second
-# coordinate in centimetres: $z_1 = x_1$, $z_2 = 100\,x_2$. The same heights, another formula:
+# Take a round hollow of height $f = \tfrac12 (x_1^2 + x_2^2)$, with $x_1$ metres east of the lowest
+# point and $x_2$ metres north. A colleague maps the same hollow, but writes the second coordinate
+# in centimetres: $z_1 = x_1$, $z_2 = 100\,x_2$. The same heights, another formula:
 #
 # $$f = \tfrac12 \left(z_1^2 + 10^{-4} z_2^2\right).$$
 #
-# On the first map a hop with $\eta = 1$ arrives at once.
+# On the first map a step of gradient descent with $\eta = 1$ arrives at once.
 
 # %%
-teach.predict("p2.t2.q1", "On the second map, with η = 1 too: how many hops until the loss is a "
+teach.predict("p2.t2.q1", "On the second map, with η = 1 too: how many steps until the loss is a "
               "millionth of the first?", ["1", "about 100", "about 65,000"], guess=None)
 
 # %%
@@ -75,23 +74,22 @@ teach.claim("both maps give the same height at the same place",
 
 # %%
 def left(t):
-    """The share of the first loss after t hops on the second map, by tutorial 1's formula."""
+    """The share of the first loss after t steps on the second map, by tutorial 1's formula."""
     return bowl(mixed)((1 - mixed) ** t * units * start) / second_map.values[0]
 
 
-hops = math.ceil(math.log(2e-6) / (2 * math.log(1 - 1e-4)))
-print("metres: 1 hop; centimetres:", hops, "hops")
-teach.claim("the formula agrees with 200 hops", tolerance=1e-12,
+steps = math.ceil(math.log(2e-6) / (2 * math.log(1 - 1e-4)))
+print("metres: 1 step; centimetres:", steps, "steps")
+teach.claim("the formula agrees with 200 steps", tolerance=1e-12,
             error=(left(200) - second_map.values[200] / second_map.values[0]).abs())
-teach.claim("a unit of centimetres turns 1 hop into 65,609", kind="theorem",
-            condition=bool((first_map.values[1] == 0) & (left(hops) <= 1e-6 < left(hops - 1))))
-teach.reveal("p2.t2.q1", "about 65,000", because="north, a hop leaves 99.99 % of the distance")
+teach.claim("a unit of centimetres turns 1 step into 65,609", kind="run",
+            condition=bool((first_map.values[1] == 0) & (left(65_609) <= 1e-6 < left(65_608))))
+teach.reveal("p2.t2.q1", "about 65,000", because="north, a step leaves 99.99 % of the distance")
 
 # %% [markdown]
-# Nothing about the hollow has changed. But the flea hops by $\eta$ times the slope. Per centimetre
-# the slope is a hundredth of what it is per metre, and a hop of so many *centimetres* is a
-# hundredth of it again: northwards it hops $10^4$ times too short. A gradient is not a property of
-# the hill alone.
+# Nothing about the hollow has changed. But a step is $\eta$ times the gradient. Per centimetre the
+# gradient is a hundredth of what it is per metre, and a step of so many *centimetres* is a
+# hundredth of it again: northwards it is $10^4$ times too short.
 #
 # ## 2. How long is the valley?
 #
@@ -100,8 +98,8 @@ teach.reveal("p2.t2.q1", "about 65,000", because="north, a hop leaves 99.99 % of
 #
 # $$\kappa = L / \mu .$$
 #
-# Along the eigenvector of $\lambda$ the height is $\tfrac12 \lambda r^2$ at the distance $r$. So a
-# level line is an ellipse, $\sqrt\kappa$ times longer than wide.
+# Along the eigenvector of $\lambda$ the height is $\tfrac12 \lambda r^2$ at the distance $r$. So in
+# two dimensions a level line is an ellipse, $\sqrt\kappa$ times longer than wide.
 
 # %%
 H = torch.tensor([[5.0, 4.0], [4.0, 5.0]], dtype=torch.float64)
@@ -115,14 +113,14 @@ teach.claim("their lengths are as √κ to 1", tolerance=1e-12,
 
 # %% [markdown]
 # Which $\eta$ is best for a given bowl? The slowest mode has the factor
-# $\rho = \max(|1 - \eta\mu|, |1 - \eta L|)$. A longer hop helps the flat mode, and from $1/L$ on
+# $\rho = \max(|1 - \eta\mu|, |1 - \eta L|)$. A larger $\eta$ helps the flat mode, and from $1/L$ on
 # harms the steep one. Best is where the two are equal, $1 - \eta\mu = \eta L - 1$:
 #
 # $$\eta^* = \frac{2}{L + \mu}, \qquad \rho^* = \frac{\kappa - 1}{\kappa + 1} .$$
 
 # %%
-teach.predict("p2.t2.q2", "κ = 100. By how many per cent may η* be exceeded before the flea "
-              "explodes?", [1, 10, 50], guess=None)
+teach.predict("p2.t2.q2", "κ = 100. By how many per cent may η* be exceeded before descent "
+              "diverges?", [1, 10, 50], guess=None)
 
 # %%
 panels = {}
@@ -130,11 +128,11 @@ for kappa in (1.0, 10.0, 100.0):
     run = dynamics.trace_gd(bowl(torch.tensor([1.0, kappa], dtype=torch.float64)),
                             torch.tensor([1.0, kappa**-0.5], dtype=torch.float64) / 2**0.5,
                             2 / (kappa + 1), steps=12)
-    panels[f"κ = {kappa:g}"] = (bowl(torch.tensor([1.0, kappa])), {"12 hops": run.points})
+    panels[f"κ = {kappa:g}"] = (bowl(torch.tensor([1.0, kappa])), {"12 steps": run.points})
 teach.explorable(
     "conditioning", {"kappa": 10.0, "eta_factor": 1.0},
     still=plotting.descents(panels, [(1.1, 1.1)]),
-    alt="Twelve hops at the best learning rate: in the round bowl one hop reaches the bottom; "
+    alt="Twelve steps at the best learning rate: in the round bowl one reaches the minimum; "
         "for κ = 10 the path zigzags; for κ = 100, in a narrow valley, it hardly moves.",
 )
 
@@ -149,22 +147,23 @@ rate = ((size[300] / size[280]).log() / 20).exp()  # the factor of a late step
 teach.claim("at η* a step leaves (κ - 1)/(κ + 1) of the distance",
             error=(rate[1] - (kappas - 1) / (kappas + 1)).abs(), tolerance=1e-9)
 teach.claim("10 % more or less is slower for every κ tried",
-            bool((rate[0] > rate[1]).all() & (rate[2] > rate[1]).all()), kind="theorem")
-teach.claim("10 % more explodes for κ = 11, 100 and 1000, and not for 2 and 9", kind="theorem",
+            bool((rate[0] > rate[1]).all() & (rate[2] > rate[1]).all()), kind="run")
+teach.claim("10 % more diverges for κ = 11, 100 and 1000, and not for 2 and 9", kind="run",
             condition=(rate[2] > 1).tolist() == [False, False, True, True, True])
-cautious = (rate[1].log() / rate[3].log())[-2:]  # hops with η = 1/L for each with η*
-teach.claim("κ = 100 and 1000: with η = 1/L a digit takes twice the hops, to 1 %", kind="theorem",
+cautious = (rate[1].log() / rate[3].log())[-2:]  # steps with η = 1/L for each with η*
+teach.claim("κ = 100 and 1000: with η = 1/L a digit takes twice the steps, to 1 %", kind="run",
             error=(cautious - 2).abs(), tolerance=0.02)
 near = torch.tensor([1.009, 1.011], dtype=torch.float64) * 2 / 101
 steep = dynamics.trace_gd(bowl(lam[3]), torch.ones(2, 2).double(), near, steps=300).points[..., 1]
 teach.claim("κ = 100: the steep mode shrinks at 0.9 % above η* and grows at 1.1 % above it",
-            bool(steep[-1, 0].abs() < 1 < steep[-1, 1].abs()), kind="theorem")
+            bool(steep[-1, 0].abs() < 1 < steep[-1, 1].abs()), kind="run")
 teach.reveal("p2.t2.q2", 1, because="the edge is 2/L = (1 + 1/κ) η*")
 
 # %% [markdown]
 # This is the theory of the V in Part 1, tutorial 3: its tip is $\eta^*$, and in a long valley the
-# tip sits right at the cliff. The cautious $\eta = 1/L$ leaves $1 - 1/\kappa$: twice the hops, and
-# no mode rings. (Move $\kappa$ in the page above, and see what a digit costs.)
+# tip lies close to the limit $2/L$. The cautious $\eta = 1/L$ leaves $1 - 1/\kappa$: in a long
+# valley twice the steps, and no mode rings. (Move $\kappa$ in the page above, and see what a digit
+# costs.)
 #
 # **Exercise 1.** The best learning rate of any bowl.
 
@@ -175,94 +174,93 @@ teach.reveal("p2.t2.q2", 1, because="the edge is 2/L = (1 + 1/κ) η*")
 # ## 3. An unfair race
 #
 # Does a large $\kappa$ really make a bowl hard? The obvious experiment: fix $\eta = 0.1$, vary
-# $\kappa$, count hops until the loss is a millionth of the first.
+# $\kappa$, count steps until the loss is a millionth of the first.
 
 # %%
-teach.predict("p2.t2.q3", "From κ = 5 to κ = 15, the hops with η = 0.1 ...",
+teach.predict("p2.t2.q3", "From κ = 5 to κ = 15, the steps with η = 0.1 ...",
               ["triple", "rise a little", "fall a little"], guess=None)
 
 # %%
-def hops_needed(values):
+def steps_needed(values):
     """The first row in which the loss is a millionth of the first; NaN where there is none."""
     there = values <= 1e-6 * values[0]
     return torch.where(there.any(0), there.double().argmax(0).double(), torch.nan)
 
 
 def race(kappas, etas, steps):
-    """Hops in bowls with the eigenvalues 1 and κ, all from (1, 1)."""
+    """Steps in bowls with the eigenvalues 1 and κ, all from (1, 1)."""
     lam = torch.stack([torch.ones_like(kappas), kappas], -1)
     starts = torch.ones_like(lam)
-    return hops_needed(dynamics.trace_gd(bowl(lam), starts, etas, steps).values)
+    return steps_needed(dynamics.trace_gd(bowl(lam), starts, etas, steps).values)
 
 
 kappas = torch.arange(2, 41, dtype=torch.float64)
 unfair = race(kappas, 0.1, 500)
 figure = plotting.curves(kappas, {"η = 0.1 for all": unfair}, xlabel="condition number κ",
-                         ylabel="hops to a millionth", marks={"from here on: none arrives": 20.0})
+                         ylabel="steps to a millionth", marks={"from here on: none arrives": 20.0})
 figure.axes[0].set(xlim=(0, 41), ylim=(0, 80))
-teach.show(figure, "Hops against the condition number with one learning rate for all: slightly "
+teach.show(figure, "Steps against the condition number with one learning rate for all: slightly "
            "falling from 61 to 52, up again to 66 at κ = 19, and from κ = 20 on no points at all.")
 
 # %%
 five, ten, fifteen = (unfair[kappas == k].item() for k in (5, 10, 15))
-print(f"κ = 5, 10, 15: {five:.0f}, {ten:.0f}, {fifteen:.0f} hops")
-teach.claim("with one η for all, κ = 15 needs fewer hops than κ = 5", fifteen < five,
-            kind="theorem")
-teach.claim("up to κ = 19 all arrive, from 20 on none", kind="theorem",
+print(f"κ = 5, 10, 15: {five:.0f}, {ten:.0f}, {fifteen:.0f} steps")
+teach.claim("with one η for all, κ = 15 needs fewer steps than κ = 5", fifteen < five, kind="run")
+teach.claim("up to κ = 19 all arrive, from 20 on none", kind="run",
             condition=unfair.isfinite().tolist() == (kappas < 20).tolist())
 shallow = race(torch.ones(1).double(), 0.1 * 0.2, 1000)  # round, with both eigenvalues 0.2
-print(f"a round but shallow bowl, κ = 1: {shallow.item():.0f} hops")
-teach.claim("with η = 0.1 a round bowl of curvature 0.2 takes more than four times the hops of "
-            "κ = 15", bool(shallow > 4 * fifteen), kind="theorem")
+print(f"a round but shallow bowl, κ = 1: {shallow.item():.0f} steps")
+teach.claim("with η = 0.1 a round bowl of curvature 0.2 takes more than four times the steps of "
+            "κ = 15", bool(shallow > 4 * fifteen), kind="run")
 teach.reveal("p2.t2.q3", "fall a little", because="the flat mode, always at 0.9, sets the pace")
 
 # %% [markdown]
-# Harmless, even helpful, and then suddenly fatal? The plot shows two other things. The pace is
-# $1 - \eta\mu$, the same for all. The cliff stands where $\eta L = 2$: **stability** depends on $L$
-# alone, and a smaller $\eta$ cures it. **Conditioning** is the conflict between the two: the steep
-# mode forbids more than $2/L$, while the flat one would like $1/\mu$. No $\eta$ cures that. (The
-# slight fall is an artefact: in a steeper bowl more of the first loss belongs to the steep mode,
-# which goes quickly unless the cliff is near.)
+# Does a larger $\kappa$ help, and then suddenly harm? The plot shows two other things. The pace is
+# $1 - \eta\mu$, the same for all. Divergence begins where $\eta L = 2$: **stability** depends on
+# $L$ alone, and a smaller $\eta$ restores it. **Conditioning** is the conflict between the two: the
+# steep mode forbids more than $2/L$, while the flat one would like $1/\mu$. No $\eta$ resolves
+# that. (The slight fall is an artefact: in a steeper bowl more of the first loss belongs to the
+# steep mode, which goes quickly unless the limit is near.)
 #
 # A fair race gives every bowl its own best $\eta$.
 
 # %%
-teach.predict("p2.t2.q4", "Each at its η*: ten times the κ takes how many times the hops?",
+teach.predict("p2.t2.q4", "Each at its η*: ten times the κ takes how many times the steps?",
               guess=None)
 
 # %%
 kappas = torch.tensor([5, 10, 20, 50, 100, 200, 500, 1000], dtype=torch.float64)
 fair = race(kappas, 2 / (kappas + 1), 3500)
 theory = math.log(1e-6) / (2 * ((kappas - 1) / (kappas + 1)).log())
-print("hops:", [int(count) for count in fair.tolist()])
+print("steps:", [int(count) for count in fair.tolist()])
 teach.show(
     plotting.curves(kappas, {"each at its η*": fair, "3.45 κ": math.log(1e6) / 4 * kappas},
-                    xlabel="condition number κ", ylabel="hops to a millionth", log="xy"),
-    "Hops against the condition number, each at its best learning rate, on logarithmic axes: "
-    "the measured points lie on the straight line 3.45 κ, from 18 to 3454 hops.",
+                    xlabel="condition number κ", ylabel="steps to a millionth", log="xy"),
+    "Steps against the condition number, each at its best learning rate, on logarithmic axes: "
+    "the measured points lie on the straight line 3.45 κ, from 18 to 3454 steps.",
 )
 
 # %%
-slope = (fair[-1] / fair[2]).log() / (kappas[-1] / kappas[2]).log()
-teach.claim("the hops are those of the formula, rounded up, ±1", tolerance=1,
+power = (fair[-1] / fair[2]).log() / (kappas[-1] / kappas[2]).log()
+teach.claim("the steps are those of the formula, rounded up, ±1", tolerance=1,
             error=(fair - theory.ceil()).abs())
-teach.claim("hops grow like κ: slope 1 on logarithmic axes from κ = 20 on",
-            error=(slope - 1).abs(), tolerance=0.01, kind="theorem")
+teach.claim("steps grow like κ: power 1 from κ = 20 on", error=(power - 1).abs(), tolerance=0.01,
+            kind="run")
 teach.reveal("p2.t2.q4", 10, because="ln ρ* is about -2/κ")
 
 # %% [markdown]
-# ## 4. The greedy flea
+# ## 4. Exact line search
 #
-# Perhaps a *fixed* $\eta$ is to blame. Let the flea look along its line, and hop exactly to the
-# lowest point on it: **exact line search**. With the gradient $g$, that is
-# $\eta = g^\top g \,/\, g^\top H g$, and there the new gradient is perpendicular to the old.
+# Perhaps a *fixed* $\eta$ is to blame. Go along the gradient's line exactly to its lowest point:
+# **exact line search**. With the gradient $g$, that is $\eta = g^\top g \,/\, g^\top H g$, and
+# there the new gradient is perpendicular to the old.
 
 # %%
-teach.predict("p2.t2.q5", "From its worst start, against the best fixed η, the greedy flea is ...",
+teach.predict("p2.t2.q5", "From its worst start, against the best fixed η, exact search is ...",
               ["twice as fast", "as fast", "slower"], guess=None)
 
 # %%
-def greedy(lam, start, steps):
+def exact_search(lam, start, steps):
     """Points and gradients of descent with exact line search in bowls along the axes."""
     x, points, gradients = start, [start], [lam * start]
     for _ in range(steps):
@@ -276,55 +274,55 @@ def greedy(lam, start, steps):
 lam = torch.tensor([1.0, 10.0], dtype=torch.float64)
 worst = torch.tensor([10.0, 1.0], dtype=torch.float64)
 t = torch.linspace(0, 8, 400, dtype=torch.float64).unsqueeze(-1)
-paths = {"greedy flea": greedy(lam, worst, 30)[0], "bead in honey": (-lam * t).exp() * worst}
+paths = {"exact line search": exact_search(lam, worst, 30)[0], "flow": (-lam * t).exp() * worst}
 teach.show(
     plotting.descents({"κ = 10, start (κ, 1)": (bowl(lam), paths)}, [(11.0, 3.2)]),
-    "The greedy flea zigzags between the two walls of the valley, turning by a right angle at each "
-    "hop; the bead sinks to the valley floor at once and follows it to the bottom.",
+    "Exact line search zigzags between the two walls of the valley, turning by a right angle at "
+    "each step; the flow bends to the valley floor at once and follows it to the minimum.",
 )
 
 # %%
 kappa = 50.0
 lam = torch.tensor([1.0, kappa], dtype=torch.float64)
-points, gradients = greedy(lam, torch.tensor([kappa, 1.0], dtype=torch.float64), 40)
+points, gradients = exact_search(lam, torch.tensor([kappa, 1.0], dtype=torch.float64), 40)
 values = bowl(lam)(points)
-print(f"κ = 50: each hop leaves {values[1] / values[0]:.4f} of the loss")
+print(f"κ = 50: each step leaves {values[1] / values[0]:.4f} of the loss")
 worst_ratio = ((kappa - 1) / (kappa + 1)) ** 2
-teach.claim("from (κ, 1) every greedy hop leaves ((κ - 1)/(κ + 1))² of the loss",
+teach.claim("from (κ, 1) every such step leaves ((κ - 1)/(κ + 1))² of the loss",
             error=(values[1:] / values[:-1] - worst_ratio).abs(), tolerance=1e-9)
 cosine = torch.cosine_similarity(gradients[1:], gradients[:-1], dim=-1)
 teach.claim("successive gradients are perpendicular", error=cosine.abs(), tolerance=1e-9)
 fixed = dynamics.trace_gd(bowl(lam), points[0], 2 / (kappa + 1), steps=40).points
-teach.claim("these are the hops of the best fixed η", error=(fixed - points).abs(), tolerance=1e-9)
-teach.reveal("p2.t2.q5", "as fast", because="from there it chooses η* at every hop")
+teach.claim("these are the steps of the best fixed η", error=(fixed - points).abs(), tolerance=1e-9)
+teach.reveal("p2.t2.q5", "as fast", because="from there it chooses η* at every step")
 
 # %% [markdown]
-# At $(\kappa, 1)$ the slope is $(\kappa, \kappa)$: equal parts of both modes, for which the best
-# hop is $\eta^*$; and the next point has the same shape, mirrored. Is any start worse? No: that is
+# At $(\kappa, 1)$ the gradient is $(\kappa, \kappa)$: equal parts of both modes, for which the best
+# step is $\eta^*$; and the next point has the same shape, mirrored. Is any start worse? No: that is
 # Kantorovich's inequality.
 
 # %%
 g = torch.Generator().manual_seed(0)
 lam = 10 ** (3 * torch.rand(1000, 6, generator=g, dtype=torch.float64))  # 1000 bowls
 kappas = lam.amax(-1) / lam.amin(-1)
-points, _ = greedy(lam, torch.randn(1000, 6, generator=g, dtype=torch.float64), 20)
+points, _ = exact_search(lam, torch.randn(1000, 6, generator=g, dtype=torch.float64), 20)
 values = bowl(lam)(points)
 ratio, bound = values[1:] / values[:-1], ((kappas - 1) / (kappas + 1)) ** 2
-teach.claim("in 1000 random bowls of 6 dimensions no greedy hop is worse than that",
+teach.claim("in 1000 random bowls of 6 dimensions no step of exact search is worse than that",
             bool((ratio <= bound * (1 + 1e-12)).all()), kind="theorem")
 
 # %% [markdown]
-# Greed takes the worry about $L$ away, and leaves $\kappa$. What is wrong is the *direction*, not
-# the length: in a long valley the steepest way down does not point at the bottom. The bead turns at
-# once; the flea must land first.
+# Exact line search needs no $L$, and leaves $\kappa$. What is wrong is the *direction*, not the
+# length: in a long valley the steepest way down does not point at the minimum. The flow turns at
+# every moment; descent goes straight until its step ends.
 #
-# ## 5. The rules of a change of map
+# ## 5. The rules of a change of coordinates
 #
 # Write old coordinates as $x = S z$, with an invertible matrix $S$. The chain rule gives
 #
 # $$\nabla_z f = S^\top \nabla_x f, \qquad H_z = S^\top H_x\, S .$$
 #
-# A hop on the map $z$, carried back to $x$, multiplies by $S$ once more:
+# A step on the map $z$, carried back to $x$, multiplies by $S$ once more:
 #
 # $$x \leftarrow x - \eta\, S S^\top \nabla_x f .$$
 #
@@ -350,7 +348,7 @@ for _ in range(100):
     x = x - 0.002 * S @ S.T @ torch.func.grad(rosenbrock)(x)
     by_hand.append(x)
 in_z = dynamics.trace_gd(on_map, z0, 0.002, steps=100).points
-teach.claim("100 hops on the map z are 100 hops in x with the gradient multiplied by S Sᵀ",
+teach.claim("100 steps on the map z are 100 steps in x with the gradient multiplied by S Sᵀ",
             error=(torch.stack(by_hand) - in_z @ S.T).abs(), tolerance=1e-9)
 
 # %% [markdown]
@@ -390,10 +388,10 @@ for name, M in {"rotated": Q, "scaled": D}.items():
 teach.claim("gradient descent takes the same path on a rotated map", error=moved["rotated"],
             tolerance=1e-9)
 teach.claim("with half the unit on one axis it takes another", bool(moved["scaled"] > 0.01),
-            kind="theorem")
+            kind="run")
 
 # %% [markdown]
-# Rotations have $S S^\top = I$ and change nothing. It is units, and slanted axes, that matter.
+# Rotations have $S S^\top = I$ and leave the path as it is. Units and slanted axes do not.
 #
 # ## 6. Units that help, and units that cannot
 #
@@ -474,22 +472,23 @@ turned = adam(turn @ along @ turn.T, starts @ turn.T, [0.1], 300) @ turn
 teach.claim("along an axis Adam's path for κ = 1000 is the path in a round bowl",
             error=(in_valley - round_bowl).abs(), tolerance=1e-6)
 teach.claim("turned by 45° it is another", bool((turned - round_bowl).abs().max() > 0.1),
-            kind="theorem")
-first_hops = torch.stack([run[1] - run[0] for run in (round_bowl, in_valley)]).abs()
-teach.claim("its first hop is η along every axis, whatever the curvature",
-            error=(first_hops - 0.1).abs(), tolerance=1e-4)
+            kind="run")
+first_steps = torch.stack([run[1] - run[0] for run in (round_bowl, in_valley)]).abs()
+teach.claim("its first step is η along every axis, whatever the curvature",
+            error=(first_steps - 0.1).abs(), tolerance=1e-4)
 teach.reveal("p2.t2.q7", "the same", because="dividing by the gradient's size cancels λ")
 
 # %% [markdown]
 # Along an axis Adam cannot see $\kappa$ at all. (But its $\eta$ now has each coordinate's unit: of
-# a distance written in millimetres it covers 0.1 mm at a hop.) And turned? A fair race again: the
+# a distance written in millimetres a step covers about 0.1 mm.) And turned? A fair race again: the
 # same 16 starts, and for each arm the best of six learning rates.
 
 # %%
 def best_of(H, starts):
-    """Hops to a millionth from each start, at the learning rate with the smallest median."""
+    """Steps to a millionth from each start, at the learning rate with the smallest median."""
     points = adam(H, starts, [0.01, 0.03, 0.1, 0.3, 1.0, 3.0], 1500)
-    counts = hops_needed(0.5 * ((points @ H) * points).sum(-1)).nan_to_num(math.inf)  # rates starts
+    losses = 0.5 * ((points @ H) * points).sum(-1)
+    counts = steps_needed(losses).nan_to_num(math.inf)  # rates starts
     return counts[counts.median(-1).values.argmin()]
 
 
@@ -497,7 +496,7 @@ straight = best_of(along, starts)
 slanted = best_of(turn @ along @ turn.T, starts @ turn.T)
 times = (slanted / straight).log()
 error = times.std() / 4  # of the mean of 16
-teach.claim("turned by 45°, Adam takes at least twice the hops (mean over 16 paired starts)",
+teach.claim("turned by 45°, Adam takes at least twice the steps (mean over 16 paired starts)",
             bool(times.mean() - 4 * error > math.log(2)), kind="paired")
 plain = theory[-1].ceil()  # gradient descent, κ = 1000, from section 3; the same for any angle
 teach.claim("and yet less than a third of those of plain gradient descent at its best η",
@@ -505,17 +504,17 @@ teach.claim("and yet less than a third of those of plain gradient descent at its
 
 # %% [markdown]
 # So Adam is worth having, its momentum included; but what it mends are unequal axes, not slants.
-# ("Hops to a millionth" means the first visit: with a fixed rate Adam may hop away again.)
+# ("Steps to a millionth" means the first visit: with a fixed rate Adam may leave again.)
 #
-# ## 7. Newton: let the hill draw the map
+# ## 7. Newton's method
 #
-# Which map would make *any* bowl round? $S = H^{-1/2}$, for then $S^\top H S = I$. Its
+# Which coordinates would make *any* bowl round? $S = H^{-1/2}$, for then $S^\top H S = I$. Its
 # preconditioner is $S S^\top = H^{-1}$, and $\eta = 1$ arrives at once:
 #
 # $$x \leftarrow x - H^{-1} \nabla f(x) .$$
 #
-# That is **Newton's method**. It brings its map along, so it should not care about ours, however
-# slanted or shifted.
+# That is **Newton's method**. It brings its coordinates along, so it should not care about ours,
+# however slanted or shifted.
 
 # %%
 bend = torch.tensor([[2.0, 1.0], [0.0, 0.1]], dtype=torch.float64)
@@ -529,7 +528,7 @@ for damping in (0.0, 1.0):
     print(f"damping {damping:g}: loss", ", ".join(f"{f:.2g}" for f in ours.values[:7].tolist()))
 teach.claim("Newton's path in the curved valley is the same on any affine map", error=apart[0.0],
             tolerance=1e-9)
-teach.claim("with a damping of 1 the map matters again", bool(apart[1.0] > 0.1), kind="theorem")
+teach.claim("with a damping of 1 the map matters again", bool(apart[1.0] > 0.1), kind="run")
 far_out = torch.tensor([3.0, -7.0], dtype=torch.float64)
 one = dynamics.trace_newton(bowl(lam), far_out, 1)
 teach.claim("in a bowl one Newton step arrives", error=one.points[1].abs(), tolerance=1e-12)
@@ -574,13 +573,13 @@ teach.claim("standardized, κ = (1 + r)/(1 - r): only the correlation is left",
             error=(kappa["both"] / ((1 + r) / (1 - r)) - 1).abs(), tolerance=1e-9)
 teach.claim("centring alone lowers κ more than dividing alone, and both together lower it more",
             bool(kappa["both"] < kappa["centred"] < kappa["divided"] < kappa["raw"]),
-            kind="theorem")
+            kind="run")
 teach.reveal("p2.t2.q8", "subtracting each feature's mean",
              because="a far-off mean slants a feature against the ones")
 
 # %% [markdown]
-# Each step does its own part: dividing chooses units, centring removes the slant against the
-# constant; the slant between the features stays.
+# Dividing chooses units; centring removes the slant against the constant; the slant between the
+# features stays.
 #
 # *Positive parameters.* Part 3 will fit variances $s_i > 0$, with losses such as
 # $\tfrac12 \sum_i (\ln s_i + v_i/s_i)$, smallest at $s_i = v_i$, where $v_i$ is the spread in the
@@ -611,7 +610,7 @@ teach.claim("in ln s they are ½, whatever the units", error=(in_log - 0.5 * tor
 # ## 9. Kernel matrices
 #
 # Part 3 solves $(K + \sigma^2 I)\,\alpha = y$, with the kernel matrix of Part 1, tutorial 1, and
-# the variance $\sigma^2$ of the measurements' noise. Its $\alpha$ is the bottom of the bowl
+# the variance $\sigma^2$ of the measurements' noise. Its $\alpha$ is the minimum of the bowl
 # $\tfrac12 \alpha^\top (K + \sigma^2 I)\,\alpha - y^\top \alpha$. How long is that valley? No
 # eigenvalue of $K$ is negative, and none exceeds their sum, the trace, which is $n$ if
 # $k(x, x) = 1$. So
@@ -632,29 +631,23 @@ for i, n in enumerate(sizes):
     for j, noise in enumerate(noises):
         table[i, j] = (values[-1] + noise) / (values[0] + noise)
         bounds[i, j] = 1 + n / noise
-figure, panel = pyplot.subplots(figsize=(7.5, 4.6))
-image = panel.imshow(table.log10().numpy(), cmap="cividis", aspect="auto", origin="lower")
-for i, row in enumerate(table.log10().tolist()):
-    for j, value in enumerate(row):
-        panel.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=13,
-                   color="black" if value > 5 else "white")
-panel.set_xticks(range(len(noises)), [f"{noise:g}" for noise in noises])
-panel.set_yticks(range(len(sizes)), sizes)
-panel.set(xlabel="noise variance σ²", ylabel="points n")
-panel.grid(visible=False)
-figure.colorbar(image, label="log10 of the condition number")
+figure = plotting.value_table(table.log10(), sizes, [f"{noise:g}" for noise in noises],
+                              xlabel="noise variance σ²", ylabel="points n",
+                              label="log10 of the condition number")
 teach.show(figure, "Table of log10 κ of K + σ²I in colours: it grows by about one with each "
            "tenfold smaller noise variance and each tenfold number of points, from 0.7 to 8.2.")
 
 # %%
-teach.claim("κ(K + σ²I) is at most 1 + n/σ² for all n and σ² tried", kind="theorem",
-            condition=bool((table <= bounds).all()))
-teach.claim("with ℓ = 0.2 and 400 points the bound is within a factor of 3", kind="theorem",
+together = torch.linalg.cond(torch.ones(50, 50, dtype=torch.float64) + 1e-3 * torch.eye(50))
+teach.claim("κ(K + σ²I) is at most 1 + n/σ² for all 42 pairs of n and σ², and exactly that where "
+            "all points coincide", bool((table <= bounds).all()), kind="theorem", tolerance=1e-6,
+            error=(together / (1 + 50 / 1e-3) - 1).abs())
+teach.claim("with ℓ = 0.2 and 400 points the bound is within a factor of 3", kind="run",
             condition=bool((bounds[-1] <= 3 * table[-1]).all()))
 n100 = table[sizes.index(100)]
 teach.claim("100 points: σ from 0.1 to 0.01 multiplies κ by 100, to 2 %", tolerance=0.02,
             error=(n100[noises.index(1e-4)] / n100[noises.index(1e-2)] / 100 - 1).abs(),
-            kind="theorem")
+            kind="run")
 alpha = torch.randn(400, generator=g, dtype=torch.float64)
 lost = []
 for j, noise in enumerate(noises):
@@ -662,14 +655,14 @@ for j, noise in enumerate(noises):
     error = (torch.linalg.solve(M, M @ alpha) - alpha).norm() / alpha.norm()
     lost.append(error / (table[-1, j] * 2**-52))
 teach.claim("400 points: solving for α multiplies float64's rounding by κ, within a factor of 100",
-            bool(all(0.01 < share < 100 for share in lost)), kind="theorem")
+            bool(all(0.01 < share < 100 for share in lost)), kind="run")
 teach.reveal("p2.t2.q9", 100, because="κ goes like 1/σ², not like 1/σ")
 
 # %% [markdown]
-# Good measurements, in numbers, are hard to digest: a solver loses about $\log_{10} \kappa$ of
-# float64's 16 digits. (A shorter $\ell$ flattens $K$'s spectrum and leaves more room below the
-# bound.) Jacobi scaling cannot help: $K$'s diagonal is constant already. Part 3 factorises instead
-# of descending, which costs no steps, but those digits.
+# So measurements with little noise are harder for a solver: it loses up to about $\log_{10} \kappa$
+# of float64's 16 digits. (A shorter $\ell$ flattens $K$'s spectrum and leaves more room below the
+# bound.) Jacobi scaling changes nothing: $K$'s diagonal is constant already. Part 3 factorises
+# instead of descending, which costs no steps, but those digits.
 #
 # ## What this notebook proved
 

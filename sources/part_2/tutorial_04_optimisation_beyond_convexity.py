@@ -372,8 +372,9 @@ for title, noise in (("round noise", eye), ("tilted noise", S)):
                               (shrink @ C @ shrink + 0.05**2 * noise - C).abs()]))
     clouds[title] = (points[0, :2000], C)
 teach.show(plotting.clouds(clouds),
-           "Two clouds of particles in a tilted bowl with the ellipses of theory around them: with round noise the cloud is long in the bowl's flat direction, with tilted noise it "
-           "is smaller and nearly round.")
+           "Two clouds of particles in a tilted bowl with the ellipses of theory around them: with "
+           "round noise the cloud is long in the bowl's flat direction, with tilted noise it is "
+           "smaller and nearly round.")
 
 # %%
 both = torch.stack(worst)
@@ -441,9 +442,9 @@ every, early, late = (float(shares(middle, 0.4, when, particles=many)[:2].sum())
 print(f"deep with noise always {every:.2f}, in the first 20 steps {early:.2f}, "
       f"in the last 80 {late:.2f}")
 error = math.sqrt((every * (1 - every) + early * (1 - early)) / many)
-teach.claim("the share with noise in the first 20 steps alone differs from that with all 100 by less "
-            "than 0.02, with 5 standard errors on either side", abs(early - every) + 5 * error < 0.02,
-            kind="monte-carlo")
+teach.claim("the share with noise in the first 20 steps alone differs from that with all 100 by "
+            "less than 0.02, with 5 standard errors on either side",
+            abs(early - every) + 5 * error < 0.02, kind="monte-carlo")
 teach.claim("noise in the last 80 steps alone: below 0.2 % reach a deep valley",
             wilson_interval(round(many * late), many, 0.999).high < 0.002, kind="monte-carlo")
 for sigma in (0.6, 2.0, 4.0):
@@ -515,12 +516,14 @@ def steepness(mean):
 
 coarse = steepness(waiting(eta=0.05, steps=5000)[0])
 print(f"slope {steepness(mean):.2f} with η = 0.02, {coarse:.2f} with η = 0.05; barrier 0.6125")
-teach.claim("the slope of ln(waiting time) over 1/τ is the barrier, within 20 %, for both η",
+teach.claim("the slope of ln(waiting time) over 1/τ is the barrier, within 9 %, for both η",
             error=torch.tensor([steepness(mean), coarse]).double().div(0.6125).sub(1).abs(),
-            tolerance=0.2, kind="monte-carlo")
-teach.claim("without any fit Kramers' law is right within a factor of 1.5 at all five temperatures",
-            error=(mean / front * (-0.6125 / taus).exp()).log().abs(), tolerance=math.log(1.5),
-            kind="monte-carlo")
+            tolerance=0.09, kind="monte-carlo")
+ratio = mean / front * (-0.6125 / taus).exp()
+teach.claim("without any fit Kramers' law is right within a factor of 1.4 at all five temperatures"
+            "; at τ = 0.2 and 0.3, where it is not yet exact, the times are 10 to 30 % longer",
+            bool(((ratio[3:] > 1.1) & (ratio[3:] < 1.3)).all()), kind="monte-carlo",
+            error=ratio.log().abs(), tolerance=math.log(1.4))
 teach.reveal("p2.t4.q8", 20, because=f"e to the 0.6125 · 5 is {math.exp(0.6125 * 5):.0f}")
 digits = (math.log(front / 0.05) + 0.6125 / (0.05 * 0.4**2 / 2)) / math.log(10)
 print(f"steps to wait at σ = 0.4, η = 0.05: a number with {math.ceil(digits)} digits")

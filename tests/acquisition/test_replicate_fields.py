@@ -218,7 +218,7 @@ def test_truth_values_and_whole_numbers_are_no_outcomes(kind: torch.dtype) -> No
         lambda: bl.incumbent(model, model.X, bl.output(0), (wrong,)),
         lambda: bl.thompson(model, choices=model.X, objective=wrong, seed=0),
     ):
-        with pytest.raises(bl.DataError, match="expected values in torch.float64.*truth value"):
+        with pytest.raises(bl.DataError, match=r"expected values in torch.float64.*truth value"):
             make()
 
 

@@ -202,24 +202,6 @@ def test_defaults_are_the_priors_modes_and_floors() -> None:
             model.with_hyperparameters(**{name: low})
 
 
-def test_a_change_of_a_kernels_parameter_is_noticed() -> None:
-    model = gp(6, 2, r=(2,))
-    P = draw((2, 3, 2), "P")
-    for change in (
-        lambda: setattr(model.kernel, "lengthscale", 0.33),
-        lambda: setattr(model.likelihood, "noise", 0.2),
-        lambda: model.mean.initialize(constant=0.7),
-        lambda: model.kernel.load_state_dict(gp(6, 2, r=(2,), seed=9).kernel.state_dict()),
-    ):
-        before = model.posterior(P).mean
-        change()
-        after = model.posterior(P).mean
-        assert (after - before).abs().max() > 1e-6
-        fresh = bl.ExactGP(model.X, model.Y, model.bounds)
-        fresh = fresh.with_hyperparameters(**model.hyperparameters())
-        assert_close(after, fresh.posterior(P).mean, 1e-10)
-
-
 def test_the_model_owns_its_data() -> None:
     X, Y, bounds = dataset(6, 2)
     observed = torch.ones(6, dtype=torch.bool)
@@ -232,8 +214,6 @@ def test_the_model_owns_its_data() -> None:
     clone = copy.deepcopy(model)
     clone.kernel.lengthscale = 0.1
     assert torch.equal(model.posterior(P).mean, before)
-    model.kernel.lengthscale = model.kernel.lengthscale.detach() * 1.0001  # forget the cache
-    assert_close(model.posterior(P).mean, before, 1e-2)
 
 
 # -- masks, noise, means -------------------------------------------------------------------------
@@ -383,6 +363,7 @@ def test_moving_a_model_moves_all_of_it() -> None:
     X = model.X[:, :2]
     before = model.posterior(X).mean
     moved = model.to("meta")
+    assert model.X.device.type == "cpu"
     assert moved.cube.bounds.device.type == "meta"
     assert moved.outcome.scale.device.type == "meta"
     assert moved.X.device.type == "meta"
@@ -398,10 +379,11 @@ def test_a_posterior_does_not_follow_a_later_fit(plain: bool) -> None:
     expected = model.posterior(X)
     mean, covariance = expected.mean.clone(), expected.covariance.clone()
     asked_later = model.posterior(X)
-    bl.fit_mll(model)
+    fitted = bl.fit_mll(model)
     torch.testing.assert_close(asked_later.mean, mean, rtol=0, atol=0)
     torch.testing.assert_close(asked_later.covariance, covariance, rtol=0, atol=0)
-    assert not torch.allclose(model.posterior(X).mean, mean)
+    torch.testing.assert_close(model.posterior(X).mean, mean, rtol=0, atol=0)
+    assert not torch.allclose(fitted.posterior(X).mean, mean)
 
 
 class Slope(Mean):

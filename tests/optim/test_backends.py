@@ -11,6 +11,7 @@ from test_lbfgs import by_scipy, quadratics, rosenbrock
 
 import bolearn as bl
 from bolearn.optim import backends, lbfgs
+from bolearn.optim.minimum import BEHIND, SAME_END
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +102,7 @@ def test_only_rivals_that_do_not_matter_are_given_up() -> None:
     alone = backends.minimize(uneven, x0, low, high)
     least.fill_(torch.inf)
     raced = backends.minimize(uneven, x0, low, high, rivals=rivals)
-    behind, same = raced.status == lbfgs.BEHIND, raced.status == lbfgs.SAME_END
+    behind, same = raced.status == BEHIND, raced.status == SAME_END
     assert behind.any() and same.any() and raced.points < alone.points
     assert bool((torch.arange(30)[behind] % 2 == 1).all())
     finished = ~behind & ~same

@@ -11,7 +11,8 @@ from oracles import F64, T, assert_close, draw, few
 from scipy.optimize import minimize as scipy_minimize
 
 import bolearn as bl
-from bolearn.optim.lbfgs import BEHIND, SAME_END, minimize
+from bolearn.optim.lbfgs import minimize
+from bolearn.optim.minimum import BEHIND, SAME_END
 
 
 def quadratics(N: int, D: int, spread: float):  # type: ignore[no-untyped-def]
@@ -407,3 +408,34 @@ def test_where_no_step_helps_a_row_gives_up_after_twenty_shortened_ones() -> Non
     end = minimize(lies_later, x0, T(-1.0), T(1.0), ftol=0.0)
     # the memory is forgotten once, then steepest descent gives up as well
     assert end.message(0).startswith("stopped: no step") and end.evaluations <= 22 + 22 + 10
+
+
+def test_where_projection_turns_descent_into_ascent_the_next_trial_stops_at_a_bound() -> None:
+    """In the same direction, as far as nothing has to be cut off: no reset, no step back."""
+    N = 200
+    fun, _ = quadratics(N, 3, 4.0)
+    at = draw((N, 3), "x0") - 0.5
+    f, g = fun(at, torch.arange(N))
+    ascent = torch.full((N, 3), torch.nan, dtype=F64)  # the step of a trial that rose
+    onwards = turned = 0
+
+    def watched(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal onwards, turned
+        value, gradient = fun(x, rows)
+        step, before = x - at[rows], ascent[rows]
+        slope = (g[rows] * step).sum(-1)
+        same = (step * before >= 0).all(-1) & (step.abs() <= before.abs()).all(-1)
+        on_bound = ((x.abs() - 0.5).abs() < 1e-12).any(-1)
+        half = torch.isclose(step, before / 2).any(-1)
+        followed = ~before.isnan().any(-1)
+        onwards += int((followed & same & (on_bound | half) & (slope < 0)).sum())
+        turned += int((followed & ~same).sum())
+        ascent[rows] = torch.where((slope > 0).unsqueeze(-1), step, torch.nan)
+        accepted = (value <= f[rows] + 1e-4 * slope) & (slope < 0)  # Armijo's rule
+        k = rows[accepted]
+        at[k], f[k], g[k] = x[accepted], value[accepted], gradient[accepted]
+        return value, gradient
+
+    minimize(watched, at.clone(), T(-0.5), T(0.5))
+    assert onwards >= 10
+    assert turned <= onwards / 2  # a bound nearer than rounding is a reason to begin anew

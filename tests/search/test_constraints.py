@@ -16,13 +16,10 @@ from scipy.optimize import minimize as scipy_minimize
 from test_botorch_agreement import twin
 
 import bolearn as bl
-from bolearn.search.constraints import (
-    FEASIBLE,
-    InputConstraint,
-    Linear,
-    Region,
-    check_input_constraints,
-)
+from bolearn.search import lagrangian
+from bolearn.search.constraints import InputConstraint, Linear, check_input_constraints
+from bolearn.search.feasible import feasible_candidates
+from bolearn.search.region import FEASIBLE, Region
 from bolearn.seeds import derive
 from bolearn.transforms import UnitCube
 
@@ -105,7 +102,7 @@ def test_as_good_as_scipys_slsqp_from_the_same_starts(kind: str) -> None:
     constraints = KINDS[kind](d)
     region = Region(constraints, UnitCube(box(d)), torch.zeros(1, d, dtype=F64), box(d)[1:])
     raw = draw((1, N, q, d), "starts", kind)
-    x0 = region.starts(raw, N, [7]).reshape(N, q * d)
+    x0 = feasible_candidates(region, raw, N, [7]).reshape(N, q * d)
 
     def objective(x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.enable_grad():
@@ -116,7 +113,9 @@ def test_as_good_as_scipys_slsqp_from_the_same_starts(kind: str) -> None:
 
     zero = torch.zeros(N, q * d, dtype=F64)
     rows = torch.zeros(N, dtype=torch.long)
-    end, wrong = region.minimize(objective, x0, zero, zero + 1, rows, torch.ones(N, dtype=F64))
+    end, wrong = lagrangian.minimize(
+        region, objective, x0, zero, zero + 1, rows, torch.ones(N, dtype=F64)
+    )
     assert excess(constraints, x0.view(N, q, d)) <= FEASIBLE
     assert excess(constraints, end.x.view(N, q, d)) <= 0 and bool((wrong <= FEASIBLE).all())
     assert bool((end.value <= objective(x0, rows)[0]).all())
@@ -261,8 +260,9 @@ def test_multipliers_spare_the_penalty_from_growing(kind: str) -> None:
     d, N = 6, 8
     a = torch.linspace(0.2, 1.3, d, dtype=F64)
     region = Region(KINDS[kind](d), UnitCube(box(d)), box(d)[:1], box(d)[1:])
-    x0 = region.starts(draw((1, N, 1, d), "spare"), N, [1]).reshape(N, d)
-    end, _ = region.minimize(
+    x0 = feasible_candidates(region, draw((1, N, 1, d), "spare"), N, [1]).reshape(N, d)
+    end, _ = lagrangian.minimize(
+        region,
         lambda x, rows: ((x - a).square().sum(-1), 2 * (x - a)),
         x0,
         torch.zeros_like(x0),
@@ -302,7 +302,7 @@ def test_starts_fill_the_feasible_set_evenly(d: int) -> None:
         torch.ones(1, d, dtype=F64),
     )
     n = 4096
-    X = region.starts(draw((1, n, 1, d), "even", d), n, [3]).view(n, d)
+    X = feasible_candidates(region, draw((1, n, 1, d), "even", d), n, [3]).view(n, d)
     assert X.min() >= 0 and X.sum(-1).max() <= 1 + FEASIBLE
     mean, var = 1 / (d + 1), d / ((d + 1) ** 2 * (d + 2))
     assert ((X.mean(0) - mean).abs() < 5 * math.sqrt(var / n)).all()
@@ -317,7 +317,7 @@ def test_starts_of_an_equality_lie_on_it_and_spread() -> None:
         torch.zeros(1, d, dtype=F64),
         torch.ones(1, d, dtype=F64),
     )
-    X = region.starts(draw((1, n, 1, d), "plane"), n, [3]).view(n, d)
+    X = feasible_candidates(region, draw((1, n, 1, d), "plane"), n, [3]).view(n, d)
     assert_close(X.sum(-1), torch.ones(n, dtype=F64), 1e-12)
     var = (d - 1) / (d**2 * (d + 1))  # Dirichlet(1, 1, 1)
     assert ((X.mean(0) - 1 / d).abs() < 5 * math.sqrt(var / n)).all()
@@ -327,7 +327,7 @@ def test_starts_of_an_equality_lie_on_it_and_spread() -> None:
 def test_feasible_candidates_stay_where_they_are() -> None:
     region = Region((DISC,), UnitCube(box(2)), torch.zeros(1, 2, dtype=F64), box(2)[1:])
     raw = draw((1, 200, 1, 2), "stay")
-    X = region.starts(raw, 200, [3])
+    X = feasible_candidates(region, raw, 200, [3])
     inside = DISC.fn(raw[0, :, 0]) <= 0
     assert inside.any() and not inside.all()
     assert torch.equal(X[0, inside], raw[0, inside])

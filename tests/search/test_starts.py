@@ -1,4 +1,4 @@
-"""Where climbs begin: the best candidate always, and copies of what was observed, not of fillings."""
+"""Where climbs begin: the best candidate always, near observations; what is held or excluded."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_thompson_sampling_within_constraints_and_a_context() -> None:
     assert torch.equal(found.x[..., 0], context.unsqueeze(-1).expand(3, 2))
     with pytest.raises(bl.DataError, match="input_constraints: expected none beside choices"):
         bl.thompson(model, choices=X[0], input_constraints=(limit,), seed=0)
-    with pytest.raises(bl.UnsupportedError, match="input_constraints.*optimize_acqf"):
+    with pytest.raises(bl.UnsupportedError, match=r"input_constraints.*optimize_acqf"):
         bl.optimize_acqf_stochastic(
             lambda seed: lambda X: X.sum((-2, -1)), bounds, input_constraints=(limit,), seed=0
         )

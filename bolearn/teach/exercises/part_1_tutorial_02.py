@@ -476,7 +476,7 @@ def _(x: Tensor) -> Tensor:
             (x,) = ctx.saved_tensors
             return torch.where(x > 0, 0.5 / torch.where(x > 0, x, 1.0).sqrt(), 0.0)
 
-    return cast("Tensor", Root.apply(x))
+    return cast("Tensor", cast("Any", Root).apply(x))
 
 
 @e3.wrong("clears what is not positive in x itself")

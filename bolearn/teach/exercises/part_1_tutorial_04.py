@@ -99,6 +99,7 @@ def graphs(rng: Rng) -> Iterator[Case]:
     yield Case([[], [(0, 3.0)], [(0, 2.0), (1, 5.0)]], 2, note="a short and a long path")
     yield Case([[(1, 2.0), (2, 5.0)], [], [(1, 3.0)]], 0, note="a short and a long path")
     yield Case([[], [(0, 2.0)], [(0, 3.0)], [(1, 1.0), (2, 1.0)]], 3, note="a diamond")
+    yield Case([[], [(0, 3e-6)], [(1, 2e-6)]], 2, note="small slopes")
     yield Case([[], [(0, 0.0)], [(1, 2.0)]], 2, note="a slope of 0")
     yield Case(_ladder(12), 12, note="twelve times y + y")
     backwards = _renumbered(_ladder(12), 12, list(reversed(range(13))))
@@ -627,7 +628,7 @@ def _(f: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
 @e3.wrong("the diagonal of the Hessian only")
 def _(f: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
     H = torch.autograd.functional.hessian(lambda row: f(row.reshape(x.shape)), x.flatten())
-    return (H.diagonal() * v.flatten()).reshape(x.shape)
+    return cast("Tensor", H.diagonal() * v.flatten()).reshape(x.shape)
 
 
 @e3.wrong("a difference of two gradients, exact for quadratics only")

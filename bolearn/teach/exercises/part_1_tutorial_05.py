@@ -188,7 +188,7 @@ def _(fn: Fn, f: Map, x: Tensor) -> None:
     rows = []
     for i in range(len(f(_fresh(x)))):
         leaf = _fresh(x).requires_grad_()
-        f(leaf)[i].backward()  # type: ignore[no-untyped-call]
+        f(leaf)[i].backward()
         rows.append(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
     close(fn(f, _fresh(x)), torch.stack(rows), 1e-10, relative=True)
 
@@ -200,7 +200,7 @@ def _(f: Map, x: Tensor) -> Tensor:
 
 @e1.wrong("torch.autograd.functional.jacobian, which is ready-made")
 def _(f: Map, x: Tensor) -> Tensor:
-    return cast("Tensor", torch.autograd.functional.jacobian(f, x))  # type: ignore[no-untyped-call]
+    return cast("Tensor", torch.autograd.functional.jacobian(f, x))
 
 
 @e1.wrong("columns by forward mode")
@@ -214,7 +214,7 @@ def _(f: Map, x: Tensor) -> Tensor:
     y, rows = f(x), []
     for e in torch.eye(len(y), dtype=x.dtype):
         x.grad = None
-        y.backward(e, retain_graph=True)  # type: ignore[no-untyped-call]
+        y.backward(e, retain_graph=True)
         rows.append(torch.zeros_like(x) if x.grad is None else x.grad.clone())
     return torch.stack(rows)
 
