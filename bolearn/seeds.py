@@ -23,7 +23,7 @@ from torch import Tensor
 from .errors import DataError
 from .shapes import is_whole
 
-Seed = int | np.integer[Any] | Sequence[int | np.integer[Any]]
+Seed = int | Sequence[int]
 """A whole number, or one for each replicate; NumPy's whole numbers and arrays will do."""
 
 _WORD = 1 << 64
@@ -65,7 +65,7 @@ def check_one_seed(seed: object) -> int:
     return checked
 
 
-def derive(seed: int, *names: int | np.integer[Any] | str) -> int:
+def derive(seed: int, *names: int | str) -> int:
     """An independent seed for each path of names: ``derive(7, "fit", 3)``.
 
     Args:
@@ -81,7 +81,7 @@ def derive(seed: int, *names: int | np.integer[Any] | str) -> int:
         >>> derive(0, "fit", 1) == derive(0, "fit", 2)
         False
     """
-    path = (int(name) if isinstance(name, np.integer) else name for name in names)
+    path = (int(name) if is_whole(name) else name for name in names)
     digest = hashlib.blake2b(repr((check_one_seed(seed), *path)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 11
 
