@@ -27,7 +27,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
@@ -194,7 +194,8 @@ def main(arguments: list[str] | None = None) -> int:
                 trees.put(tree)
 
         with ThreadPoolExecutor(options.jobs) as pool:
-            for mutation, outcome in pool.map(one, mutations):
+            for done in as_completed([pool.submit(one, m) for m in mutations]):
+                mutation, outcome = done.result()
                 survivors += not outcome.noticed
                 print(
                     f"{mutation.number:3d} {outcome.seconds:6.1f} s  "
