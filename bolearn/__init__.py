@@ -55,19 +55,23 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     from .models.ensemble import DeepEnsemble as DeepEnsemble
     from .mcmc import SamplingReport as SamplingReport, nuts as nuts
     from .paths import draw_paths as draw_paths
+    from .acquisition.constrained import (
+        LogConstrainedExpectedImprovement as LogConstrainedExpectedImprovement,
+    )
+    from .acquisition.incumbent import incumbent as incumbent
     from .acquisition.analytic import (
         ExpectedImprovement as ExpectedImprovement,
-        LogConstrainedExpectedImprovement as LogConstrainedExpectedImprovement,
         LogExpectedImprovement as LogExpectedImprovement,
         LogProbabilityOfImprovement as LogProbabilityOfImprovement,
         PosteriorMean as PosteriorMean,
         ProbabilityOfImprovement as ProbabilityOfImprovement,
         UpperConfidenceBound as UpperConfidenceBound,
-        incumbent as incumbent,
     )
-    from .acquisition.monte_carlo import (
+    from .acquisition.templates import (
         LogMonteCarloAcquisition as LogMonteCarloAcquisition,
         MonteCarloAcquisition as MonteCarloAcquisition,
+    )
+    from .acquisition.monte_carlo import (
         qLogExpectedImprovement as qLogExpectedImprovement,
         qLogNoisyExpectedImprovement as qLogNoisyExpectedImprovement,
         qLogProbabilityOfFeasibility as qLogProbabilityOfFeasibility,
@@ -119,12 +123,13 @@ _PUBLIC = {
     "models.ensemble": "DeepEnsemble",
     "mcmc": "SamplingReport nuts",
     "paths": "draw_paths",
-    "acquisition.analytic": "ExpectedImprovement LogConstrainedExpectedImprovement "
-    "LogExpectedImprovement LogProbabilityOfImprovement PosteriorMean ProbabilityOfImprovement "
-    "UpperConfidenceBound incumbent",
-    "acquisition.monte_carlo": "LogMonteCarloAcquisition MonteCarloAcquisition "
-    "qLogExpectedImprovement qLogNoisyExpectedImprovement qLogProbabilityOfFeasibility "
-    "qSimpleRegret qUpperConfidenceBound",
+    "acquisition.incumbent": "incumbent",
+    "acquisition.analytic": "ExpectedImprovement LogExpectedImprovement "
+    "LogProbabilityOfImprovement PosteriorMean ProbabilityOfImprovement UpperConfidenceBound",
+    "acquisition.constrained": "LogConstrainedExpectedImprovement",
+    "acquisition.templates": "LogMonteCarloAcquisition MonteCarloAcquisition",
+    "acquisition.monte_carlo": "qLogExpectedImprovement qLogNoisyExpectedImprovement "
+    "qLogProbabilityOfFeasibility qSimpleRegret qUpperConfidenceBound",
     "acquisition.objectives": "at_least at_most output weighted_sum",
     "search.constraints": "linear_constraint nonlinear_constraint",
     "search.report": "Candidates",

@@ -65,6 +65,15 @@ def log_h_and_slope(u: Tensor) -> tuple[Tensor, Tensor]:
     return value, torch.where(above, linear.reciprocal(), ratio / h_over_phi)
 
 
+def curvature_of_log_h(u: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+    """The second derivative of log h, phi/h - r^2, from u, log h(u) and its slope r."""
+    phi_over_h = torch.exp(-0.5 * u.clamp(min=_LOWER).square() - _LOG_SQRT_2PI - value)
+    # Far down the two terms cancel: r = v + 2/v - 6/v^3 + 44/v^5 - ... with v = -u
+    w = u.clamp(max=_LOWER).square().reciprocal()
+    series = -1 + w * (2 + w * (-18 + w * 220))
+    return torch.where(u < _LOWER, series, phi_over_h - slope.square())
+
+
 class _SlopeOfLogH(torch.autograd.Function):
     """Phi(u) / h(u) =: r; its derivative is phi/h - r^2."""
 
@@ -77,12 +86,7 @@ class _SlopeOfLogH(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        u, value, slope = ctx.saved_tensors
-        phi_over_h = torch.exp(-0.5 * u.clamp(min=_LOWER).square() - _LOG_SQRT_2PI - value)
-        # Far down the two terms cancel: r = v + 2/v - 6/v^3 + 44/v^5 - ... with v = -u
-        w = u.clamp(max=_LOWER).square().reciprocal()
-        series = -1 + w * (2 + w * (-18 + w * 220))
-        return grads[0] * torch.where(u < _LOWER, series, phi_over_h - slope.square())
+        return grads[0] * curvature_of_log_h(*ctx.saved_tensors)
 
 
 class _LogH(torch.autograd.Function):

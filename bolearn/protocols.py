@@ -7,7 +7,7 @@ Taught in part_4/tutorial_01.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -109,6 +109,31 @@ class SupportsPaths(Protocol):
 
     def draw_paths(self, s: int, *, seed: int | Sequence[int], num_features: int) -> Paths:
         """s functions for each replicate."""
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """An acquisition of single points as a function of rows of the unit cube, on NumPy arrays."""
+
+    twice: bool
+    """Whether there are Hessians."""
+
+    def values(self, U: Float[Tensor, "R raw d"]) -> Float[Tensor, "R raw"]:
+        """Values at many points of every replicate."""
+
+    def groups(self, replicate: Any) -> Any:
+        """What `evaluate` wants to know of rows, from the replicate of each."""
+
+    def evaluate(self, x: Any, groups: Any, order: int = 1) -> tuple[Any, Any, Any]:
+        """Values ``k``, gradients ``k d`` and, for order 2, Hessians ``k d d`` of rows ``k d``."""
+
+
+@runtime_checkable
+class SupportsRows(Protocol):
+    """An acquisition that has a way of its own with rows; searches use it for single points."""
+
+    def on_rows(self, cube: Any) -> Rows | None:
+        """The acquisition on rows of a `UnitCube`; None where torch has to answer."""
 
 
 @runtime_checkable

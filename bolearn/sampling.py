@@ -70,8 +70,8 @@ def sobol_points(
     d = box.shape[-1]
     _check_sobol(d, "sobol_points")
     streams = seeds.replicate_seeds(seed, r)
-    unit = torch.stack([_scrambled(d, n, s) for s in streams]).reshape(*r, n, d).to(box.device)
-    return box[..., :1, :] + unit * (box[..., 1:, :] - box[..., :1, :])
+    cube = torch.stack([_scrambled(d, n, s) for s in streams]).reshape(*r, n, d).to(box.device)
+    return box[..., :1, :] + cube * (box[..., 1:, :] - box[..., :1, :])
 
 
 def _scrambled(d: int, n: int, seed: int) -> Tensor:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracles import F64, T, assert_close, draw, few
 
 import bolearn as bl
-from bolearn.acquisition.analytic import log_probability_between
+from bolearn.acquisition.constrained import log_probability_between
 from bolearn.numerics import (
     fatmax,
     log1mexp,

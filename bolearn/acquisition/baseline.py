@@ -290,8 +290,8 @@ def _draw(
     eye = torch.eye(X.shape[-2], dtype=X.dtype, device=X.device)
     largest = covariance.diagonal(dim1=-2, dim2=-1).amax(-1)
     scale = getattr(model, "output_scale", None)
-    unit = largest if scale is None else scale.square().to(largest)
-    L = _sound_factor(torch.where(pair, covariance, eye * largest[..., None, None]), unit)
+    prior = largest if scale is None else scale.square().to(largest)
+    L = _sound_factor(torch.where(pair, covariance, eye * largest[..., None, None]), prior)
     z = baseline_normals(sampler, base.counts, model.num_outputs, tuple(model.batch_shape))
     z = z.to(X.device)
     samples = mean + torch.einsum("...mij,...jm->...im", L, z)
@@ -301,7 +301,7 @@ def _draw(
 
 
 def _sound_factor(
-    S: Float[Tensor, "*r m b b"], unit: Float[Tensor, "*r m"]
+    S: Float[Tensor, "*r m b b"], prior: Float[Tensor, "*r m"]
 ) -> Float[Tensor, "*r m b b"]:
     """A Cholesky factor that candidates can be conditioned on, with as small a nugget as it takes.
 
@@ -314,7 +314,7 @@ def _sound_factor(
     """
     eye = torch.eye(S.shape[-1], dtype=S.dtype, device=S.device)
     mean = S.diagonal(dim1=-2, dim2=-1).mean(-1)
-    known = torch.maximum(mean, 1e-4 * unit)
+    known = torch.maximum(mean, 1e-4 * prior)
     nugget = torch.zeros_like(mean)
     again = torch.ones_like(mean, dtype=torch.bool)
     for share in _NUGGETS:
@@ -323,11 +323,11 @@ def _sound_factor(
         L, info = torch.linalg.cholesky_ex(S + nugget[..., None, None] * eye)
         inverse = torch.linalg.solve_triangular(L, eye, upper=False)
         trace = inverse.square().sum((-2, -1))  # of (S + nugget I)^-1
-        sound = (mean * trace <= _CONDITION) & (unit * _SMALLEST * trace <= 1)
+        sound = (mean * trace <= _CONDITION) & (prior * _SMALLEST * trace <= 1)
         again = again & ~(sound & (info == 0))
         if not again.any():
             return L
-    return psd_cholesky(S, floor=unit).L
+    return psd_cholesky(S, floor=prior).L
 
 
 @lru_cache(maxsize=16)

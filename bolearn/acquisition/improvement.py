@@ -37,7 +37,7 @@ _LARGE_BLOCK = 1 << 24
 class Threshold:
     """What draws improve on, in the units in which the kink at zero is smoothed."""
 
-    unit: Float[Tensor, "R 1 1"]  # 1 / (tau scale)
+    per_tau: Float[Tensor, "R 1 1"]  # 1 / (tau scale)
     low: Float[Tensor, "R 1 #s"]  # best / (tau scale)
     log_scale: Float[Tensor, "R 1"]  # log(tau scale)
     variance: Float[Tensor, "R"]  # scale^2
@@ -45,9 +45,9 @@ class Threshold:
     @staticmethod
     def of(best: Float[Tensor, "R #s"], scale: Float[Tensor, "R"]) -> "Threshold":
         """For values to improve on, one for all samples or one for each, and the output scale."""
-        unit = (1 / (TAU_RELU * scale))[:, None, None]
+        per_tau = (1 / (TAU_RELU * scale))[:, None, None]
         log_scale = (math.log(TAU_RELU) + scale.log()).unsqueeze(-1)
-        return Threshold(unit, best.unsqueeze(1) * unit, log_scale, scale.square())
+        return Threshold(per_tau, best.unsqueeze(1) * per_tau, log_scale, scale.square())
 
 
 def improvement_with_gradient(
@@ -95,8 +95,8 @@ def average_log_improvement(
     """
     (R, t, q, k), s = A.shape, z.shape[-1]
     # y / tau = A z / tau + (mean - best) / tau, assembled block by block
-    unit, low = threshold.unit, threshold.low
-    factor, shift, z = A.reshape(R, t * q, k), mean.reshape(R, t * q, 1) * unit, z * unit
+    per_tau, low = threshold.per_tau, threshold.low
+    factor, shift, z = A.reshape(R, t * q, k), mean.reshape(R, t * q, 1) * per_tau, z * per_tau
     size = _BLOCK.get(mean.device.type, _LARGE_BLOCK)
     sets = min(t, max(1, size // (q * s)))
     rows = min(R, max(1, size // (sets * q * s)))
@@ -112,7 +112,7 @@ def average_log_improvement(
             torch.baddbmm(shift[r, p], F, z[r], out=y).sub_(low[r])
             found = [_reduce(tiles[0], tiles[1:], wanted)]
             if wanted:
-                found += [y.sum(-1, keepdim=True) * unit[r], torch.bmm(y, z[r].mT)]
+                found += [y.sum(-1, keepdim=True) * per_tau[r], torch.bmm(y, z[r].mT)]
             parts.append(found)
     columns = -(-t // sets)
     if len(parts) > 1:

@@ -301,7 +301,7 @@ def log_feasibility(
     Args:
         y: outcomes.
         constraints: functions of the outcomes, feasible where <= 0.
-        scales: the unit of each (`scale_of`), which broadcasts to the leading axes of y. The step
+        scales: that of each (`scale_of`), which broadcasts to the leading axes of y. The step
             from infeasible to feasible is smoothed over a thousandth of it.
 
     Source: Ament et al. 2023, appendix A.4, arXiv:2310.20708.

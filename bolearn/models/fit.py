@@ -22,6 +22,7 @@ from torch import Tensor
 from .. import seeds
 from ..errors import DataError, FitError, FitWarning, NumericsError
 from ..optim import lbfgs
+from ..optim.minimum import LIMIT, Minimum
 from .exact import ExactGP
 from .factor import check_kernel
 from .fit_general import GeneralRows
@@ -252,7 +253,7 @@ class _Best:
         return _Best(*(torch.where(have.view(-1, *(1,) * (x.ndim - 1)), x, y) for x, y in pairs))
 
 
-def _best_start(end: lbfgs.Minimum, S: int) -> _Best:
+def _best_start(end: Minimum, S: int) -> _Best:
     """Pick the best of S starts for each data set; rows are start * count + data set."""
     values = end.value.view(S, -1)
     finite = torch.isfinite(values)
@@ -267,7 +268,7 @@ def _best_start(end: lbfgs.Minimum, S: int) -> _Best:
         spread=torch.where(finite, values, -torch.inf).amax(0) - value,
         iterations=end.iterations[pick],
         converged=end.converged[pick],
-        limited=end.status[pick] == lbfgs.LIMIT,
+        limited=end.status[pick] == LIMIT,
     )
 
 

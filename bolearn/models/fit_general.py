@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from .. import seeds
 from ..errors import DataError
 from ..linalg import gram
-from ..optim import lbfgs
+from ..optim.minimum import ValueAndGradient
 from . import priors
 from .exact import ExactGP, log_likelihood_by_output
 from .factor import mask_covariance
@@ -199,7 +199,7 @@ class GeneralRows:
         z = normals_of_rows(self.model, len(self.lower), seed)
         return torch.clamp(self.read(self.model) + z, self.lower, self.upper)
 
-    def objective(self, S: int) -> lbfgs.Objective:
+    def objective(self, S: int) -> ValueAndGradient:
         """Minus log posterior per observation and its gradient, for rows of ``S * b``."""
         together = self.together()
         if together is None:

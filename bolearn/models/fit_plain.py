@@ -22,8 +22,8 @@ from torch import Tensor
 
 from .. import seeds
 from ..linalg import correlation
-from ..optim import lbfgs
-from ..optim.lbfgs import Array, array, namespace, tensor
+from ..optim.arrays import Array, array, namespace, tensor
+from ..optim.minimum import ValueAndGradient
 from . import priors
 from .exact import ExactGP
 
@@ -202,7 +202,7 @@ class PlainRows:
                 centre[:, where], width[:, where] = prior.loc, prior.scale
         return torch.clamp(centre + width * z, self.lower, self.upper)
 
-    def objective(self, S: int) -> lbfgs.Objective:
+    def objective(self, S: int) -> ValueAndGradient:
         """Minus log posterior per observation and its gradient, for rows of ``S * b``."""
         last: list[Any] = [None, None]  # rows, and their data
 

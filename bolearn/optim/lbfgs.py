@@ -28,39 +28,17 @@ from torch import Tensor
 
 from ..errors import DataError, ShapeError
 from ..shapes import check_count, check_number, check_tensor
-from .arrays import (
-    Array as Array,
-)
-from .arrays import (
-    all_agree,
-    clip,
-    dot,
-    largest,
-    longest,
-)
-from .arrays import (
-    array as array,
-)
-from .arrays import (
-    namespace as namespace,
-)
-from .arrays import (
-    tensor as tensor,
-)
+from .arrays import Array, all_agree, clip, dot, largest, longest, namespace, tensor
 from .curvature import nothing_known, product, remember
 from .minimum import (
     BAD_START,
     DECREASE,
     GRADIENT,
+    LIMIT,
     RUNNING,
     STUCK,
+    Minimum,
     ValueAndGradient,
-)
-from .minimum import (
-    LIMIT as LIMIT,
-)
-from .minimum import (
-    Minimum as Minimum,
 )
 from .race import LOOK_EVERY, SELDOM, Race
 

@@ -122,7 +122,7 @@ def replicate_shape(acq: object, given: object) -> tuple[int, ...]:
             f"batch_shape: expected the replicate shape as a tuple of sizes >= 1, such as (8,) or "
             f"(), got {given!r}"
         )
-    r = tuple(int(size) for size in sizes)
+    r = tuple(int(size) for size in sizes if is_whole(size))
     if r[len(r) - len(own) :] != own:
         raise ShapeError(
             f"batch_shape: expected a shape that ends in the replicates {own} of the "

@@ -11,12 +11,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import DataError, OptimizationError, ShapeError
-from ..protocols import Acquisition, has_training_data
+from ..optim.arrays import Array
+from ..protocols import Acquisition, Rows, has_training_data
 from ..transforms import UnitCube
 
 BUDGET = 512 * 2**20
@@ -59,10 +61,19 @@ class UnitAcquisition:
     """
 
     def __init__(self, acq: Acquisition, cube: UnitCube, q: int, r: tuple[int, ...]) -> None:
-        self.acq, self.cube, self.q, self.r = acq, cube, q, r
+        self.cube, self.q, self.r = cube, q, r
         self.R, self.d = math.prod(r), cube.bounds.shape[-1]
-        self.places = max(1, BUDGET // self._bytes())
         self.halvings = 0
+        self.ask(acq)
+
+    def ask(self, acq: Acquisition) -> None:
+        """From now on, evaluate this acquisition; its own ways are used where it has some."""
+        self.acq = acq
+        self.places = max(1, BUDGET // self._bytes())
+        alike = tuple(getattr(getattr(acq, "model", None), "batch_shape", ())) == self.r
+        self.in_one_piece = getattr(acq, "value_and_gradient", None) if alike else None
+        on_rows = getattr(acq, "on_rows", None)
+        self.rows: Rows | None = on_rows(self.cube) if on_rows and self.q == 1 and alike else None
 
     def _bytes(self) -> int:
         """Temporaries of one set of q points in every replicate, as far as can be known."""
@@ -109,10 +120,16 @@ class UnitAcquisition:
     @torch.no_grad()
     def values(self, raw: Float[Tensor, "R raw qd"]) -> Float[Tensor, "R raw"]:
         """Values of candidates."""
+        if self.rows is not None:
+            return self.rows.values(raw)
         return self.among(self.decode(raw.transpose(0, 1))).transpose(0, 1).contiguous()
 
     def _with_gradient(self, X: Float[Tensor, "b *r q d"]) -> tuple[Tensor, Tensor]:
         """Values ``b R`` and gradients like X."""
+        if self.in_one_piece is not None:
+            found = self.in_one_piece(X)
+            if found is not None:
+                return found[0].reshape(len(X), self.R), found[1]
         leaf = X.detach().requires_grad_(True)
         with torch.enable_grad():
             try:
@@ -173,6 +190,8 @@ class UnitAcquisition:
         Rows of one replicate are packed next to each other: the acquisition always sees all
         replicates, and as many candidates of each as the busiest replicate still has.
         """
+        if self.rows is not None:
+            return self._of_rows(level, spread)
         width = self.cube.width
         # rows, their levels and spreads, their slots (None: in order), restarts packed
         last: list[Any] = [None, None, None, None, 0]
@@ -181,7 +200,7 @@ class UnitAcquisition:
             if last[0] is not rows:
                 own = rows % self.R
                 last[:] = [rows, level[own], spread[own], *_pack(rows, self.R)]
-            _, zero, unit, slots, b = last
+            _, zero, size, slots, b = last
             packed = x
             if slots is not None:
                 # Slots that no row needs repeat one that is asked: a point known to be allowed.
@@ -192,7 +211,39 @@ class UnitAcquisition:
             value, gradient = value.reshape(-1), (gradient * -width).reshape(b * self.R, -1)
             if slots is not None:
                 value, gradient = value[slots], gradient[slots]
-            return (zero - value) / unit, gradient / unit.unsqueeze(-1)
+            return (zero - value) / size, gradient / size.unsqueeze(-1)
+
+        return fun
+
+    def _of_rows(
+        self, level: Float[Tensor, "R"], spread: Float[Tensor, "R"]
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The objective by the acquisition's own way with rows."""
+        curved = self.curved(level, spread, order=1)
+
+        def fun(x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            f, g, _ = curved(x.numpy(), rows)
+            return torch.from_numpy(f), torch.from_numpy(g)
+
+        return fun
+
+    def curved(
+        self, level: Float[Tensor, "R"], spread: Float[Tensor, "R"], order: int = 2
+    ) -> Callable[[Array, Array], tuple[Array, Array, Array]]:
+        """The same on arrays with Hessians, for an acquisition that has its own way with rows."""
+        assert self.rows is not None
+        own_rows, zero, size = self.rows, level.numpy(), spread.numpy()
+        last: list[Any] = [None, None, None]  # rows, their replicates, in groups
+
+        def fun(x: Array, rows: Array) -> tuple[Array, Array, Array]:
+            if last[0] is not rows:
+                own = np.asarray(rows) % self.R
+                last[:] = [rows, own, own_rows.groups(own)]
+            _, own, groups = last
+            f, g, H = own_rows.evaluate(x, groups, order)
+            own_size = -size[own]
+            H = H / own_size[:, None, None] if order > 1 else H
+            return (f - zero[own]) / own_size, g / own_size[:, None], H
 
         return fun
 

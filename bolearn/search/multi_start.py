@@ -4,7 +4,8 @@
 2. Keep the best, and draw the other starts with probability growing with their value (Boltzmann);
    for q points jointly, one start is chosen point by point.
 3. Climb from all starts of all replicates at once and return the best ends: `lbfgs` in a box (or
-   SciPy's version of it where that is faster, see `backends`), an augmented Lagrangian where the
+   SciPy's version of it where that is faster, see `backends`; or `newton` for many rows of an
+   acquisition that knows its Hessian), an augmented Lagrangian where the
    inputs are constrained (`lagrangian`).
 
 Taught in part_4/tutorial_02.
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from .. import seeds
 from ..errors import UnsupportedError
-from ..optim import backends
+from ..optim import backends, newton
 from ..optim.minimum import MESSAGES
 from ..protocols import Acquisition
 from ..shapes import check_count
@@ -32,6 +33,7 @@ from .region import Region
 from .report import Candidates, SearchReport
 from .starts import candidates, pick
 
+_FEW = 10  # variables up to which a Hessian pays
 _GREEDY_SHARE = 4  # the start chosen point by point gets this fraction of restarts and candidates
 
 
@@ -134,20 +136,25 @@ def _climb(
     """Starts, climbs from all of them, and the best end of each replicate."""
     r, restarts = search.r, search.num_restarts
     low, high = unit_limits(search)
-    unit = UnitAcquisition(acq, search.cube, q, r)
-    R, D = unit.R, q * unit.d
-    region = Region(search.constraints, unit.cube, low, high) if search.constraints else None
-    raw, values, redrawn = candidates(unit, region, search, low, high)
-    starts, start_values = pick(unit, search, raw, values, head_start)
+    on_cube = UnitAcquisition(acq, search.cube, q, r)
+    R, D = on_cube.R, q * on_cube.d
+    region = Region(search.constraints, on_cube.cube, low, high) if search.constraints else None
+    raw, values, redrawn = candidates(on_cube, region, search, low, high)
+    starts, start_values = pick(on_cube, search, raw, values, head_start)
     # rows are restart-major: row = restart * R + replicate
     x0 = starts.transpose(0, 1).reshape(restarts * R, D)
     low_rows, high_rows = (v.repeat(1, q).expand(R, D).repeat(restarts, 1) for v in (low, high))
     replicate = torch.arange(R, device=x0.device).repeat(restarts)
     level, spread = level_and_spread(values)
     size = spread.clamp(max=1)  # what the objective is divided by
-    objective = unit.objective(level, size)
+    objective = on_cube.objective(level, size)
     if region is None:
-        end = backends.minimize(objective, x0, low_rows, high_rows, rivals=replicate)
+        curved = on_cube.rows is not None and on_cube.rows.twice and D <= _FEW
+        if curved and not backends.compiled_suits(x0):
+            fun = on_cube.curved(level, size)
+            end = newton.minimize(fun, x0, low_rows, high_rows, rivals=replicate)
+        else:
+            end = backends.minimize(objective, x0, low_rows, high_rows, rivals=replicate)
         violation = torch.zeros_like(end.value)
     else:
         rest = (spread / size).repeat(restarts)
@@ -158,7 +165,7 @@ def _climb(
     reached = torch.where(torch.isfinite(reached), reached, start_values)
     best = torch.where(reached.isnan(), -torch.inf, reached).argmax(0)
     x = end.x.view(restarts, R, D)[best, torch.arange(R, device=best.device)]
-    x = exactly(unit.cube.decode(x.reshape(*r, q, unit.d)), search)
+    x = exactly(on_cube.cube.decode(x.reshape(*r, q, on_cube.d)), search)
     report = SearchReport(
         start_values=start_values.reshape(restarts, *r),
         values=reached.view(restarts, *r),
@@ -171,7 +178,7 @@ def _climb(
             for code, count in enumerate(torch.bincount(end.status).tolist())
             if count
         },
-        halvings=unit.halvings,
+        halvings=on_cube.halvings,
         redrawn=redrawn,
     )
     return Candidates(x, reached.gather(0, best.unsqueeze(0)).view(r), report)

@@ -26,32 +26,32 @@ _REDRAWS = 3  # of raw candidates that all have one value
 
 
 def candidates(
-    unit: UnitAcquisition, region: Region | None, search: Search, low: Tensor, high: Tensor
+    on_cube: UnitAcquisition, region: Region | None, search: Search, low: Tensor, high: Tensor
 ) -> tuple[Tensor, Tensor, int]:
     """Feasible raw candidates ``R raw qd``, their values, and how often they were redrawn."""
 
     def draw(streams: list[int]) -> Tensor:
         raw, sobol = raw_candidates(
-            unit.acq, unit.cube, unit.q, unit.r, search.raw_samples, streams
+            on_cube.acq, on_cube.cube, on_cube.q, on_cube.r, search.raw_samples, streams
         )
-        points = raw.view(unit.R, search.raw_samples, unit.q, unit.d)
+        points = raw.view(on_cube.R, search.raw_samples, on_cube.q, on_cube.d)
         points = torch.minimum(torch.maximum(points, low[:, None, None]), high[:, None, None])
         if region is not None:
             points = feasible_candidates(region, points, sobol, streams)
         return points.reshape(raw.shape)
 
     raw, redrawn = draw(search.streams), 0
-    values = unit.values(raw)
+    values = on_cube.values(raw)
     while is_flat(values).any() and redrawn < _REDRAWS:
         redrawn += 1
         again = draw([seeds.derive(s, "redraw", redrawn) for s in search.streams])
         raw = torch.where(is_flat(values)[:, None, None], again, raw)  # the others keep theirs
-        values = unit.values(raw)
+        values = on_cube.values(raw)
     return raw, values, redrawn
 
 
 def pick(
-    unit: UnitAcquisition, search: Search, raw: Tensor, values: Tensor, head_start: Tensor | None
+    on_cube: UnitAcquisition, search: Search, raw: Tensor, values: Tensor, head_start: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Starts ``R restarts qd``, the head start as the last if there is one; and their values.
 
@@ -61,9 +61,9 @@ def pick(
     starts = raw.gather(1, picked.unsqueeze(-1).expand(-1, -1, raw.shape[-1]))
     start_values = values.gather(1, picked)
     if head_start is not None:
-        own = unit.cube.encode(head_start).reshape(unit.R, 1, -1)
+        own = on_cube.cube.encode(head_start).reshape(on_cube.R, 1, -1)
         starts = torch.cat([starts[:, :-1], own], dim=1)
-        start_values = torch.cat([start_values[:, :-1], unit.values(own)], dim=1)
+        start_values = torch.cat([start_values[:, :-1], on_cube.values(own)], dim=1)
     return starts, start_values.mT
 
 

@@ -108,17 +108,17 @@ def optimize_acqf_stochastic(
     low, high = (v.repeat(1, q).unsqueeze(1) for v in unit_limits(search))  # R' 1 qd
     raw, _ = raw_candidates(first, cube, q, r, raw_samples, search.streams)
     raw = torch.minimum(torch.maximum(raw, low), high)
-    unit = UnitAcquisition(first, cube, q, r)
-    values = unit.values(raw)
+    on_cube = UnitAcquisition(first, cube, q, r)
+    values = on_cube.values(raw)
     level, spread = level_and_spread(values)
     picked = pick_starts(values, num_restarts, search.streams)
     u = raw.gather(1, picked.unsqueeze(-1).expand(-1, -1, raw.shape[-1]))  # R restarts qd
     start, rows = u, torch.arange(num_restarts * R, device=u.device)
     m, v = torch.zeros_like(u), torch.zeros_like(u)
     for t in range(steps):
-        unit.acq = draw(seeds.derive(seed, "step", t))
+        on_cube.ask(draw(seeds.derive(seed, "step", t)))
         flat = u.transpose(0, 1).reshape(len(rows), -1)
-        _, slope = unit.objective(level, spread.clamp(max=1))(flat, rows)
+        _, slope = on_cube.objective(level, spread.clamp(max=1))(flat, rows)
         g = -slope.reshape(num_restarts, R, -1).transpose(0, 1)
         # A gradient that is not a number is no reason to move.
         g = g.nan_to_num(0.0, 0.0, 0.0)
@@ -129,9 +129,9 @@ def optimize_acqf_stochastic(
         u = torch.minimum(torch.maximum(u, low), high)
     before, after = torch.zeros_like(u[..., 0]), torch.zeros_like(u[..., 0])
     for j in range(_JUDGES):
-        unit.acq = draw(seeds.derive(seed, "judge", j))
-        before = before + unit.values(start) / _JUDGES
-        after = after + unit.values(u) / _JUDGES
+        on_cube.ask(draw(seeds.derive(seed, "judge", j)))
+        before = before + on_cube.values(start) / _JUDGES
+        after = after + on_cube.values(u) / _JUDGES
     # Not worse than where it started, as far as the judges can tell.
     worse = ~(after >= before)
     ends = torch.where(worse.unsqueeze(-1), start, u)
@@ -147,7 +147,7 @@ def optimize_acqf_stochastic(
         violation=u.new_zeros(shape),
         evaluations=steps,
         messages={f"stopped: after {steps} steps, as asked": num_restarts * R},
-        halvings=unit.halvings,
+        halvings=on_cube.halvings,
     )
     x = exactly(cube.decode(x.reshape(*r, q, -1)), search)
     return Candidates(x, reached.gather(1, best.unsqueeze(1)).reshape(r), report)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .. import seeds
-from ..acquisition.analytic import check_single_output
+from ..acquisition.checks import check_single_output
 from ..acquisition.objectives import Objective, check_objective, evaluate
 from ..errors import ShapeError
 from ..paths import draw_paths

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..acquisition.analytic import Incumbent, incumbent
+from ..acquisition.incumbent import Incumbent, incumbent
 from ..models.exact import ExactGP
 from ..models.fit import fit_mll
 from ..models.priors import matern_kernel

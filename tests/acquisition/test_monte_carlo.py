@@ -227,7 +227,8 @@ def test_the_example_of_the_package_page_runs() -> None:
 
 
 def test_the_table_of_acquisitions_is_complete() -> None:
-    ours = [bl.acquisition.analytic, bl.acquisition.monte_carlo]
+    rooms = bl.acquisition
+    ours = [rooms.analytic, rooms.constrained, rooms.monte_carlo]
     shipped = {
         name
         for module in ours

@@ -16,7 +16,8 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from bolearn import plotting, strategies
-from bolearn.acquisition.analytic import LogExpectedImprovement, incumbent
+from bolearn.acquisition.analytic import LogExpectedImprovement
+from bolearn.acquisition.incumbent import incumbent
 from bolearn.errors import DataError, ShapeError
 from bolearn.models.exact import ExactGP
 from bolearn.problems import Branin, Forrester, Hartmann6, Problem
