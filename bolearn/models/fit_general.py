@@ -42,7 +42,9 @@ _FACTORS: tuple[dict[str, float], ...] = (
     {"raw_lengthscale": 4.0, "raw_noise": 50.0},
     {"raw_lengthscale": 0.03, "raw_noise": 0.1},
     {"raw_lengthscale": 0.25, "raw_alpha": 0.1},
+    {"raw_period_length": 0.15},
     {"raw_period_length": 0.3},
+    {"raw_period_length": 0.6},
     {"raw_period_length": 3.0, "raw_lengthscale": 0.5},
 )
 _USUAL = {"raw_lengthscale", "raw_noise"}  # starts with others are for kernels that have them
