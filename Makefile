@@ -20,7 +20,7 @@ export MKL_NUM_THREADS := 1
 
 STAGES := stage-lint stage-types stage-words stage-check stage-tests stage-doctests stage-notebooks
 
-.PHONY: help lab course test build check clean $(STAGES)
+.PHONY: help lab course test build check clean mutations $(STAGES)
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make test      run all checks (make -k test goes on after a failing stage)"
 	@echo "make build     write the notebooks that do not match their source"
 	@echo "make check     find drift between sources and notebooks; seconds, no kernel"
+	@echo "make mutations see whether the tests notice changes of the package; a quarter of an hour"
 	@echo "make clean     remove .venv and caches"
 
 lab: $(VENV)/.learner
@@ -65,16 +66,22 @@ stage-check: $(VENV)/.test
 
 stage-tests: $(VENV)/.test
 	@echo "== tests: package and tool"
-	@$(PY) -m pytest -q -n 2 tests
+	@$(PY) -m pytest -q -n 2 --dist worksteal tests
 
 stage-doctests: $(VENV)/.test
 	@echo "== doctests: the examples in the package's docstrings"
-	@$(PY) -m pytest -q --doctest-modules bolearn
+	@$(PY) -m pytest -q -n 2 --dist worksteal --doctest-modules bolearn
 
 stage-notebooks: $(VENV)/.test
-	@echo "== notebooks: fresh ones run, worked ones run and print what they store"
+	@echo "== notebooks: fresh ones run with nothing attempted"
+	@$(PY) -m course fresh
+	@echo "== notebooks: worked ones run and print what they store"
 	@$(PY) -m pytest -q -n 2 --dist loadfile -p course.nbval_plugin --nbval --nbval-current-env \
-	    --nbval-cell-timeout=300 $(wildcard part_*)
+	    --nbval-cell-timeout=300 $(wildcard part_*/worked)
+
+# Not part of `make test`: it tries every mutation of tests/mutations.toml.
+mutations: $(VENV)/.test
+	@$(PY) tests/mutate.py
 
 # Stamps, so that an environment is made once and brought up to date when requirements change.
 $(VENV)/.learner: requirements.txt constraints.txt pyproject.toml

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, tensor
 
 RESULTS = Path("benchmarks/results")
-COMMANDS = ("fit", "acquisitions", "optimise", "paths", "loop", "study", "replicates")
+COMMANDS = ("fit", "composite", "acquisitions", "optimise", "paths", "loop", "study", "replicates")
 
 Row = tuple[str, float | None, float | None, float, str]
 """Work, bar, stretch, measured ratio (processor time), and what else to know."""
@@ -38,6 +38,22 @@ def fit() -> Iterator[Row]:
         ratio = median([row["BoTorch cpu"] / row["bolearn cpu"] for row in rows])
         bar, stretch = (6, 15) if n <= 50 else (3, 8)
         yield f"fit, n = {n}", bar, stretch, ratio, f"objective never lower than by {-gain:.0e}"
+
+
+def composite() -> Iterator[Row]:
+    """Composite kernels: one data set, and many as one batch."""
+    run = stored("composite")
+    worst = min(row["gain"] for row in run["ends"] if row["gain"] is not None)
+    note = f"objective lower by {max(-worst, 0.0):.0e} at most, {len(run['ends'])} data sets"
+    for work, key, bar, stretch in (
+        ("one model", "ends", 1.2, 2),
+        ("{} replicates", "batches", 8, 15),
+    ):
+        rows = run[key]
+        ratio = median([row["BoTorch cpu"] / row["bolearn cpu"] for row in rows])
+        name = work.format(rows[0].get("replicates", ""))
+        yield f"fit, composite kernels, {name}", bar, stretch, ratio, note
+        note = ""
 
 
 def acquisitions() -> Iterator[Row]:
@@ -105,7 +121,7 @@ def main() -> None:
             print(f"== {name}", flush=True)
             subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
     print(f"{'BoTorch / bolearn, processor time':54s}{'ratio':>6s}{'bar':>6s}{'stretch':>9s}")
-    for part in (fit, acquisitions, optimise, paths, loop, study):
+    for part in (fit, composite, acquisitions, optimise, paths, loop, study):
         for work, bar, stretch, ratio, note in part():
             mark = "" if bar is None else "met" if ratio >= bar else "missed"
             aims = "".join(f"{'' if x is None else format(x, 'g'):>{w}s}" for x, w in

@@ -132,6 +132,7 @@ def main() -> None:
     """Measure, print and store the table."""
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--rounds", type=int, default=40)
+    ask.add_argument("--only", default="", help="only acquisitions whose name begins like this")
     ask.add_argument("--seeds", type=int, default=5, help="searches per acquisition")
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/acquisitions.json"))
     ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
@@ -143,6 +144,8 @@ def main() -> None:
     ours, theirs, bounds = pair()
     results = []
     for name, (q, a, b) in arms(ours, theirs).items():
+        if not name.startswith(options.only):
+            continue
         results.append(compare(name, q, a, b, bounds, options.rounds))
         if q <= 4:
             results.append(optimise(name, q, a, b, bounds, options.seeds))

@@ -168,6 +168,7 @@ def main() -> None:
     ask.add_argument("--sets", type=int, default=40, help="data sets, shared by the kernels")
     ask.add_argument("--batches", type=int, default=1, help="batches of each kernel")
     ask.add_argument("--replicates", type=int, default=32, help="data sets of a batch")
+    ask.add_argument("--kernels", type=int, default=len(KERNELS), help="only the first of them")
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/composite.json"))
     ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
     options = ask.parse_args()
@@ -176,7 +177,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     pair("RQ + linear", 8, 1, 0)  # both libraries import the rest of themselves
-    names = list(KERNELS)
+    names = list(KERNELS)[: options.kernels]
     ends = []
     for i in range(options.sets):
         ends.append(pair(names[i % len(names)], 10 + 5 * (i % 5), 1 + i // 4 % 3, derive(1, i)))

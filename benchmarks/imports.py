@@ -1,8 +1,9 @@
 """What ``import bolearn`` costs beyond torch and gpytorch, and what the first use of it adds.
 
-python -m benchmarks.imports
+python -m benchmarks.imports [--repeats 9]
 """
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -17,8 +18,11 @@ print(imported - start, time.perf_counter() - imported)
 """
 
 
-def main(repeats: int = 9) -> None:
+def main() -> None:
     """Import in fresh interpreters and print the medians."""
+    ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ask.add_argument("--repeats", type=int, default=9)
+    repeats = ask.parse_args().repeats
     pairs = []
     for _ in range(repeats):
         done = subprocess.run(

@@ -89,7 +89,7 @@ def spread(make: Callable[[float], bl.Problem]) -> float:
     return float(problem.noiseless(bl.sobol_points(problem.bounds, 4096, seed=0)).std())
 
 
-def run(name: str, level: float, seeds: int) -> dict[str, list[float]]:
+def run(name: str, level: float, seeds: int, rounds: int) -> dict[str, list[float]]:
     """Final regrets of every arm."""
     make = PROBLEMS[name]
     problem = make(level * spread(make))
@@ -97,7 +97,7 @@ def run(name: str, level: float, seeds: int) -> dict[str, list[float]]:
         problem,
         ARMS,
         n_init=N_INIT[problem.bounds.shape[-1]],
-        n_iter=ROUNDS,
+        n_iter=rounds,
         replicates=seeds,
         seed=0,
     )
@@ -110,6 +110,7 @@ def main() -> None:
     ask.add_argument("--seeds", type=int, default=64)
     ask.add_argument("--problems", default=";".join(PROBLEMS), help="names, separated by ;")
     ask.add_argument("--levels", default="0.05,0.3")
+    ask.add_argument("--rounds", type=int, default=ROUNDS)
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/incumbent.json"))
     ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
     options = ask.parse_args()
@@ -122,7 +123,10 @@ def main() -> None:
             key = f"{name}, noise {level:g}"
             if key in cells:
                 continue
-            cells[key] = {"spread": spread(PROBLEMS[name]), **run(name, level, options.seeds)}
+            cells[key] = {
+                "spread": spread(PROBLEMS[name]),
+                **run(name, level, options.seeds, options.rounds),
+            }
             stored |= {
                 "command": f"python -m benchmarks.incumbent --seeds {options.seeds}",
                 "date": datetime.date.today().isoformat(),

@@ -1,6 +1,6 @@
 """A single loop, 10 + 30 evaluations of Hartmann-6, against BoTorch's.
 
-python -m benchmarks.loop [--seeds 20]
+python -m benchmarks.loop [--seeds 20] [--iterations 30]
 """
 
 import argparse
@@ -20,6 +20,7 @@ def main() -> None:
     """Run both arms seed by seed, alternating; print and store the ratio."""
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--seeds", type=int, default=20)
+    ask.add_argument("--iterations", type=int, default=30)
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/loop.json"))
     ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
     options = ask.parse_args()
@@ -32,9 +33,9 @@ def main() -> None:
     for seed in range(options.seeds):
         X = bl.sobol_points(problem.bounds, n=10, seed=seed)
         with Stopwatch() as ours:
-            _, Y = bolearn_loop(problem, X, 30, seed)
+            _, Y = bolearn_loop(problem, X, options.iterations, seed)
         with Stopwatch() as theirs:
-            _, Z = botorch_loop(problem, X, 30, seed, warm=False)
+            _, Z = botorch_loop(problem, X, options.iterations, seed, warm=False)
         rows.append(
             [
                 ours.clock.wall,

@@ -87,6 +87,7 @@ def main() -> None:
     """Run, print and store the table."""
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--repeats", type=int, default=15)
+    ask.add_argument("--cases", type=int, default=len(CASES), help="how many, smallest first")
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/paths.json"))
     ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
     options = ask.parse_args()
@@ -96,7 +97,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = []
-    for n, d, s, p in CASES:
+    for n, d, s, p in CASES[: options.cases]:
         for name, pair in arms(n, d, s, p).items():
             for work in pair:
                 work()

@@ -151,6 +151,7 @@ def main() -> None:
     ask.add_argument("--seeds", type=int, default=16)
     ask.add_argument("--problems", default=";".join(TASKS), help="names, separated by ;")
     ask.add_argument("--arms", default="bolearn,bolearn rbf,botorch")
+    ask.add_argument("--rounds", type=int, help="instead of those of each problem; to try it out")
     ask.add_argument("--again", default="", help="an arm whose stored cells are forgotten first")
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/quality.json"))
     ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
@@ -166,7 +167,10 @@ def main() -> None:
         for arm in options.arms.split(","):
             if arm == options.again:
                 cells.pop(arm, None)
-            _fill(cells, arm, TASKS[name], options.seeds)
+            task = TASKS[name]
+            if options.rounds:
+                task = replace(task, rounds=options.rounds)
+            _fill(cells, arm, task, options.seeds)
             stored |= {
                 "command": f"python -m benchmarks.quality --seeds {options.seeds}",
                 "date": datetime.date.today().isoformat(),

@@ -46,7 +46,7 @@ def worst_rank(lengthscale: Tensor) -> int:
     return 1 + max(order.index(i) for i in ACTIVE)
 
 
-def run(seed: int) -> dict[str, float]:
+def run(seed: int, draws: int = 256) -> dict[str, float]:
     """One data set."""
     box = torch.tensor([[0.0] * D, [1.0] * D], dtype=torch.float64)
     X = bl.sobol_points(box, n=N, seed=seed)
@@ -54,7 +54,7 @@ def run(seed: int) -> dict[str, float]:
     fresh = bl.sobol_points(box, n=1000, seed=1000 + seed)
     truth = surface(fresh)
     wall, cpu = time.perf_counter(), time.process_time()
-    model = bl.SAASGP(X, Y, box, seed=seed)
+    model = bl.SAASGP(X, Y, box, num_samples=draws, warmup=draws, seed=seed)
     row = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
     report = model.sampling_report
     row |= {
@@ -96,6 +96,7 @@ def main() -> None:
     """Run, print and store."""
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--datasets", type=int, default=4)
+    ask.add_argument("--draws", type=int, default=256, help="kept, and as many to adapt")
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/saas.json"))
     ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
     options = ask.parse_args()
@@ -106,7 +107,7 @@ def main() -> None:
             "date": datetime.date.today().isoformat(),
             "machine": f"{platform.processor() or platform.machine()}, one thread",
             "versions": f"torch {torch.__version__}, Python {platform.python_version()}",
-            "rows": [run(seed) for seed in range(options.datasets)],
+            "rows": [run(seed, options.draws) for seed in range(options.datasets)],
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")

@@ -34,6 +34,7 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--seeds", type=int, default=64)
     ask.add_argument("--blocks", type=int, default=8)
+    ask.add_argument("--iterations", type=int, default=N_ITER)
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/study.json"))
     ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
     options = ask.parse_args()
@@ -55,7 +56,7 @@ def main() -> None:
                     problem,
                     {"LogEI": strategy},
                     n_init=N_INIT,
-                    n_iter=N_ITER,
+                    n_iter=options.iterations,
                     replicates=R,
                     seed=0,
                 )
@@ -68,7 +69,7 @@ def main() -> None:
             theirs = [("botorch", False)] + [("botorch warm", True)] * (i % WARM_EVERY == 0)
             for name, warm in theirs:
                 with Stopwatch() as watch:
-                    _, Y = botorch_loop(problem, designs[i], N_ITER, i, warm=warm)
+                    _, Y = botorch_loop(problem, designs[i], options.iterations, i, warm=warm)
                 log[name].append([watch.clock.wall, watch.clock.cpu])
                 regret[name].append(float(problem.optimal_value - Y.max()))
         print(f"block {block + 1} of {options.blocks}", flush=True)

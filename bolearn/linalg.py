@@ -182,7 +182,13 @@ def gram(
             scale: Tensor = kernel.outputscale[..., None, None]
             return gram(kernel.base_kernel, A, B) * scale
     with gpytorch.settings.lazily_evaluate_kernels(False):
-        return kernel(A, B).to_dense()  # type: ignore[no-any-return]
+        K: Tensor = kernel(A, B).to_dense()
+        own = kernel.has_lengthscale and type(kernel).__module__.startswith("gpytorch.")
+        if B is A and K.requires_grad and own:
+            # gpytorch leaves the rounding of |x - x|^2 = 0 where a gradient is wanted: at tiny
+            # lengthscales it is anything
+            K = K.diagonal_scatter(kernel(A, diag=True).expand(K.shape[:-1]), dim1=-2, dim2=-1)
+        return K
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,6 @@ Taught in part_1/tutorial_06.
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor
 from .errors import DataError
 from .shapes import is_whole
 
-Seed = int | np.integer[Any] | Sequence[int | np.integer[Any]]
+Seed = int | Sequence[int]
 """A whole number, or one for each replicate; NumPy's whole numbers and arrays will do."""
 
 _WORD = 1 << 64
@@ -66,7 +65,7 @@ def check_one_seed(seed: object) -> int:
     return checked
 
 
-def derive(seed: int, *names: int | np.integer[Any] | str) -> int:
+def derive(seed: int, *names: int | str) -> int:
     """An independent seed for each path of names: ``derive(7, "fit", 3)``.
 
     Args:

@@ -151,6 +151,8 @@ def _execute_cell(text: str, name: str, names: dict[str, Any]) -> None:
         value = eval(compile(ast.Expression(last.value), name, "eval"), names)
         if value is not None:
             print(repr(value))
+    if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+        pyplot.close("all")  # as a notebook does after every cell
 
 
 def _where(text: str, number: int) -> str:

@@ -26,7 +26,7 @@ from oracles import (
 import bolearn as bl
 from bolearn.linalg import squared_distances, squared_distances_reference
 from bolearn.models import priors
-from bolearn.models.exact import joint_reference, marginal_reference
+from bolearn.models.prediction import joint_reference, marginal_reference
 
 KERNELS = {
     "rbf": lambda d: RBFKernel(ard_num_dims=d),

@@ -52,6 +52,7 @@ def test_errors_of_replicates_are_independent() -> None:
 def test_shifted_sobol_is_a_net(seed: int, d: int, n: int) -> None:
     u = shifted_sobol([seeds.derive(seed, i) for i in range(3)], n, d)
     assert u.shape == (3, n, d) and bool((u > 0).all()) and bool((u < 1).all())
+    assert bool((u * 2**31 % 2 == 1).all())  # middles of cells of width 2**-30: never 0 or 1
     cells = (u * n).long().sort(dim=1).values  # one point in each of n slices of every axis
     assert torch.equal(cells, torch.arange(n)[None, :, None].expand_as(cells))
 
@@ -83,6 +84,12 @@ def test_designs_lie_in_the_box_and_replicates_are_their_own(
     assert_close(
         sobol_points(boxes, n=n, seed=seed), X * (1 + torch.arange(R, dtype=F64))[:, None, None]
     )
+
+
+def test_a_design_in_a_box_is_the_design_in_the_unit_cube_stretched() -> None:
+    bounds = torch.tensor([[-3.0, 10.0], [-1.0, 15.0]], dtype=F64)
+    X, unit = (sobol_points(b, n=64, seed=4) for b in (bounds, box(2)))
+    assert_close(X, torch.tensor([-3.0, 10.0], dtype=F64) + torch.tensor([2.0, 5.0]) * unit, 1e-14)
 
 
 def test_designs_of_a_power_of_two_are_balanced() -> None:

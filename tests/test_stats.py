@@ -91,6 +91,12 @@ def test_bootstrap_does_not_depend_on_how_it_is_cut_into_blocks(
     monkeypatch.setattr("bolearn.stats._BLOCK", 1_000)
     pieces = paired_bootstrap(x, resamples=500)
     assert abs(pieces.low - once.low) < 0.15 and abs(pieces.high - once.high) < 0.15
+    # With twenty resamples a piece: if all pieces drew the same, there would be twenty in all.
+    means = [paired_bootstrap(x, statistic="mean", resamples=20_000)]
+    monkeypatch.setattr("bolearn.stats._BLOCK", 1 << 20)
+    means.append(paired_bootstrap(x, statistic="mean", resamples=20_000))
+    # the standard error of a 2.5 % quantile of 20,000 means of 50 is about 0.0027
+    assert abs(means[0].low - means[1].low) < 0.015 > abs(means[0].high - means[1].high)
 
 
 @given(st.integers(0, 10_000))

@@ -27,8 +27,8 @@ from gpytorch.means import ConstantMean, Mean
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..errors import DataError, NumericsError, ShapeError, UnsupportedError
-from ..linalg import Stationary, gram, psd_cholesky, stationary_gram
+from ..errors import DataError, ShapeError, UnsupportedError
+from ..linalg import Stationary, psd_cholesky
 from ..posteriors import GaussianPosterior
 from ..shapes import check_bounds, check_data, check_points, check_same_device
 from ..transforms import Standardize, UnitCube
@@ -36,10 +36,9 @@ from . import conditioning, priors
 from .algebra import Algebra, ClosedForm
 from .factor import Factor, covariance, factorise
 from .hyperparameters import Number, Slot, check_values, fresh_copy, known_noise, slots, within
+from .prediction import joint_reference, marginal_reference, moments_reference
 from .replicated import replicate_kernel, replicate_mean
 
-# What rounding may take from a prior variance, as a share of it: as much as jitter may add.
-_EXPLAINED = 1e-4
 # What a model is made of; set once.
 _PARTS = {
     "X",
@@ -533,7 +532,7 @@ class ExactGP(nn.Module):
 
     def cross_factor(self, X: Float[Tensor, "*batch q d"]) -> Float[Tensor, "t b q n"]:
         """V = s k(X, data) L^-T in standardised units times the scale; t and b as in `_to_rows`."""
-        return _moments_reference(self, X)[2].transpose(0, 1)
+        return moments_reference(self, X)[2].transpose(0, 1)
 
     def new_noise(self) -> Float[Tensor, "*r 1 m"]:
         """Noise variance of a new observation, in squared user units."""
@@ -661,84 +660,3 @@ def log_likelihood_by_output(
     log_det: Tensor = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     count = observed.sum(-1).to(y)
     return -0.5 * (w.square().sum(-1) + log_det + count * math.log(2 * math.pi))
-
-
-# -- prediction: reference first, then the closed form -------------------------------------------
-
-
-def _to_rows(model: ExactGP, X: Float[Tensor, "*batch q d"]) -> Float[Tensor, "b t q d"]:
-    """Points by rows b = replicates x outputs; t counts the leading part of ``*batch``."""
-    rows = X.reshape(-1, model.batch_shape.numel(), *X.shape[-2:]).transpose(0, 1)
-    return rows if model.num_outputs == 1 else rows.repeat_interleave(model.num_outputs, dim=0)
-
-
-def _from_rows(model: ExactGP, v: Tensor, batch: torch.Size) -> Tensor:
-    """``b t ...`` -> ``*batch m ...``."""
-    v = v.reshape(model.batch_shape.numel(), model.num_outputs, *v.shape[1:])
-    return v.movedim(2, 0).reshape(*batch, model.num_outputs, *v.shape[3:])
-
-
-def _gram(model: ExactGP, A: Tensor, B: Tensor) -> Tensor:
-    """k(A, B); of plain kernels by their definition if a gradient is wanted, perhaps twice."""
-    plain = model.stationary() if torch.is_grad_enabled() and A.requires_grad else None
-    return gram(model.kernel, A, B) if plain is None else stationary_gram(plain, A, B)
-
-
-def _moments_reference(model: ExactGP, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Points for the kernel ``t *r m q d``, user-unit mean and V = k s L^-T, both ``b t q ...``."""
-    factor, rows = model.factor(), _to_rows(model, X)
-    model.check_unchanged(thoroughly=True)
-    lead, (b, t, q, d) = (*model.batch_shape, model.num_outputs), rows.shape
-    # gpytorch wants its own batch axes last among the batch axes: t goes in front of them
-    points = rows.transpose(0, 1).reshape(t, *model.batch_shape, model.num_outputs, q, d)
-    box = model.bounds.unsqueeze(-3)
-    points = (points - box[..., :1, :]) / (box[..., 1:, :] - box[..., :1, :])
-    K = _gram(model, points, model.training_inputs()).expand(t, *lead, q, -1)
-    K = K.reshape(t, b, q, K.shape[-1]).transpose(0, 1)
-    prior_mean = model.mean(points).expand(t, *lead, q).reshape(t, b, q).transpose(0, 1)
-    scale, shift = (v.reshape(b, 1, 1) for v in (model.outcome.scale, model.outcome.shift))
-    mean = prior_mean * scale + shift + (K @ factor.weights[:, None, :, None]).squeeze(-1)
-    return points, mean, K @ factor.inverse_t.unsqueeze(1)
-
-
-def _check_variance(model: ExactGP, variance: Tensor, prior: Tensor) -> None:
-    """Check that data have not explained more variance than there was.
-
-    Raises:
-        NumericsError: they have, by more than rounding.
-    """
-    if not (variance >= -_EXPLAINED * prior.abs()).all():
-        raise NumericsError(
-            f"kernel: expected a covariance function, got one from {type(model.kernel).__name__} "
-            f"that makes a posterior variance {variance.min().item():.3g}, where the prior "
-            f"variance is {prior.min().item():.3g} or more; it is not positive semi-definite"
-        )
-
-
-def marginal_reference(
-    model: ExactGP, X: Float[Tensor, "*batch q d"]
-) -> tuple[Float[Tensor, "*batch q m"], Float[Tensor, "*batch q m"]]:
-    """Mean and variance for any kernel, through autograd; the closed form's oracle."""
-    points, mean, V = _moments_reference(model, X)
-    b, t, q = mean.shape
-    scale = model.outcome.scale.reshape(b, 1, 1).square()
-    prior = model.kernel(points, diag=True).expand(points.shape[:-1]).reshape(t, b, q)
-    variance = prior.transpose(0, 1) * scale - V.square().sum(-1)
-    prior = prior.transpose(0, 1) * scale
-    _check_variance(model, variance, prior)
-    variance = torch.maximum(variance, model.factor().floor.unsqueeze(-1))
-    return _from_rows(model, mean, X.shape[:-2]).mT, _from_rows(model, variance, X.shape[:-2]).mT
-
-
-def joint_reference(
-    model: ExactGP, X: Float[Tensor, "*batch q d"]
-) -> tuple[Float[Tensor, "*batch q m"], Float[Tensor, "*batch m q q"]]:
-    """Mean and covariances for any kernel, through autograd; the closed form's oracle."""
-    points, mean, V = _moments_reference(model, X)
-    b, t, q = mean.shape
-    scale = model.outcome.scale.reshape(b, 1, 1, 1).square()
-    prior = _gram(model, points, points).expand(*points.shape[:-1], q).reshape(t, b, q, q)
-    prior = prior.transpose(0, 1) * scale
-    covariance = prior - V @ V.mT
-    _check_variance(model, *(v.diagonal(dim1=-2, dim2=-1) for v in (covariance, prior)))
-    return _from_rows(model, mean, X.shape[:-2]).mT, _from_rows(model, covariance, X.shape[:-2])

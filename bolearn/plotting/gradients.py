@@ -53,7 +53,7 @@ def values_and_slopes(
 
 def arm_and_vjp(
     arms: Mapping[str, Float[Tensor, "joints 2"]],
-    images: Mapping[str, Float[Tensor, "angles 2"]],
+    images: Mapping[str, Float[Tensor, "image 2"]],
     directions: Float[Tensor, "angles 2"],
     marked: Mapping[str, int],
 ) -> "matplotlib.figure.Figure":

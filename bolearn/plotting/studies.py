@@ -83,7 +83,7 @@ def regret_bands(
     if many:  # beside the axes: inside it would hide what it names
         panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     else:
-        panel.legend()
+        panel.legend(loc="upper right" if known else "lower right")  # where no curve goes
     return figure
 
 

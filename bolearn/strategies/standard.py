@@ -8,7 +8,7 @@ Taught in part_4/tutorial_03.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -95,7 +95,7 @@ class ModelBased:
             if not isinstance(choices, Tensor):
                 count = check_count("choices", choices, least=q)
                 choices = sobol_points(bounds, count, seed=seed, replicates=r[0] if r else None)
-            return highest_choices(acq, choices, q, r)
+            return optimize_acqf(acq, choices=choices, q=q, batch_shape=r).x
         x, _ = optimize_acqf(
             acq,
             bounds,
@@ -103,7 +103,7 @@ class ModelBased:
             num_restarts=self.num_restarts,
             raw_samples=self.raw_samples,
             sequential=self.sequential and q > 1,
-            fixed=cast(Any, self.fixed),
+            fixed=self.fixed,
             batch_shape=r,
             seed=seed,
         )
@@ -112,24 +112,6 @@ class ModelBased:
     def recommend(self, data: StudyData) -> Float[Tensor, "*r d"]:
         """The evaluated point with the best posterior mean, under the last fit."""
         return Recipe(self.model, self.fit).recommended(data, data.state)
-
-
-def highest_choices(
-    acq: Any, choices: Float[Tensor, "..."], q: int, r: torch.Size
-) -> Float[Tensor, "*r q d"]:
-    """The q best of finitely many points ``n d`` or ``*r n d``, each given those before."""
-    X = choices.expand(*r, *choices.shape[-2:])
-    free = torch.ones(X.shape[:-1], dtype=torch.bool, device=X.device)
-    given, picked = acq, []
-    for i in range(q):
-        with torch.no_grad():
-            value = given(X.movedim(-2, 0).unsqueeze(-2)).movedim(0, -1)  # n *r 1 d -> *r n
-        best = value.masked_fill(~free, -torch.inf).argmax(-1, keepdim=True)
-        free = free.scatter(-1, best, False)
-        picked.append(X.gather(-2, best.unsqueeze(-1).expand(*best.shape, X.shape[-1])))
-        if i + 1 < q:
-            given = acq.with_pending(torch.cat(picked, -2))
-    return torch.cat(picked, -2)
 
 
 def _log_ei(model: Surrogate, best_f: Tensor, seed: Seed) -> Acquisition:

@@ -8,7 +8,6 @@ function stands (file, line, module, process) makes no difference.
 Taught in part_4/tutorial_03.
 """
 
-import dis
 import enum
 import hashlib
 import inspect
@@ -21,11 +20,13 @@ from functools import cached_property, partial
 from importlib import metadata
 from pathlib import PurePath
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .bytecode import changes, mentioned
 
 Lines = dict[str, str]
 """Place -> what stands there; equal for equal things."""
@@ -36,11 +37,6 @@ _WRITTEN = (types.GenericAlias, types.UnionType)
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 _CONTAINERS = (list, dict, set, bytearray, Tensor, np.ndarray)
 # fmt: off
-_CHANGING = (
-    "append", "extend", "insert", "pop", "popitem", "remove", "clear", "add", "discard", "update",
-    "setdefault", "appendleft", "popleft", "sort", "reverse", "fill_", "zero_", "copy_", "add_",
-    "mul_", "sub_", "div_",
-)
 _SAME_IN_EVERY_CLASS = (
     "__module__", "__dict__", "__weakref__", "__doc__", "__qualname__", "__annotations__",
     "__annotate__", "__annotate_func__", "__annotations_cache__", "__slots__", "__match_args__",
@@ -54,7 +50,6 @@ _GENERATED = (  # by @dataclass, of the fields
     "__setattr__", "__delattr__", "__replace__",
 )
 # fmt: on
-_LOADED, _TAKEN = ("LOAD_GLOBAL", "LOAD_NAME"), ("LOAD_ATTR", "LOAD_METHOD")
 _STARTING = ("__init__", "__post_init__", "__new__", "__setstate__")
 _CALLED_FLAGS = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x80 | 0x200  # kinds of arguments and of functions
 _MANY_LINES = 20_000
@@ -225,7 +220,7 @@ class _Reader:
             if isinstance(member, cached_property):
                 names.add(name)
             elif self.measuring and isinstance(member, FunctionType) and name not in _STARTING:
-                names |= _changes(member.__code__).attributes
+                names |= changes(member.__code__).attributes
         return names
 
     # --- code -----------------------------------------------------------------------------------
@@ -314,7 +309,7 @@ class _Reader:
 
     def _globals_of(self, f: FunctionType, where: str) -> None:
         """Globals that the code mentions, through modules of one's own to what they hold."""
-        for chain in dict.fromkeys(_mentioned(f.__code__)):
+        for chain in dict.fromkeys(mentioned(f.__code__)):
             if chain[0] not in f.__globals__:
                 continue
             value, place = f.__globals__[chain[0]], chain[0]
@@ -328,9 +323,9 @@ class _Reader:
     def _seen(self, f: FunctionType, name: str, value: object, where: str) -> None:
         """A variable that f sees; in what measures, one that f changes is not compared."""
         if self.measuring and not isinstance(value, FunctionType | type | ModuleType):
-            changes = _changes(f.__code__)
-            written = changes.writes and isinstance(value, _CONTAINERS)
-            if name in changes.variables or written:
+            found = changes(f.__code__)
+            written = found.writes and isinstance(value, _CONTAINERS)
+            if name in found.variables or written:
                 return self.write(where, "changed by the code itself")
         self.read(value, where)
 
@@ -368,7 +363,7 @@ def _hash(content: bytes) -> str:
 
 
 def _is_iterator(x: object) -> bool:
-    return hasattr(x, "__next__") and hasattr(x, "__iter__")
+    return isinstance(x, Iterator)
 
 
 def _package(module: str | None) -> str:
@@ -402,7 +397,7 @@ def _bare(f: Any) -> Any:
 
 
 def _is_generated(f: FunctionType) -> bool:
-    return inspect.unwrap(f).__code__.co_filename == "<string>"
+    return bool(inspect.unwrap(f).__code__.co_filename == "<string>")
 
 
 def _source(module: ModuleType) -> str:
@@ -423,53 +418,3 @@ def _functions_of(member: Any) -> Iterator[Any]:
         yield member.func
     else:
         yield member
-
-
-def _instructions(code: CodeType) -> Iterator[tuple[dis.Instruction | None, dis.Instruction]]:
-    """Pairs of neighbours, in a function and the functions inside it."""
-    before = None
-    for step in dis.get_instructions(code):
-        yield before, step
-        before = step
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _instructions(constant)
-
-
-def _mentioned(code: CodeType) -> list[tuple[str, ...]]:
-    """Names of globals that code reads, with the attributes that it takes of them."""
-    chains: list[tuple[str, ...]] = []
-    for before, step in _instructions(code):
-        if step.opname in _LOADED:
-            chains.append((step.argval,))
-        elif step.opname not in _TAKEN or before is None or not chains:
-            continue
-        elif before.opname in (*_LOADED, *_TAKEN) and before.argval == chains[-1][-1]:
-            chains[-1] = (*chains[-1], step.argval)
-    return chains
-
-
-class _Changes(NamedTuple):
-    """What code rebinds, writes into, or calls a change on."""
-
-    variables: frozenset[str]
-    attributes: frozenset[str]
-    writes: bool  # into something by an index
-
-
-def _changes(code: CodeType) -> _Changes:
-    variables, attributes, writes = set(), set(), False
-    for before, step in _instructions(code):
-        if step.opname in ("STORE_DEREF", "STORE_GLOBAL"):
-            variables.add(step.argval)
-        writes |= step.opname in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE")
-        stored = step.opname in ("STORE_ATTR", "DELETE_ATTR")
-        if stored:
-            attributes.add(step.argval)
-        called = step.opname in _TAKEN and step.argval in _CHANGING
-        if before is not None and (stored or called):
-            if before.opname in _TAKEN:
-                attributes.add(before.argval)
-            elif before.opname in (*_LOADED, "LOAD_DEREF"):
-                variables.add(before.argval)
-    return _Changes(frozenset(variables), frozenset(attributes), writes)

@@ -20,7 +20,16 @@
 from bolearn.teach import goldmine
 from bolearn.teach.engine import CheckResult, check, evaluate, hint, selftest
 from bolearn.teach.errors import ClaimError, ExerciseError, Violation
-from bolearn.teach.exercise import Case, Exercise, Fn, Rng, close, has_shape, require
+from bolearn.teach.exercise import (
+    Case,
+    Exercise,
+    Fn,
+    Rng,
+    close,
+    has_shape,
+    random_state_untouched,
+    require,
+)
 from bolearn.teach.exercises import load
 from bolearn.teach.explorables import explorable
 from bolearn.teach.figures import show
@@ -54,6 +63,7 @@ __all__ = [
     "require",
     "close",
     "has_shape",
+    "random_state_untouched",
     "load",
     "evaluate",
     "selftest",

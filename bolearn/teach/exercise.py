@@ -30,6 +30,8 @@ sees the statement and the message: put nothing into a message that gives the an
 from __future__ import annotations
 
 import builtins
+import contextlib
+import os
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -315,3 +317,39 @@ def _kind(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+@contextlib.contextmanager
+def random_state_untouched() -> Iterator[None]:
+    """Raise `Violation` if what runs inside uses torch's or NumPy's global random generator.
+
+    The generators are put into a state first that nobody can have come to by seeding them, so that
+    code which seeds them is found whatever its seed is.
+
+    Example:
+        >>> with random_state_untouched():
+        ...     _ = torch.manual_seed(0)
+        Traceback (most recent call last):
+        bolearn.teach.errors.Violation: torch's global random state was used; draw from a ...
+    """
+    kept = torch.get_rng_state(), np.random.get_state()
+    mixer = random.Random(os.urandom(16))
+    torch.default_generator.manual_seed(mixer.getrandbits(62))
+    np.random.seed(mixer.getrandbits(32))
+    before = _random_states()
+    try:
+        yield
+        for name, state in _random_states().items():
+            if state != before[name]:
+                raise Violation(
+                    f"{name}'s global random state was used; draw from a generator of your own"
+                )
+    finally:
+        torch.set_rng_state(kept[0])
+        np.random.set_state(kept[1])
+
+
+def _random_states() -> dict[str, object]:
+    numpy: Any = np.random.get_state()
+    tensor = torch.get_rng_state().numpy().tobytes()
+    return {"torch": tensor, "NumPy": (numpy[1].tobytes(), *numpy[2:])}

@@ -78,6 +78,7 @@ class Quest:
         read: finds out which goals a text reaches; of one number, or of all if it is None.
         model: a text that reaches a goal.
         wrongs: texts that look like an attempt at a goal and do not reach it, each with the reason.
+        starts: how to begin with each goal; `todo` for those that are not there.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Quest:
     read: Callable[[str, int | None], Finding]
     model: Callable[[int], str]
     wrongs: Callable[[int], Iterator[tuple[str, str]]]
+    starts: Mapping[int, str] = field(default_factory=dict)
 
     def judge(self, text: object, number: int | None = None) -> Result:
         """Look for one goal in a text, or for all.
@@ -104,7 +106,8 @@ class Quest:
         id = f"{self.id}.{number}" if one else self.id
         name = self.goals[number] if number is not None else self.name
         if text is None or text is ... or (isinstance(text, str) and not text.strip()):
-            return Result(id, name, "not attempted", [Row("to do", self.todo), self._stuck()])
+            todo = self.starts.get(number, self.todo) if number is not None else self.todo
+            return Result(id, name, "not attempted", [Row("to do", todo), self._stuck()])
         if not isinstance(text, str):
             kind = type(text).__name__
             problem = f"expected a text between quotes, got a value of type {kind}; {self.todo}"

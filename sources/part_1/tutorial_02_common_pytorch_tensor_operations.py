@@ -141,8 +141,7 @@ teach.claim("of all axes only b is left, one number for each plan", kind="run",
 
 # %% [markdown]
 # Read it as a sentence: coordinates are summed, samples come in, points compete, samples are
-# averaged. Write the shape behind each line of such code, as in `expected_best`; most mistakes are
-# found while writing it.
+# averaged. Write the shape behind each line of such code, as in `expected_best`.
 #
 # ## 2. When the shapes lie
 #
@@ -461,8 +460,8 @@ teach.claim("clamp(min=0) before the root does not help: the slope at 0 is infin
 # %% [markdown]
 # ## 8. Sums of exponentials
 #
-# Probabilities multiply to numbers too small for any format, so one keeps their logarithms. Adding
-# them again means $\log \sum_i e^{x_i}$.
+# Products of many probabilities get too small for float64, so one keeps their logarithms. Adding
+# such products means $\log \sum_i e^{x_i}$.
 
 # %%
 teach.predict("p1.t2.q8", "From which whole number x on is exp(x) infinite in float64?",
@@ -635,7 +634,8 @@ teach.show(plotting.curves(torch.tensor(counts).double(), timed, xlabel="number 
            "tensor expression; another machine draws other curves.")
 
 # %% [markdown]
-# Where a curve is flat, the trips cost most; where it rises in proportion, the arithmetic does.
+# The loop's time grows with its trips. That of the expression stays flat as long as a few trips
+# cost more than the arithmetic.
 #
 # **Exercise 5** (homework). The grid for a box of any dimension. Beware: $n^d$ grows fast, and Part
 # 3 will look for something better.

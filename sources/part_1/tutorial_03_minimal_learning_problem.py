@@ -368,8 +368,8 @@ for step in (0, 30, 100, 200):
 # $H$ holds the second derivatives: the **Hessian**. (Without the half it would be $2A^\top A/n$.)
 # A step turns the error $e = \theta - \hat\theta$ into $e - \eta H e$. Along an eigenvector of $H$
 # with eigenvalue $\lambda$, each step multiplies the error by $1 - \eta\lambda$. Its size is below
-# 1 exactly for $0 < \eta < 2/\lambda$. Every eigenvector must agree, so with the largest
-# eigenvalue $L$ (no relation of tutorial 1's Cholesky factor):
+# 1 exactly for $0 < \eta < 2/\lambda$. All eigenvalues are positive here, and every eigenvector
+# must agree, so with the largest eigenvalue $L$ (no relation of tutorial 1's Cholesky factor):
 #
 # $$\text{gradient descent converges from every start exactly if } 0 < \eta < 2/L .$$
 
@@ -538,8 +538,8 @@ teach.claim("with w detached training converges to the same flat model as with a
             error=(points_cut[-1] - points_column[-1]).abs(), tolerance=1e-8)
 
 # %% [markdown]
-# No error, no warning, a falling loss: bugs 2 and 3 even converge. What finds them is a problem
-# with a known answer, or a few steps computed another way.
+# No error and no warning, and bugs 2 and 3 even converge. What finds them is a problem with a known
+# answer, or a few steps computed another way.
 #
 # **Exercise 4.** Be the inspector: tell broken loops from sound ones by what they return.
 

@@ -466,12 +466,11 @@ teach.reveal("p1.t5.q6", "4 and 6", because="a pull gives a row, a push a column
 # pull yields its gradient, however many parameters there are. That is why learning uses reverse
 # mode.
 #
-# How much work is it? The Jacobian of a chain is the product of its layers' Jacobians, and a
-# product of three may be bracketed in two ways. Take the widths 10 → 2 → 10 → 1, with Jacobians
-# $A$ (2 by 10), $B$ (10 by 2) and $C$ (1 by 10). Forward mode begins at the input: $BA$ takes $10
-# \cdot 2 \cdot 10 = 200$ multiplications, then $C(BA)$ takes $1 \cdot 10 \cdot 10 = 100$. Reverse
-# mode begins at the output: $CB$ takes $1 \cdot 10 \cdot 2 = 20$, then $(CB)A$ takes $1 \cdot 2
-# \cdot 10 = 20$: 300 against 40.
+# How much work is it? A chain's Jacobian is the product of its layers' Jacobians, and a product of
+# three has two orders. Widths 10 → 2 → 10 → 1 have Jacobians $A$ (2 by 10), $B$ (10 by 2) and $C$
+# (1 by 10). Forward mode begins at the input: $BA$ takes 10 · 2 · 10 = 200 multiplications,
+# $C(BA)$ takes 1 · 10 · 10 = 100. Reverse mode begins at the output: $CB$ takes 1 · 10 · 2 = 20,
+# $(CB)A$ takes 1 · 2 · 10 = 20.
 
 # %%
 teach.predict(

@@ -520,8 +520,8 @@ teach.claim("the slope of ln(waiting time) over 1/τ is the barrier, within 9 %,
             error=torch.tensor([steepness(mean), coarse]).double().div(0.6125).sub(1).abs(),
             tolerance=0.09, kind="monte-carlo")
 ratio = mean / front * (-0.6125 / taus).exp()
-teach.claim("without any fit Kramers' law is right within a factor of 1.4 at all five temperatures; at "
-            "τ = 0.2 and 0.3, where it is not yet exact, the times are 10 to 30 % longer",
+teach.claim("without any fit Kramers' law is right within a factor of 1.4 at all five temperatures"
+            "; at τ = 0.2 and 0.3, where it is not yet exact, the times are 10 to 30 % longer",
             bool(((ratio[3:] > 1.1) & (ratio[3:] < 1.3)).all()), kind="monte-carlo",
             error=ratio.log().abs(), tolerance=math.log(1.4))
 teach.reveal("p2.t4.q8", 20, because=f"e to the 0.6125 · 5 is {math.exp(0.6125 * 5):.0f}")
@@ -710,8 +710,8 @@ teach.claims_table()
 # **So, what does a global optimum cost?** Luck: $\ln(1 - \text{target})/\ln(1 - p)$ restarts,
 # cheap while $p$ is large, but $p$ may fall geometrically with the dimension. Noise: a floor
 # always, a choice where nothing is decided yet, an escape only at a wait of $e^{\Delta/\tau}$.
-# Beyond a few dimensions only knowledge about the function helps. Next: tutorial 5, climbing well
-# from many starts at once.
+# In many dimensions neither reached the optimum here; knowing that the loss is a sum did. Next:
+# tutorial 5, many descents at once.
 #
 # ## Sources
 #

@@ -104,8 +104,8 @@ teach.reveal("p2.t5.q1", "10,000", because="κ is 2508 at the minimum")
 # ## 2. Curvature from gradients
 #
 # Let $s = x' - x$ be a step and $y = \nabla f(x') - \nabla f(x)$ the change of the gradient along
-# it: a **curvature pair**. In a bowl, $y = H s$. So a guess $P$ of $H^{-1}$ (a preconditioner, as
-# in tutorial 2, learnt on the way) should obey
+# it: a **curvature pair**. In a bowl, $y = H s$. So a guess $P$ of $H^{-1}$ (a preconditioner)
+# should obey
 #
 # $$P\,y = s ,$$
 #
@@ -278,9 +278,9 @@ ceiling = height[0] + 1e-4 * eta * derivative[0]
 too_long, too_short = height > ceiling, derivative < 0.9 * derivative[0]
 teach.show(plotting.line_search(eta, height, ceiling, too_long, too_short),
            "Loss along the steepest line from Rosenbrock's start: a valley near 0.2, a hill that "
-           "is cut off, a deeper valley near 2.8. Strips below: Wolfe refuses the shortest steps and "
-           "some behind the hill, Armijo those on the hill and the longest; allowed are lengths in "
-           "both valleys.")
+           "is cut off, a deeper valley near 2.8. Strips below: Wolfe refuses the shortest "
+           "steps and some behind the hill, Armijo those on the hill and the longest; allowed are "
+           "lengths in both valleys.")
 teach.claim("along this line Armijo refuses a length of 1 and allows the longer one of 2.8",
             bool(too_long[500] & ~too_long[1400]), kind="run")
 

@@ -700,10 +700,10 @@ teach.claim("the fitted band holds all the ground among the drills, and less tha
             within == 1 and beyond < 0.7, kind="run")
 
 # %% [markdown]
-# Ten numbers cannot tell lively ground from a poor scale, and an optimiser from one start reports
-# one of the two stories without a word. Hence `fit_mll`'s several starts, and its **priors** for
-# what ten drills cannot know (then it maximises evidence times prior; `log_marginal_likelihood`
-# leaves priors out).
+# These ten drills cannot tell lively ground from a poor scale, and an optimiser from one start
+# reports one of the two stories without a word. Hence `fit_mll`'s several starts, and its
+# **priors** for what ten drills cannot know (then it maximises evidence times prior;
+# `log_marginal_likelihood` leaves priors out).
 #
 # And evidence knows only ground that was drilled: seven drills in the poor middle of the strip made
 # a $\sigma_f$ too small for the hills beyond.

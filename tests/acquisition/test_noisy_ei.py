@@ -414,3 +414,18 @@ def test_a_replicate_of_a_mixture_is_drawn_as_alone(prune: bool) -> None:
         alone = NEI(model, X[i], sampler=bl.Sampler(64, seed=i + 1), **how)
         assert alone.baseline.counts[0] == together.baseline.counts[i]
         assert_close(together(P)[:, i], alone(P[:, i]), 1e-7)
+
+
+@pytest.mark.parametrize("noise_var", [1e-10, 1e-14, 1e-16])
+def test_a_baseline_that_is_almost_known_can_be_conditioned_on(noise_var: float) -> None:
+    """Its covariance is known to 1e-13 of the outputs' variance: nothing smaller is inverted."""
+    X = draw((6, 2), "X")
+    Y = (3 * X.sum(-1, keepdim=True)).sin()
+    model = bl.ExactGP(X, Y / Y.std(), box(2), noise_var=noise_var)
+    base = NEI(model, X, sampler=bl.Sampler(16, seed=0), prune=False).baseline
+    assert base.L is not None
+    inverse = torch.linalg.inv(base.L[0])
+    assert 1e-13 * inverse.square().sum() <= 1.0
+    # and what is added is no more than that takes
+    added = (base.L[0] @ base.L[0].mT).diagonal() - model.posterior(X).variance[:, 0]
+    assert added.max() < 1e-11

@@ -73,6 +73,37 @@ def test_a_missing_notebook_fails(tutorial: Tutorial, capsys: pytest.CaptureFixt
     assert "python -m course build" in capsys.readouterr().out
 
 
+def test_fresh_notebooks_run_as_plain_python(
+    tutorial: Tutorial, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(tutorial.root)
+    assert main(["--root", str(tutorial.root), "fresh"]) == 0
+    assert files(tutorial.root) == before
+    row, last = capsys.readouterr().out.splitlines()[-2:]
+    assert row.split()[:2] == ["part_1/tutorial_01_squares", "(fresh)"]
+    assert row.split()[-5:] == ["1", "1", "not", "attempted", "ok"]
+    assert last == "1 of 1 notebooks executed, 0 failed"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("bl.double(4)", "1 / 0", "ZeroDivisionError: division by zero"),
+        ("== 4", "== 5", "AssertionError: doubling doubles"),
+        ("bl.double(4)", "import warnings; warnings.warn('old')", "warned: old"),
+        ("raise NotImplementedError", "return x + x", "expected 1 not attempted, got 1 failed"),
+        ("bl.double(4)", "import os; os._exit(7)", "it died with exit code 7"),
+    ],
+)
+def test_what_a_fresh_notebook_must_not_do(
+    tutorial: Tutorial, capsys: pytest.CaptureFixture[str], old: str, new: str, message: str
+) -> None:
+    replace(tutorial.fresh, old, new)
+    assert main(["--root", str(tutorial.root), "fresh", "p1.t1"]) == 1
+    printed = capsys.readouterr().out
+    assert message in printed and "1 of 1 notebooks executed, 1 failed" in printed
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as a terminal would")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_kernel_and_exit_code_130(

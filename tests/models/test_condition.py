@@ -29,6 +29,7 @@ from oracles import (
 )
 
 import bolearn as bl
+from bolearn.linalg import gram
 from bolearn.protocols import SupportsConditioning, SupportsFantasies
 
 
@@ -179,6 +180,21 @@ def test_nearly_singular_and_duplicated_points() -> None:
     assert torch.isfinite(grown.posterior(P).covariance).all()
     assert_close(grown.posterior(X[:4]).mean, surface(X[:4]), 1e-4)
     assert (grown.posterior(X[:4]).variance <= model.posterior(X[:4]).variance + 1e-12).all()
+
+
+def test_a_factor_that_needed_jitter_is_made_afresh() -> None:
+    """An extended factor would be that of a matrix with jitter on its old rows only."""
+    X = draw((4, 2), "X").repeat(2, 1)
+    model = bl.ExactGP(X, surface(X), box(2), noise_var=1e-18)
+    assert bool((model.factor().jitter > 0).all())
+    new = draw((1, 2), "new")
+    grown = model.condition(new, surface(new))
+    jitter, n = grown.factor().jitter, len(grown.X)
+    assert bool((jitter > 0).all())
+    K = gram(grown.kernel, grown.training_inputs())[0].detach()
+    K = K + grown.noise_variance()[0].diag() + jitter[0] * K.diagonal().mean() * torch.eye(n)
+    unit = grown.factor().inverse[0] / grown.output_scale
+    assert_close(unit @ K @ unit.mT, torch.eye(n, dtype=F64), 1e-4)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])

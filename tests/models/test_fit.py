@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from gpytorch.constraints import GreaterThan, Interval
-from gpytorch.kernels import Kernel, MaternKernel, RBFKernel, RQKernel, ScaleKernel
+from gpytorch.kernels import (
+    Kernel,
+    LinearKernel,
+    MaternKernel,
+    PeriodicKernel,
+    RBFKernel,
+    RQKernel,
+    ScaleKernel,
+)
 from gpytorch.means import ConstantMean, ZeroMean
 from gpytorch.priors import (
     LogNormalPrior,
@@ -18,9 +28,10 @@ from gpytorch.priors import (
     UniformPrior,
 )
 from oracles import F64, T, assert_close, box, dataset, draw, surface
+from scipy.optimize import minimize
 
 import bolearn as bl
-from bolearn.models import fit_plain
+from bolearn.models import fit_general, fit_plain
 
 
 class Broken(Kernel):
@@ -322,6 +333,98 @@ def test_a_fit_that_ends_at_a_bound_stays_usable(constraint: Interval) -> None:
     bl.fit_mll(model, start=model.hyperparameters())
     ends = model.kernel.raw_lengthscale_constraint
     assert ends.check(model.kernel.lengthscale)
+
+
+COMPOSITE: dict[str, Callable[[], Kernel]] = {
+    "periodic x linear": lambda: PeriodicKernel() * LinearKernel(),
+    "RQ + linear": lambda: RQKernel() + LinearKernel(),
+    "scaled sum": lambda: ScaleKernel(ScaleKernel(RBFKernel()) + ScaleKernel(PeriodicKernel())),
+    "ARD Matern + periodic": lambda: MaternKernel(nu=2.5, ard_num_dims=2) + PeriodicKernel(),
+}
+
+
+def seasons(n: int, d: int, r: tuple[int, ...] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+    """A trend, a season and a bump."""
+    X = draw((*r, n, d), "composite")
+    t = 10 * X[..., :1]
+    return X, (2.5 * t).sin() * (1 + 0.3 * t) + t + 0.1 * draw((*r, n, 1), "noise")
+
+
+@pytest.mark.parametrize("name", COMPOSITE)
+def test_composite_kernels_end_where_nothing_near_is_better(name: str) -> None:
+    """As high as SciPy's climbs from the same starts, and from the end moved a little."""
+    X, Y = seasons(10, 2)
+    model = bl.ExactGP(X, Y, box(2), kernel=COMPOSITE[name]())
+    fitted = bl.fit_mll(model)
+    assert fitted.fit_report.converged.all() and not fitted.fit_report.limited.any()
+    assert_close(fitted.fit_report.value[0], log_posterior(fitted)[()], 1e-8)
+    rows = fit_general.GeneralRows(model)
+    here = rows.read(fitted)
+
+    def minus(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        at = torch.from_numpy(theta).unsqueeze(0)
+        value, slope = rows.one_by_one(at, torch.zeros(1, dtype=torch.long))
+        sound = bool(torch.isfinite(value) & torch.isfinite(slope).all())
+        return (value.item(), slope[0].numpy()) if sound else (1e3, np.zeros_like(theta))
+
+    moved = torch.clamp(here + 0.01, rows.lower, rows.upper)
+    for start in (*rows.fixed_starts()[:3, 0].numpy(), moved[0].numpy()):
+        bounds = list(zip(rows.lower.tolist(), rows.upper.tolist(), strict=True))
+        end = minimize(minus, start, jac=True, bounds=bounds, method="L-BFGS-B")
+        assert -end.fun <= fitted.fit_report.value.item() + 1e-6
+
+
+@pytest.mark.parametrize("name", COMPOSITE)
+def test_composite_kernels_of_replicates_are_fitted_as_alone(name: str) -> None:
+    X, Y = seasons(9, 2, (3,))
+    observed = torch.ones(3, 9, dtype=torch.bool)
+    observed[1, 6:] = False
+    how = {"kernel": COMPOSITE[name](), "noise_var": None}
+    together = bl.fit_mll(bl.ExactGP(X, Y, box(2), observed=observed, **how))
+    for i in range(3):
+        alone = bl.fit_mll(bl.ExactGP(X[i], Y[i], box(2), observed=observed[i], **how))
+        assert_close(together.fit_report.value[i], alone.fit_report.value, 1e-6)
+
+
+@pytest.mark.parametrize("name", COMPOSITE)
+@pytest.mark.parametrize("fixed", [False, True])
+def test_rows_as_one_batch_of_kernels_are_the_data_sets_one_by_one(name: str, fixed: bool) -> None:
+    X, Y = seasons(8, 2, (2,))
+    Y = torch.cat([Y, Y.square()], dim=-1)
+    observed = torch.ones(2, 8, dtype=torch.bool)
+    observed[1, 5:] = False
+    kernel = COMPOSITE[name]()
+    next(kernel.parameters()).requires_grad_(False)
+    noise = 0.01 + 0.01 * draw((2, 8, 2), "noise") if fixed else None
+    model = bl.ExactGP(X, Y, box(2), kernel=kernel, observed=observed, noise_var=noise)
+    rows = fit_general.GeneralRows(model)
+    together = rows.together()
+    assert together is not None
+    theta = rows.fixed_starts()[:1].repeat(3, 1, 1).flatten(0, 1)
+    theta = theta + 0.5 * draw(tuple(theta.shape), "theta")
+    for which in (torch.arange(12), torch.tensor([7]), torch.tensor([1, 2, 9, 11])):
+        value, slope = rows.one_by_one(theta[which], which)
+        mine, own = together(theta[which], which % rows.count)
+        assert_close(mine, value, 1e-10)
+        assert_close(own, slope, 1e-7)
+
+
+def test_a_kernel_that_shares_its_parameters_is_not_batched() -> None:
+    class Sharing(RBFKernel):
+        """Looks at the first lengthscale only."""
+
+        def forward(self, x1, x2, diag=False, **params):  # type: ignore[no-untyped-def]
+            ell = self.lengthscale.reshape(-1)[0]
+            K = torch.exp(-0.5 * ((x1.unsqueeze(-2) - x2.unsqueeze(-3)) / ell).square().sum(-1))
+            return K.diagonal(dim1=-2, dim2=-1) if diag else K
+
+    X, Y, bounds = dataset(8, 2)
+    model = bl.ExactGP(X, Y, bounds, kernel=Sharing())
+    assert fit_general.GeneralRows(model).together() is None
+    plain = bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=ScaleKernel(MaternKernel(nu=0.5))))
+    assert plain.fit_report.converged.all()
+    ours, other = bl.fit_mll(model), bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=RBFKernel()))
+    assert_close(ours.fit_report.value, other.fit_report.value, 1e-6)
 
 
 def test_a_uniform_prior_keeps_to_its_support() -> None:

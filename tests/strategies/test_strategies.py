@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,15 +109,17 @@ def test_failed_evaluations_are_passed_over(name: str) -> None:
     seen = data.observed.clone()
     seen[0, 2] = seen[1, 5:] = False
     results = []
-    for junk in (math.nan, math.nan):
+    # whatever stands in a failed row, above all the best value of all, is not looked at
+    for junk in (math.nan, 1e6, -1e6):
         Y = torch.where(seen.unsqueeze(-1), data.Y, junk)
         failed = replace(data, Y=Y, observed=seen)
         X, state = SMALL[name](failed, data.bounds, 1, (0, 1))
         x = SMALL[name].recommend(replace(failed, state=state))
         at = (x.unsqueeze(1) == data.X).all(-1)
         assert bool((at & seen).any(1).all())
-        results.append(X)
-    assert torch.equal(*results)
+        results.append((X, x))
+    for X, x in results[1:]:
+        assert torch.equal(X, results[0][0]) and torch.equal(x, results[0][1])
 
 
 @one_point
@@ -406,3 +411,104 @@ def test_trust_regions_survive_failures_and_restarts() -> None:
     result = bl.study(problem, arms, n_init=4, n_iter=25, replicates=4)
     assert (~result.observed["TuRBO"]).any()
     assert bool((result.regret("TuRBO")[:, -1] < result.regret("TuRBO")[:, 3]).all())
+
+
+# --- any surrogate ------------------------------------------------------------------------------
+
+
+class Steps:
+    """A surrogate without derivatives or hyperparameters: the nearest neighbour, by distance."""
+
+    num_outputs = 1
+
+    def __init__(
+        self, X: Tensor, Y: Tensor, bounds: Tensor, *, observed: Tensor | None = None, seed: Any
+    ) -> None:
+        self.batch_shape = X.shape[:-2]
+        self.seen = torch.ones(X.shape[:-1], dtype=torch.bool) if observed is None else observed
+        self.points, self.values, self.made_with = X, Y, seed
+
+    def posterior(self, X: Tensor, *, observation_noise: bool = False) -> bl.GaussianPosterior:
+        points = self.points.masked_fill(~self.seen.unsqueeze(-1), 1e6)
+        near, at = torch.cdist(X, points).min(-1)
+        values = self.values.expand(*at.shape[:-1], *self.values.shape[-2:])
+        mean = values.gather(-2, at.unsqueeze(-1))
+        covariance = torch.diag_embed((0.01 + near).square()).unsqueeze(-3)  # *batch 1 q q
+        return bl.GaussianPosterior.from_moments(mean, covariance)
+
+
+steps = replace(strategies.log_ei, model=Steps, fit=None, choices=64)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_model_that_is_ready_when_made_joins_a_study(batched: bool, tmp_path: Path) -> None:
+    arms = {"steps": replace(steps, batched=batched), "Sobol": strategies.sobol}
+    result = bl.study(Branin(), arms, n_init=5, n_iter=4, replicates=3)
+    assert result.batched["steps"] == batched
+    X, recommended = result.X["steps"], result.recommended["steps"]
+    for t in range(5):  # a nearest neighbour believes what it saw: the best seen is recommended
+        best = result.values["steps"][:, : 5 + t].argmax(-1)
+        assert torch.equal(recommended[:, t], X[torch.arange(3), best])
+    alone = bl.study(Branin(), arms, n_init=5, n_iter=4, replicates=1, seed=[result.seeds[1]])
+    assert torch.equal(alone.X["steps"][0], X[1])
+    path = tmp_path / "study.pt"
+    kept = bl.study(Branin(), arms, n_init=5, n_iter=4, replicates=3, checkpoint=path)
+    again = bl.study(Branin(), arms, n_init=5, n_iter=4, replicates=3, checkpoint=path)
+    assert torch.equal(kept.X["steps"], X) and torch.equal(again.X["steps"], X)
+
+
+def test_a_model_without_conditioning_is_told_of_failures_by_being_made_again() -> None:
+    data = start(2, 9)
+    seen = data.observed.clone()
+    seen[0, 2] = seen[1, 5:] = False
+    failed = replace(data, observed=seen, Y=torch.where(seen.unsqueeze(-1), data.Y, math.nan))
+    recipe = Recipe(Steps, None)
+    model = recipe.fitted(failed, None, (1, 2))
+    told = recipe.with_lies(model, failed, ~seen, (1, 2))
+    worst = torch.where(seen.unsqueeze(-1), data.Y, math.inf).amin(-2, keepdim=True)
+    mean = told.posterior(data.X).mean
+    assert torch.equal(mean, torch.where(seen.unsqueeze(-1), data.Y, worst))
+    assert told.made_with == model.made_with == (1, 2)
+
+
+def test_choices_are_drawn_anew_or_those_that_are_given() -> None:
+    data, table = start(2, 6), draw((20, 2), "table")
+    x, _ = replace(steps, choices=table)(data, data.bounds, 1, (0, 1))
+    assert bool((x == table).all(-1).any(-1).all())
+    one, other = (steps(data, data.bounds, 1, own)[0] for own in ((0, 1), (2, 3)))
+    assert not torch.equal(one, other)
+    assert torch.equal(one, steps(data, data.bounds, 1, (0, 1))[0])
+    batch, _ = replace(strategies.q_log_ei, model=Steps, fit=None, choices=table)(
+        data, data.bounds, 3, (0, 1)
+    )
+    assert all(len(points.unique(dim=0)) == 3 for points in batch)
+
+
+def test_fixed_inputs_pass_through_one_for_each_replicate() -> None:
+    data = start(3, 6)
+    for fixed in (0.25, torch.tensor([0.1, 0.5, 0.9], dtype=F64)):
+        x, _ = replace(SMALL["log_ei"], fixed={1: fixed})(data, data.bounds, 1, (0, 1, 2))
+        assert torch.equal(x[:, 0, 1], torch.as_tensor(fixed, dtype=F64).expand(3))
+
+
+def test_several_outputs_are_refused_by_a_strategy_for_one() -> None:
+    problem = Problem(lambda X: torch.stack([X.sum(-1), -X.sum(-1)], -1), box(2), num_outputs=2)
+    with pytest.raises(bl.OptimizationError, match=r"'log_ei', round 0.*objective"):
+        bl.study(problem, {"log_ei": SMALL["log_ei"]}, n_init=3, n_iter=1, replicates=2)
+
+
+def test_strategies_can_be_pickled_and_copied() -> None:
+    data = start(2, 6)
+    kinds = [getattr(strategies, name) for name in strategies.__all__]
+    found = [x for x in kinds if callable(x) and not isinstance(x, type)]
+    ours = [*SMALL.values(), steps, *(x for x in found if x not in (strategies.ucb,))]
+    for strategy in ours:
+        for twin in (pickle.loads(pickle.dumps(strategy)), copy.deepcopy(strategy)):
+            assert type(twin) is type(strategy)
+    for strategy in (*SMALL.values(), steps, strategies.random):
+        twin = pickle.loads(pickle.dumps(strategy))
+        outs = [s(data, data.bounds, 1, (0, 1)) for s in (strategy, twin)]
+        first, second = (out[0] if isinstance(out, tuple) else out for out in outs)
+        assert torch.equal(first, second)
+    seen = pickle.loads(pickle.dumps(data))
+    assert torch.equal(seen.X, data.X) and seen.n_init == data.n_init

@@ -1,7 +1,9 @@
 """Tables and files of a study."""
 
+import copy
 import json
 import math
+import pickle
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -165,3 +167,10 @@ def test_results_of_the_first_edition_have_no_checksum_and_are_read(tmp_path: Pa
     content.pop("checksum")
     path.write_text(json.dumps(content))
     assert torch.equal(StudyResult.from_json(path).Y["random"], result.Y["random"])
+
+
+def test_results_and_comparisons_can_be_pickled_and_copied(noisy: StudyResult) -> None:
+    for twin in (pickle.loads(pickle.dumps(noisy)), copy.deepcopy(noisy)):
+        assert torch.equal(twin.regret("Sobol"), noisy.regret("Sobol"))
+        one, other = (r.compare("Sobol", "random") for r in (twin, noisy))
+        assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(other)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, ConsoleMessage, Frame, Page, Route, sync_playwright
 
 PROGRAM = next(
@@ -195,14 +196,11 @@ class Chromium:
     # -------------------------------------------------------------- who can use it
 
     def barriers(self) -> list[str]:
-        """What axe-core finds serious or critical for readers with a disability, one a line."""
-        from axe_playwright_python.sync_playwright import Axe
-
+        """The rules of axe-core that the page breaks, and where; one a line."""
         found = self._do(lambda: Axe().run(self._page)).response["violations"]
         return [
             f"{rule['id']} ({rule['impact']}) at {', '.join(map(str, node['target']))}: "
             f"{node['failureSummary']}"
             for rule in found
-            if rule["impact"] in ("serious", "critical")
             for node in rule["nodes"]
         ]

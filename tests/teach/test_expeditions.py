@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from bolearn import teach
 from bolearn.errors import BolearnError, DataError
 from bolearn.teach import exercises, explorables, goldmine
 from bolearn.teach.__main__ import main
+from bolearn.teach.goldmine import again
 from bolearn.teach.goldmine.expeditions import QUEST, read
 from bolearn.teach.goldmine.sessions import wrong_sessions
 from bolearn.teach.session import summary
@@ -60,6 +61,15 @@ def told(data: dict[str, Any], actions: list[dict[str, Any]], **changes: Any) ->
     page["best_f"] = session.best_f
     page["log_marginal_likelihood"] = bl.log_marginal_likelihood(session.model).item()
     return json.dumps(data | {"page": data["page"] | page})
+
+
+def raced(race: dict[str, Any], policy: str) -> dict[str, Any]:
+    """What the page would export of a race of one more policy."""
+    run = again.raced(race, policy)
+    short = run["best"] - run["gold"](run["spots"])
+    quantiles = {what: run[what].tolist() for what in ("regret", "error", "profit")}
+    solved = (short <= 0.01 * run["range"]).double().mean().item()
+    return {**quantiles, "spots": run["spots"].tolist(), "solved": solved}
 
 
 # ------------------------------------------------------------------ right, wrong, and neither
@@ -117,6 +127,10 @@ def test_nothing_pasted_yet_is_not_attempted(text: object) -> None:
     for number in (None, 3):
         result = QUEST.judge(text, number)
         assert result.status == "not attempted" and "press Copy" in result.rows[0].value
+        assert "part_3/tutorial_04" in result.rows[0].value
+    for number, name in QUEST.goals.items():
+        todo = QUEST.judge(text, number).rows[0].value
+        assert f"press Start beside {name!r}" in todo and len(todo) < 500
 
 
 @pytest.mark.parametrize(
@@ -189,6 +203,107 @@ def test_an_edited_session_is_noticed(data: dict[str, Any], words: str) -> None:
     assert re.search(words, result.message)
 
 
+def forged() -> Iterator[tuple[str, int, dict[str, Any], str]]:
+    """Sessions of things that never happened, free of contradictions as far as one can see."""
+    made_by = "would not have drilled at"
+    data = data_of(6)
+    mine = goldmine.mine("gold")
+    errors = goldmine.measurement_errors(mine, 1, 12)
+    again_at = drill(data["actions"][0]["x"])
+    again_at["y"] += errors[10].item()
+    for by in ("mean", "ei", "pi", "ucb", "variance"):
+        data = data_of(6)
+        actions = [*data["actions"][:8], {**again_at, "by": by}]
+        yield f"by {by}, drilled by hand", 6, json.loads(told(data, actions)), made_by
+    data = data_of(1)
+    by_hand = [*map(drill, (0.8, 3.0)), *[drill(x, "mean") for x in (2.0, 2.0, 2.0, 2.0)]]
+    yield "mean only, drilled by hand", 1, json.loads(told(data, by_hand)), made_by
+    data = data_of(6)
+    for entry in data["actions"]:
+        if entry["by"] == "ei":
+            entry["xi"] = 3.0
+    yield "another xi", 6, data, made_by
+    data = data_of(7)
+    data["cost"] = 0.15
+    yield "another cost", 7, data, "the cost of a drill does not follow"
+    data = data_of(9)
+    data["actions"].insert(-1, {"kind": "peek", "n": len(data["actions"])})
+    data["actions"][-1]["n"] += 1
+    cut = data | {"steps": data["steps"] + 1}  # as the page tells it, the peek cut out
+    cut["actions"] = [action for action in data["actions"] if action["kind"] != "peek"]
+    yield "a peek cut out", 9, cut, "an action is missing"
+    data = data_of(3)
+    data["actions"][0]["n"], data["actions"][1]["n"] = 2, 1
+    yield "the order", 3, data, "an action is missing, or stands where"
+    races = "was not run like this"
+    for name in ("spots", "regret", "error", "profit", "solved"):
+        data = data_of(10)
+        result = data["races"][0]["results"]["mean"]
+        if name == "solved":
+            result["solved"] += 0.05
+        elif name == "spots":
+            result["spots"][7] = result["spots"][8]
+        else:
+            result[name][7][1] += 0.01
+        yield f"a race's {name}", 10, data, races
+    for key, value in (("cost", 0.1), ("noisy", True), ("seeds", 100), ("steps", 11)):
+        data = data_of(10)
+        data["races"][0][key] = value
+        yield f"a race with another {key}", 10, data, races
+    data = data_of(10)
+    data["races"][1]["results"]["ucb"] = data["races"][1]["results"]["ei"]
+    yield "a result of another policy", 10, data, races
+    data = data_of(10)
+    data["races"][0]["model"]["lengthscale"] = 0.5
+    yield "a race with another model", 10, data, races
+    data = data_of(10)
+    data["races"][1] = {**data["races"][0], "mine": {"name": "needle", "seed": 1}}
+    yield "the race of another mine", 10, data, races
+
+
+@pytest.mark.parametrize(
+    ("number", "data", "words"),
+    [(n, d, w) for _, n, d, w in forged()],
+    ids=[name for name, _, _, _ in forged()],
+)
+def test_what_never_happened_is_noticed(number: int, data: dict[str, Any], words: str) -> None:
+    result = QUEST.judge(json.dumps(data), number)
+    assert result.status == "error" and words in result.message
+
+
+@pytest.mark.parametrize("policy", ["pi", "ucb", "variance"])
+def test_a_race_that_was_run_is_believed(policy: str) -> None:
+    data = data_of(10)
+    for race in data["races"]:
+        race["results"][policy] = raced(race, policy)
+    assert status(json.dumps(data), 10) == "passed"
+
+
+def test_a_race_in_grams_with_noise_is_believed() -> None:
+    data, ounce = data_of(10), 28.349523125
+    race = data["races"][0]
+    race["noisy"] = True
+    race["results"] = {policy: raced(race, policy) for policy in race["results"]}
+    told_ = json.loads(json.dumps(race))
+    told_["cost"] *= ounce
+    told_["model"] |= {k: race["model"][k] * ounce**2 for k in ("variance", "noise_var")}
+    told_["model"]["mean"] *= ounce
+    told_["rules"] |= {k: race["rules"][k] * ounce for k in ("xi_pi", "xi_ei")}
+    for result in told_["results"].values():
+        for what in ("regret", "error", "profit"):
+            result[what] = [[ounce * value for value in row] for row in result[what]]
+    assert again.not_run(told_, ounce) == "" and again.not_run(race, 1.0) == ""
+
+
+def test_a_session_of_an_older_page_is_judged_by_what_it_tells() -> None:
+    data = data_of(7)
+    for key in ("steps", "cost_start"):
+        del data[key]
+    for action in data["actions"]:
+        del action["n"]
+    assert status(json.dumps(data), 7) == "passed"
+
+
 def test_a_look_at_the_truth_is_said_and_what_follows_does_not_count() -> None:
     data = data_of(9)
     peek = {"kind": "peek"}
@@ -251,7 +366,7 @@ def by_a_hair() -> Iterator[tuple[int, str, str]]:
     actions = [*same[:1], fit, *same[:1], fit, *same[:1], fit, *same[:2], fit, *same[:3], fit]
     yield 4, told(data, actions), "longer than the hidden lengthscale by a factor 2.2"
     data = data_of(6)
-    lucky = drill(5.05, "ei")
+    lucky = drill(5.05)
     lucky["y"] += goldmine.measurement_errors(goldmine.mine("gold"), 1, 12)[11].item()
     yield 6, told(data, [*data["actions"], lucky]), "The best find is also where the belief"
     data = data_of(7)
@@ -259,7 +374,7 @@ def by_a_hair() -> Iterator[tuple[int, str, str]]:
     yield 7, told(data, late), "Too late: the last drill promised 0.[12]"
     data = data_of(10)
     gold, needle = data["races"]
-    two = {**gold["results"], "ucb": gold["results"]["ei"]}
+    two = {**gold["results"], "variance": raced(gold, "variance")}
     del two["mean"]
     yield 10, json.dumps(data | {"races": [gold | {"results": two}, needle]}), "no policy of the"
 

@@ -183,6 +183,8 @@ def landscapes(rng: Rng) -> Iterator[Case]:
     for angle in (0.4, 1.0):
         pair = (_vector(-1.0, 0.1, 1.2), _vector(-0.6, 0.5))
         yield Case(*_plane(f"six, turned by {angle}", *pair, angle), _box(2.0, 2))
+    pair = (_vector(-1.0, 0.1, 1.2), _vector(-0.6, 0.5))
+    yield Case(*_plane("six, turned by 45 degrees", *pair, math.pi / 4), _box(2.0, 2))
     turned = _plane("fifteen, turned", five, _vector(-1.0, 0.0, 1.0), 0.3)
     yield Case(*turned, _box(2.5, 2), note="fifteen points")
     yield Case(*turned, _box(1.3, 2, 0.7), note="some of them outside")
@@ -873,7 +875,7 @@ def walks(rng: Rng) -> Iterator[Case]:
     half = _constant(1 / math.log(2))
     yield Case(_plain_with_a_hole, zero, half, 3, 0.5, 16, note=many)
     for tau in (0.2, 3.0):
-        yield Case(_bowl, zero, _constant(tau), 40, 2 * math.sqrt(tau), 12, note=many)
+        yield Case(_bowl, zero, _constant(tau), 40, math.sqrt(tau), 12, note=many)
     yield Case(_bowl, zero, _linear(4.0), 200, 0.5, 13, note=many)
     for schedule in (_linear(1.0), _constant(0.0)):
         x0 = torch.ones(200, 1).double()

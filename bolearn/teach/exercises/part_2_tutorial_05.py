@@ -725,8 +725,8 @@ e4 = Exercise(
         "that is left: f(trial) <= f(x) + 1e-4 g · (trial - x).",
         "Stage 3, curvature. With few coordinates, B, an estimate of H itself, is simplest: "
         "B - B s sᵀ B/(s·B s) + y yᵀ/(s·y) where s·y > 0, from (y·y/s·y) I at the first pair. "
-        "Replace rows and columns of held coordinates by those of the identity, and solve. After many halvings, or if the "
-        "direction does not lead down, start again from B = I.",
+        "Replace rows and columns of held coordinates by those of the identity, and solve. After "
+        "many halvings, or if the direction does not lead down, start again from B = I.",
     ),
 )
 

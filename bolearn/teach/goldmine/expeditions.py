@@ -4,9 +4,10 @@
     teach.check("p3.t4.expedition", text, number=3)    does it reach the third?
 
 The text is what the page `goldmine` shows under "Python". Its actions are done again, one by one;
-so what counts is not only how a session ends, but what was seen on the way. Three things are
-noticed: what was done after the truth had been revealed (it does not count), finds that the mine
-does not hold, and numbers that do not follow from the drills.
+so what counts is not only how a session ends, but what was seen on the way. What was done after the
+truth had been revealed does not count. And what cannot have happened is noticed (`again`): finds
+that the mine does not hold, drills that their policy would not have made, races that were not run,
+actions left out, numbers that do not follow from the drills.
 
 Taught in part_3/tutorial_04 and part_3/tutorial_05.
 """
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from bolearn.errors import BolearnError
 from bolearn.models.exact import ExactGP, log_marginal_likelihood
-from bolearn.stats import quantiles
+from bolearn.teach.goldmine import again
 from bolearn.teach.goldmine import page as goldmine
 from bolearn.teach.goldmine.sessions import NAMES, model_session, wrong_sessions
 from bolearn.teach.quest import Finding, Quest, Verdict
@@ -162,7 +163,8 @@ def _edited(trip: _Trip) -> str:
             return "a fit has made the finds less likely"
     if trip.session.model is not None and not trip.session.difference() < 1e-5:
         return "the page's numbers do not follow from the drills"
-    return next(filter(None, (_edited_race(race, trip.scale) for race in data["races"])), "")
+    undone = again.missing(trip.session) or again.not_by(trip.session, trip.history)
+    return undone or next(filter(None, (again.not_run(r, trip.scale) for r in data["races"])), "")
 
 
 def _unit(trip: _Trip) -> str:
@@ -193,34 +195,6 @@ def _evidence(trip: _Trip, moment: goldmine.Moment) -> float:
     if not moment.drills:
         return -math.inf
     return log_marginal_likelihood(trip.model(moment)).item()
-
-
-def _edited_race(race: Mapping[str, Any], scale: float) -> str:
-    """What shows that a race's numbers were not run, or nothing.
-
-    The first drills and those at random are known; from them on, each policy's regrets at the end
-    follow from where it drilled.
-    """
-    mine = goldmine.mine(race["mine"]["name"], race["mine"]["seed"])
-    assert mine.optimal_value is not None
-    start, total = int(race["start"]), int(race["start"]) + int(race["steps"])
-    X, Y = goldmine.random_drills(mine, total, seeds=range(int(race["seeds"])))
-    regret = mine.optimal_value - Y.squeeze(-1).cummax(-1).values  # seeds total
-    by_chance = quantiles(regret.mT, [0.1, 0.5, 0.9]).mT  # total 3
-    wrong = f"the race of {', '.join(race['results'])} was not run like this"
-    for policy, result in race["results"].items():
-        told = torch.tensor(result["regret"], dtype=torch.float64) / scale
-        known = total if policy == "random" else start
-        spots = _column(result["spots"])
-        ends = mine.optimal_value - mine.noiseless(spots).flatten()
-        found = quantiles(ends, [0.1, 0.5, 0.9])
-        if told.shape != by_chance.shape or len(spots) != len(X):
-            return wrong
-        if not (told[:known] - by_chance[:known]).abs().max() < 1e-6:
-            return wrong
-        if not (told[-1] - found).abs().max() < 1e-6:
-            return wrong
-    return ""
 
 
 # -- the ten -------------------------------------------------------------------------------------
@@ -404,7 +378,7 @@ def _folklore(trip: _Trip) -> Verdict:
     again = any(
         moment.kind == "drill"
         and moment.noisy
-        and moment.drills[-1].by not in ("me", "random")
+        and moment.drills[-1].by in goldmine.POLICIES  # which can be played again
         and moment.drills[-1].x in [drill.x for drill in moment.drills[:-1]]
         for moment in trip.moments
     )
@@ -557,12 +531,39 @@ _JUDGES: dict[int, Callable[[_Trip], Verdict]] = {
 }
 
 
+# What one does in each, in a few words. Those of tutorial 4 come in the order 1, 2, 3, 5, 6, 7, 10,
+# those of tutorial 5 in the order 4, 8, 9: as the page lists them.
+_DO = {
+    1: "let mean only step on until it drills an old place again; move a drill and try anew",
+    2: "step on with EI and watch the marks of all five policies",
+    3: "drill once more, slide ℓ in Model, and look at the doubt in Views",
+    4: "drill where the doubt is largest; press Fit by marginal likelihood after 1, 2, 3, 5 and 8",
+    5: "weigh in grams, in Mine, and slide EI's ξ, in Rules",
+    6: "let EI step on until it drills an old place again",
+    7: "step on with EI, and press Stop here when the next drill is not worth its cost",
+    8: "delete a drill and drill its place again; then drag another one up or down",
+    9: "say which drill carries the decision, and delete it; undo and try the others",
+    10: "open the race, choose random and two others, race; then choose the needle in Mine, race",
+}
+
+
+def _start(number: int) -> str:
+    tutorial = 5 if number in (4, 8, 9) else 4
+    return (
+        f"the page is the gold mine in part_3/tutorial_04, below the figure of section 1 (this "
+        f"expedition belongs to tutorial {tutorial}); in it open Ten expeditions and press Start "
+        f"beside {NAMES[number]!r}; {_DO[number]}. Then open Python below the picture, press Copy, "
+        "paste the text between the quotes and run this cell again"
+    )
+
+
 QUEST = Quest(
     id="p3.t4.expedition",
     name="Ten expeditions",
     todo=(
-        "play it in the page (Ten expeditions, Start), open Python below it, press Copy, paste the "
-        "text between the quotes and run this cell again"
+        "play it in the page, the gold mine below the figure of section 1 of part_3/tutorial_04 "
+        "(Ten expeditions, Start), open Python below it, press Copy, paste the text between the "
+        "quotes and run this cell again"
     ),
     hints=(
         "Press Start beside an expedition in the page: it sets the mine, the drills and the policy "
@@ -576,4 +577,5 @@ QUEST = Quest(
     read=read,
     model=model_session,
     wrongs=wrong_sessions,
+    starts={number: _start(number) for number in NAMES},
 )

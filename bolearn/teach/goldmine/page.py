@@ -17,7 +17,7 @@ grams or ounces on the way), lengths are the mine's own.
     goal        the last chosen: learn, find or profit
     policy      the last chosen: me, random, variance, mean, pi, ei, ucb or ts
     rules       xi_pi, xi_ei, beta; incumbent, what is to be beaten: "believed" or "seen"
-    cost        of one drill
+    cost        of one drill; cost_start, before the first action
     start       hyperparameters before the first action: kernel ("rbf" or "matern52"),
                 lengthscale, variance, noise_var, mean
     model       the same at the end
@@ -26,6 +26,7 @@ grams or ounces on the way), lengths are the mine's own.
                 drills that the page started with
     peeks, fits, undos
                 how often the truth was revealed, the model fitted, a step undone
+    steps       how many actions there were, undone ones included
     stopped     whether the session was ended by "Stop here"
     page        what the page computed at 21 places x: mean, std, pi, ei, ucb; best_f,
                 log_marginal_likelihood, and next: where each policy would drill
@@ -37,7 +38,7 @@ grams or ounces on the way), lengths are the mine's own.
                     solved: the share of seeds that come within 1 % of the mine's range of its
                     richest spot
 
-An action has a kind, and with it:
+An action has a kind, a number n that counts the undone ones as well, and with it:
 
     drill       by which policy, x, y; xi or beta if the policy has one (xi in the unit of then)
     move        drill (its number, from 0), new x and y: drilled anew elsewhere
@@ -46,6 +47,7 @@ An action has a kind, and with it:
     set, fit    model: the hyperparameters from here on, by hand or by marginal likelihood
     noise       on: whether measurements are noisy from here on
     unit        unit
+    cost        cost of a drill from here on
     peek, stop  nothing
 
 Taught in part_3/tutorial_04.
@@ -387,6 +389,11 @@ def random_drills(
     X = places(mine)[torch.tensor(at)]
     found = mine.noiseless(X)
     return X, found + noise_std * _column(errors) if noisy else found
+
+
+def race_dice(seed: int) -> Iterator[float]:
+    """The dice that decide between equals in one run of the page's race, uniform in (0, 1)."""
+    return _stream(_RACE, _check_seed(seed), 4)
 
 
 def measurement_errors(mine: Problem, seed: int, n: int) -> Float[Tensor, " n"]:

@@ -64,7 +64,9 @@ def model_session(number: int) -> str:
 
 def _retold(data: Mapping[str, Any], actions: Sequence[Any], **changes: Any) -> str:
     """What the page would have exported after other actions."""
-    told = {**copy.deepcopy(dict(data)), "actions": list(actions), **changes}
+    numbered = [{**action, "n": n} for n, action in enumerate(actions, 1)]
+    told = {**copy.deepcopy(dict(data)), "actions": numbered, **changes}
+    told |= {"steps": len(numbered), "undos": 0, "cost_start": told["cost"]}
     end = goldmine.replay(json.dumps(told)).moments()[-1]
     told["drills"] = [{"x": drill.x, "y": drill.y, "by": drill.by} for drill in end.drills]
     told["model"] = dict(end.model)
@@ -104,8 +106,9 @@ def wrong_sessions(number: int) -> Iterator[tuple[str, str]]:
         return _drilled(session, x, by)
 
     if number == 1:
-        by_ei = [{**action, "by": "ei"} for action in actions[3:]]
-        yield "EI drilled, not mean only", told(*actions[:3], *by_ei)
+        ends = goldmine.play(session.mine, _points([0.8, 3.0]), "ei", 8).flatten().tolist()
+        by_ei = [drilled(x, "ei") for x in ends[2:]]
+        yield "EI drilled, not mean only", told(*actions[:2], *by_ei)
         yield "it was stopped before it stood still", told(*actions[:-8])
         ends = goldmine.play(session.mine, _points([1.0, 3.0]), "mean", 8).flatten().tolist()
         own, steps = [drilled(x) for x in ends[:2]], [drilled(x, "mean") for x in ends[2:]]
