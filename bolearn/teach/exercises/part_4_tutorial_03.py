@@ -728,14 +728,19 @@ def bands(rng: Rng) -> Iterator[Case]:
             yield Case(mean, sd, seen, rng.choice((1.0, 4.0, 9.0)))
 
 
+def _tensor(bound: Any) -> Tensor:
+    """The result as a tensor: of one run it may also be a float, of several a NumPy array."""
+    return torch.as_tensor(bound, dtype=torch.float64)
+
+
 @e4.shape
 def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
-    has_shape(torch.as_tensor(fn(mean, sd, seen, beta)), mean.shape[:-1])
+    has_shape(_tensor(fn(mean, sd, seen, beta)), mean.shape[:-1])
 
 
 @e4.property("no function inside the band has a larger regret")
 def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
-    bound, half = fn(mean, sd, seen, beta), math.sqrt(beta) * sd
+    bound, half = _tensor(fn(mean, sd, seen, beta)), math.sqrt(beta) * sd
     given = torch.where(seen, mean - half, -torch.inf).argmax(-1, keepdim=True)
     for shares in (1.0, 0.0, *torch.linspace(-1, 1, 7).tolist()):
         f = mean + half * shares
@@ -748,14 +753,15 @@ def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
 @e4.property("a wider band never promises more")
 def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
     room = 1e-9 * float(mean.abs().max())
-    wide, narrow = fn(mean, 1.5 * sd, seen, beta), fn(mean, sd, seen, beta)
-    require(torch.as_tensor(wide >= narrow - room), "widening the band made the bound smaller")
+    wide, narrow = (_tensor(fn(mean, k * sd, seen, beta)) for k in (1.5, 1.0))
+    require(wide >= narrow - room, "widening the band made the bound smaller")
 
 
 @e4.property("adding a constant to f changes nothing")
 def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
     size = float(mean.abs().max())
-    close(fn(mean + 5 * size, sd, seen, beta), fn(mean, sd, seen, beta), 1e-9 * size)
+    moved, before = (_tensor(fn(mean + k * size, sd, seen, beta)) for k in (5.0, 0.0))
+    close(moved, before, 1e-9 * size)
 
 
 @e4.value("a loop over Python floats")
@@ -766,7 +772,7 @@ def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
         high = max(u + math.sqrt(beta) * v for u, v in zip(m, s, strict=True))
         low = max(u - math.sqrt(beta) * v for u, v, w in zip(m, s, used, strict=True) if w)
         expected.append(high - low)
-    close(torch.as_tensor(fn(mean, sd, seen, beta)).reshape(-1), expected, relative=True)
+    close(_tensor(fn(mean, sd, seen, beta)).reshape(-1), expected, relative=True)
 
 
 @e4.wrong("trusts the lower edge at points that were never evaluated")
