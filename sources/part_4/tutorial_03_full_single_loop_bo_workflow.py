@@ -51,13 +51,13 @@ teach.setup("p4.t3")
 #
 # An optimiser is two verbs. **Ask:** where shall I measure next? **Tell:** this is what came out.
 # Between the two lies the experiment, perhaps a week. What the optimiser knows must outlive it, so
-# we keep it in one plain dictionary, the **state**: a seed, the bounds, how many points to start
+# we keep it in a dictionary, the **state**: a seed, the bounds, how many points to start
 # with, and the trials.
 #
 # A question you know from Part 3: fit a Gaussian process (with a Matérn-5/2 kernel), and go where
-# expected improvement is largest (its logarithm, which does not underflow).
+# expected improvement is largest (its logarithm does not underflow).
 # What it has to beat is `bl.incumbent`: the highest posterior mean among the points evaluated.
-# Before there is anything to fit, a few Sobol points, which spread evenly, stand in. Everything is
+# Before there is anything to fit, evenly spread Sobol points stand in. Everything is
 # maximised.
 
 
@@ -325,7 +325,7 @@ teach.show(
 # %% [markdown]
 # The rule of tutorial 3.4 decides: a difference is known when its mean is more than four standard
 # errors from zero, else it is *undecided*, and `stats.verdict` says how many pairs would be needed.
-# Your bootstrap makes no assumption about the differences; two standard errors do. For 96 pairs
+# Two standard errors suppose that the mean is nearly normal; your bootstrap does not. For 96 pairs
 # they should say nearly the same.
 
 
@@ -360,7 +360,7 @@ print({name: f"{share:.0%} below 0.1" for name, share in solved.items()})
 # %% [markdown]
 # This is why a strong baseline belongs in every comparison, and more than one budget. Against
 # random search LogEI looks splendid. A local search of 1965 is behind it after 20 evaluations, by
-# an amount that a study of 32 runs would not have settled, and catches up later. And all this is
+# an amount that a study of 32 runs would not have settled; after 30 it is undecided. And all this is
 # about one function: 96 seeds say nothing about the next. Which of the two would you trust on that
 # of section 1?
 
