@@ -192,8 +192,8 @@ teach.reveal("p4.t3.q1", "no", because="the higher hill falls between two points
 
 # %% [markdown]
 # The best-so-far cannot fall: that is true of any search, also of a bad one. And the model was sure
-# because nothing it had seen hinted at a second hill. The curve could not have told you. Was this bad luck, or is it how the method behaves? One run cannot tell that
-# either. We need many, from different starts.
+# because nothing it had seen hinted at a second hill. The curve could not have told you. Was
+# this bad luck, or is it how the method behaves? One run cannot tell that either. We need many, from different starts.
 #
 # In `bolearn` that is one call, `bl.study`: a problem, strategies by name, how many points to start
 # with and how many to choose. The runs are a batch axis of every tensor, so that 128 cost little
@@ -360,7 +360,7 @@ print({name: f"{share:.0%} below 0.1" for name, share in solved.items()})
 # %% [markdown]
 # This is why a strong baseline belongs in every comparison, and more than one budget. Against
 # random search LogEI looks splendid. A local search of 1965 is behind it after 20 evaluations, by
-# an amount that a study of 32 runs would not have settled; after 30 it is undecided. And all this is
+# an amount that a study of 32 runs would not have settled; after 30 it is undecided. And this is
 # about one function: 96 seeds say nothing about the next. Which of the two would you trust on that
 # of section 1?
 
