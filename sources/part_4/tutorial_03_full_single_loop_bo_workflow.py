@@ -193,7 +193,8 @@ teach.reveal("p4.t3.q1", "no", because="the higher hill falls between two points
 # %% [markdown]
 # The best-so-far cannot fall: that is true of any search, also of a bad one. And the model was sure
 # because nothing it had seen hinted at a second hill. The curve could not have told you. Was
-# this bad luck, or is it how the method behaves? One run cannot tell that either. We need many, from different starts.
+# this bad luck, or is it how the method behaves? One run cannot tell. We need many, from different
+# starts.
 #
 # In `bolearn` that is one call, `bl.study`: a problem, strategies by name, how many points to start
 # with and how many to choose. The runs are a batch axis of every tensor, so that 128 cost little
