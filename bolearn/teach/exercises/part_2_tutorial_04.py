@@ -467,7 +467,8 @@ def _(fn: Fn, p: float, target: float) -> None:
         if n > 1:
             require(p < 1, "one is enough")
             with decimal.localcontext(prec=340):
-                short = int(n - 1) * _log_failure(p) > _log_failure(target) + decimal.Decimal("0.9e-9")
+                least = _log_failure(target) + decimal.Decimal("0.9e-9")
+                short = int(n - 1) * _log_failure(p) > least
             # Beyond 2⁵³ a float cannot tell n from n - 1.
             require(short or n > 1 << 50, "one fewer would do")
 
