@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import DataError, OptimizationError, ShapeError, UnsupportedError
-from ..protocols import Acquisition
+from ..protocols import Acquisition, has_training_data
 from ..shapes import check_tensor
 from ..transforms import UnitCube
 from .batches import UnitAcquisition
@@ -62,6 +62,7 @@ def best_choices(
     Raises:
         DataError: fewer than q choices that are not pending.
         OptimizationError: the acquisition is finite at none of the choices left.
+        ShapeError: choices with another number of inputs than the model's.
         UnsupportedError: q > 1 and an acquisition without ``with_pending``.
     """
     given: Any = acq
@@ -69,6 +70,12 @@ def best_choices(
         raise UnsupportedError(
             f"choices: expected an acquisition with with_pending(X) for q = {q}, got "
             f"{type(acq).__name__}; use qLogExpectedImprovement, or thompson(model, choices=X)"
+        )
+    model: Any = getattr(acq, "model", None)
+    if has_training_data(model) and choices.shape[-1] != model.X.shape[-1]:
+        raise ShapeError(
+            f"choices: the model has {model.X.shape[-1]} inputs, got choices of shape "
+            f"{tuple(choices.shape)}"
         )
     X = choices.expand(*r, *choices.shape[-2:])
     cube = UnitCube(torch.stack([choices.amin(-2), choices.amax(-2)], dim=-2))

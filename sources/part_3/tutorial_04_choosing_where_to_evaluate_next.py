@@ -595,7 +595,7 @@ doubt = (surplus.std() / promised.sum(1).mean() / math.sqrt(2000)).item()
 print(f"{better:.0%} of the drills found more; {solved:.0%} of the strips were solved; the gains "
       f"of all drills are known to {doubt:.1%}")
 teach.claim("the gains add up to what EI promised, within 5 standard errors, which are below "
-            "a percent", doubt < 0.01, error=abs(errors(surplus)), tolerance=5,
+            "two percent", doubt < 0.02, error=abs(errors(surplus)), tolerance=5,
             kind="monte-carlo")
 teach.claim("EI on a true prior: between two and four drills in ten find more",
             bool(0.2 < better < 0.4), kind="monte-carlo")

@@ -28,6 +28,7 @@ from scipy import integrate, stats
 
 import bolearn as bl
 from bolearn.acquisition.analytic import log_expected_improvement, log_improvement_reference
+from bolearn.acquisition.objectives import check_outcome_constraints
 
 LEVELS = {
     "EI": bl.ExpectedImprovement,
@@ -183,9 +184,9 @@ def test_constrained_ei_says_what_it_cannot_do() -> None:
         for limit in (bl.at_most, bl.at_least):
             with pytest.raises(bl.DataError, match=f"bound: expected a finite number, got {bound}"):
                 limit(0, bound)
-    for wrong in (bl.at_most(0, 1.0), [1.0]):
+    for wrong in (bl.at_most(0, 1.0), [1.0], None):
         with pytest.raises(bl.DataError, match=r"a tuple of functions.*at_most\(1, 5.0\),\)"):
-            bl.incumbent(model, model.X, bl.output(0), wrong)
+            check_outcome_constraints(wrong, model)
 
 
 def test_limits_count_what_is_too_much() -> None:

@@ -191,7 +191,9 @@ def test_a_module_of_ones_own_is_read_and_one_of_a_package_is_named(
 
 
 @pytest.mark.parametrize(
-    "thing", [threading.Lock(), (i for i in [1]), itertools.count, sys.stderr], ids=str
+    "thing",
+    [threading.Lock(), (i for i in [1]), itertools.count, sys.stderr],
+    ids=lambda x: type(x).__name__,
 )
 def test_what_has_no_value_is_refused_unless_it_says_its_version(thing: object) -> None:
     held = Plain(thing)

@@ -230,7 +230,8 @@ def _(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
 
 @e1.wrong("every mode as fast as the steepest")
 def _(A: Tensor, x0: Tensor, lr: float, t: int) -> Tensor:
-    return x0 * (1 - lr * torch.linalg.eigvalsh(A)[-1]) ** t
+    factor: Tensor = 1 - lr * torch.linalg.eigvalsh(A)[-1]
+    return x0 * factor**t
 
 
 @e1.wrong("factors below zero set to zero")

@@ -451,7 +451,7 @@ def _(fn: Fn, p: float, target: float) -> None:
     n = _count(fn(p, target))
     if math.isfinite(n) and 0 < p < 1 and target > 0:
         with decimal.localcontext(prec=340):
-            reached = n * _log_failure(p) <= _log_failure(target) + decimal.Decimal("1.1e-9")
+            reached = int(n) * _log_failure(p) <= _log_failure(target) + decimal.Decimal("1.1e-9")
         require(reached, "that many fail together too often")
     elif math.isfinite(n):
         require(target == 0 or (p == 1 and n >= 1), "that many are not enough")
@@ -467,7 +467,8 @@ def _(fn: Fn, p: float, target: float) -> None:
         if n > 1:
             require(p < 1, "one is enough")
             with decimal.localcontext(prec=340):
-                short = (n - 1) * _log_failure(p) > _log_failure(target) + decimal.Decimal("0.9e-9")
+                least = _log_failure(target) + decimal.Decimal("0.9e-9")
+                short = int(n - 1) * _log_failure(p) > least
             # Beyond 2⁵³ a float cannot tell n from n - 1.
             require(short or n > 1 << 50, "one fewer would do")
 

@@ -1015,7 +1015,7 @@ def _hoarder(drill: Map, bounds: Tensor, budget: int, seed: int) -> None:
         _KEPT.clear()
 
 
-def _crasher(drill: Map, bounds: Tensor, budget: int, seed: int) -> None:
+def _failing(drill: Map, bounds: Tensor, budget: int, seed: int) -> None:
     """Asks for too much in its last call, and does not catch the refusal."""
     drill(_draws(budget - 1, bounds, seed))
     drill(_draws(2, bounds, seed + 1))
@@ -1035,7 +1035,7 @@ _PEEKERS: dict[str, Method] = {
     "one more": _one_more,
     "quiet peeker": _quiet_peeker,
     "late peeker": _late_peeker,
-    "crasher": _crasher,
+    "method that fails": _failing,
 }
 _UNDER_ODD_SEEDS: dict[str, Method] = {
     "sometimes": _sometimes,

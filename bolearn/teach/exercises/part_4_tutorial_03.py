@@ -89,6 +89,12 @@ def results(rng: Rng) -> Iterator[Case]:
     yield Case(_state(), 0, 1.0, raises=KeyError, note="nothing was asked")
     yield Case(_state(_trial(0, "done", 1.0)), 0, 1.0, raises=ValueError, note="told twice")
     yield Case(_state(_trial(0, "failed")), 0, 1.0, raises=ValueError, note="failed before")
+    done = _state(_trial(0, "done", 1.0))
+    yield Case(done, 0, math.nan, raises=ValueError, note="told twice, and failed now")
+    yield Case(done, 3, math.nan, raises=KeyError, note="nobody asked for trial 3")
+    yield Case(_state(_trial(0)), 0, one[0, 0], note="a tensor without axes")
+    yield Case(_state(_trial(0)), 0, 3, note="a whole number")
+    yield Case(_state(_trial(0)), 0, torch.full((1,), math.inf), note="a failed evaluation")
     for scale in (1e-6, 1.0, 1e6):
         for _ in range(6):
             state = _mixed(rng)
@@ -221,6 +227,37 @@ def _(state: State, trial_id: int, y: Any) -> State:
     good = bool(torch.as_tensor(y).isfinite())
     told = {**found[trial_id], "status": "done" if good else "failed", "y": y if good else None}
     return {**state, "trials": [told if t["id"] == trial_id else t for t in state["trials"]]}
+
+
+@e1.wrong("a failed evaluation is marked before anyone looks whether it was pending")
+def _(state: State, trial_id: int, y: Any) -> State:
+    found = {trial["id"]: trial for trial in state["trials"]}
+    good, told = math.isfinite(float(y)), found[trial_id]
+    if good and told["status"] != "pending":
+        raise ValueError("already told")
+    told = {**told, "status": "done" if good else "failed", "y": float(y) if good else None}
+    return {**state, "trials": [told if t["id"] == trial_id else t for t in state["trials"]]}
+
+
+@e1.wrong("looks for NaN only: an infinite result counts as done")
+def _(state: State, trial_id: int, y: Any) -> State:
+    found = {trial["id"]: trial for trial in state["trials"]}
+    if found[trial_id]["status"] != "pending":
+        raise ValueError("already told")
+    good = not math.isnan(float(y))
+    told = {"status": "done" if good else "failed", "y": float(y) if good else None}
+    trials = [{**t, **told} if t["id"] == trial_id else t for t in state["trials"]]
+    return {**state, "trials": trials}
+
+
+@e1.wrong("moves the told trial to the end of the list")
+def _(state: State, trial_id: int, y: Any) -> State:
+    found = {trial["id"]: trial for trial in state["trials"]}
+    if found[trial_id]["status"] != "pending":
+        raise ValueError("already told")
+    good = math.isfinite(float(y))
+    told = {**found.pop(trial_id), "status": "done" if good else "failed"}
+    return {**state, "trials": [*found.values(), {**told, "y": float(y) if good else None}]}
 
 
 @e1.wrong("ignores an unknown id")
@@ -364,6 +401,21 @@ def _(Y: Tensor, f_opt: float, sense: str = "max") -> Tensor:
     return (f_opt - best).abs()
 
 
+@e2.wrong("a failure becomes minus infinity before the sign, and wins when minimising")
+def _(Y: Tensor, f_opt: float, sense: str = "max") -> Tensor:
+    sign = 1.0 if sense == "max" else -1.0
+    values = sign * torch.where(Y.isnan(), -torch.inf, Y)
+    return sign * f_opt - torch.cummax(values, dim=-1).values
+
+
+@e2.wrong("counts only what came before: the present evaluation is missing")
+def _(Y: Tensor, f_opt: float, sense: str = "max") -> Tensor:
+    sign = 1.0 if sense == "max" else -1.0
+    values = torch.where(Y.isnan(), -torch.inf, sign * Y).roll(1, -1)
+    values[..., 0] = -torch.inf
+    return sign * f_opt - torch.cummax(values, dim=-1).values
+
+
 @e2.wrong("runs along the first axis, over the seeds")
 def _(Y: Tensor, f_opt: float, sense: str = "max") -> Tensor:
     sign = 1.0 if sense == "max" else -1.0
@@ -412,6 +464,9 @@ def pairs(rng: Rng) -> Iterator[Case]:
     yield Case(two, two, 500, 0, note="a method against itself")
     yield Case(two, two - 2.0, 500, 0, note="always better by two")
     yield Case(two, 0 * two, 1000, 1)
+    yield Case(two, 0 * two, 1, 2, note="one resample only")
+    whole = rng.uniform_in(-150, 150, 2, 12).round()
+    yield Case(whole[0], whole[1], 5000, rng.randrange(100), note="whole numbers")
     for scale in (1e-6, 1.0, 1e6):
         for n in (3, 4, 5):
             yield Case(scale * rng.normal(n), scale * rng.normal(n), 1000, rng.randrange(100))
@@ -470,6 +525,19 @@ def _(fn: Fn, a: Tensor, b: Tensor, n_boot: int, seed: int) -> None:
         close([-float(other_high), -float(other_low)], [float(low), float(high)], slack)
 
 
+@e3.property("one resample has one mean, and both ends are it")
+def _(fn: Fn, a: Tensor, b: Tensor, n_boot: int, seed: int) -> None:
+    low, high = map(float, fn(a, b, 1, seed))
+    close(low, high, 1e-9 * float((a - b).abs().max() + 1e-12))
+
+
+@e3.property("another seed draws other resamples")
+def _(fn: Fn, a: Tensor, b: Tensor, n_boot: int, seed: int) -> None:
+    if len(a) > 5:
+        drawn = {tuple(map(float, fn(a, b, 40, seed + k))) for k in range(4)}
+        require(len(drawn) > 1, "four seeds gave the same interval")
+
+
 @e3.value("the list of all resamples, where there are few enough to write down")
 def _(fn: Fn, a: Tensor, b: Tensor, n_boot: int, seed: int) -> None:
     d, n = (a - b).tolist(), len(a)
@@ -482,6 +550,33 @@ def _(fn: Fn, a: Tensor, b: Tensor, n_boot: int, seed: int) -> None:
         below, upto = (means < bound - edge).mean(), (means <= bound + edge).mean()
         require(below <= level + noise, "an end of the interval is too far to the right")
         require(upto >= level - noise, "an end of the interval is too far to the left")
+
+
+@e3.value("the exact chance of every sum, where the differences are whole numbers")
+def _(fn: Fn, a: Tensor, b: Tensor, n_boot: int, seed: int) -> None:
+    d, n = (a - b).numpy(), len(a)
+    if n != 12:
+        return
+    chances, share = np.ones(1), np.bincount((d - d.min()).astype(int)) / n
+    for _ in range(n):
+        chances = np.convolve(chances, share)
+    sums = n * d.min() + np.arange(len(chances))
+    ends = np.array([list(map(float, fn(a, b, n_boot, seed + k))) for k in range(8)])
+    outside = [
+        np.mean([chances[sums < n * low].sum() for low in ends[:, 0]]),
+        np.mean([chances[sums > n * high].sum() for high in ends[:, 1]]),
+    ]
+    error = math.sqrt(0.025 * 0.975 / (8 * n_boot))  # of either mean, for eight seeds
+    room = chances.max()  # an end may be such a sum itself
+    for chance, end in zip(outside, ("below low", "above high"), strict=True):
+        require(
+            abs(chance - 0.025) <= 5 * error + room,
+            f"{chance:.1%} of all resampled means are {end}, expected 2.5 % (mean of 8 seeds)",
+        )
+    require(
+        abs(sum(outside) - 0.05) <= 5 * math.sqrt(2) * error + 2 * room,
+        f"{sum(outside):.1%} of all resampled means are outside, in the mean of 8 seeds",
+    )
 
 
 @e3.value("normal theory, where there are many pairs")
@@ -514,6 +609,48 @@ def _(a: Tensor, b: Tensor, n_boot: int, seed: int) -> tuple[float, float]:
     g, n, d = torch.Generator().manual_seed(seed), len(a), a - b
     means = d[torch.randint(n, (n_boot, n), generator=g)].mean(-1)
     return means.quantile(0.05).item(), means.quantile(0.95).item()
+
+
+@e3.wrong("2 % on either side makes 96 %")
+def _(a: Tensor, b: Tensor, n_boot: int, seed: int) -> tuple[float, float]:
+    g, n, d = torch.Generator().manual_seed(seed), len(a), a - b
+    means = d[torch.randint(n, (n_boot, n), generator=g)].mean(-1)
+    return means.quantile(0.02).item(), means.quantile(0.98).item()
+
+
+@e3.wrong("a thousand resamples, whatever n_boot says")
+def _(a: Tensor, b: Tensor, n_boot: int, seed: int) -> tuple[float, float]:
+    g, n, d = torch.Generator().manual_seed(seed), len(a), a - b
+    means = d[torch.randint(n, (1000, n), generator=g)].mean(-1)
+    return means.quantile(0.025).item(), means.quantile(0.975).item()
+
+
+@e3.wrong("the same seed whatever seed was given")
+def _(a: Tensor, b: Tensor, n_boot: int, seed: int) -> tuple[float, float]:
+    g, n, d = torch.Generator().manual_seed(0), len(a), a - b
+    means = d[torch.randint(n, (n_boot, n), generator=g)].mean(-1)
+    return means.quantile(0.025).item(), means.quantile(0.975).item()
+
+
+@e3.wrong("the interval of the median, not of the mean")
+def _(a: Tensor, b: Tensor, n_boot: int, seed: int) -> tuple[float, float]:
+    g, n, d = torch.Generator().manual_seed(seed), len(a), a - b
+    middles = d[torch.randint(n, (n_boot, n), generator=g)].median(-1).values
+    return middles.quantile(0.025).item(), middles.quantile(0.975).item()
+
+
+@e3.wrong("mirrors the resampled means about the mean, another kind of bootstrap interval")
+def _(a: Tensor, b: Tensor, n_boot: int, seed: int) -> tuple[float, float]:
+    g, n, d = torch.Generator().manual_seed(seed), len(a), a - b
+    means = 2 * d.mean() - d[torch.randint(n, (n_boot, n), generator=g)].mean(-1)
+    return means.quantile(0.025).item(), means.quantile(0.975).item()
+
+
+@e3.wrong("leaves out the last pair: its indices stop at n - 2")
+def _(a: Tensor, b: Tensor, n_boot: int, seed: int) -> tuple[float, float]:
+    g, n, d = torch.Generator().manual_seed(seed), len(a), a - b
+    means = d[torch.randint(max(n - 1, 1), (n_boot, n), generator=g)].mean(-1)
+    return means.quantile(0.025).item(), means.quantile(0.975).item()
 
 
 @e3.wrong("the spread of single differences, not of their mean")
@@ -591,14 +728,19 @@ def bands(rng: Rng) -> Iterator[Case]:
             yield Case(mean, sd, seen, rng.choice((1.0, 4.0, 9.0)))
 
 
+def _tensor(bound: Any) -> Tensor:
+    """The result as a tensor: of one run it may also be a float, of several a NumPy array."""
+    return torch.as_tensor(bound, dtype=torch.float64)
+
+
 @e4.shape
 def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
-    has_shape(torch.as_tensor(fn(mean, sd, seen, beta)), mean.shape[:-1])
+    has_shape(_tensor(fn(mean, sd, seen, beta)), mean.shape[:-1])
 
 
 @e4.property("no function inside the band has a larger regret")
 def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
-    bound, half = fn(mean, sd, seen, beta), math.sqrt(beta) * sd
+    bound, half = _tensor(fn(mean, sd, seen, beta)), math.sqrt(beta) * sd
     given = torch.where(seen, mean - half, -torch.inf).argmax(-1, keepdim=True)
     for shares in (1.0, 0.0, *torch.linspace(-1, 1, 7).tolist()):
         f = mean + half * shares
@@ -611,14 +753,15 @@ def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
 @e4.property("a wider band never promises more")
 def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
     room = 1e-9 * float(mean.abs().max())
-    wide, narrow = fn(mean, 1.5 * sd, seen, beta), fn(mean, sd, seen, beta)
-    require(torch.as_tensor(wide >= narrow - room), "widening the band made the bound smaller")
+    wide, narrow = (_tensor(fn(mean, k * sd, seen, beta)) for k in (1.5, 1.0))
+    require(wide >= narrow - room, "widening the band made the bound smaller")
 
 
 @e4.property("adding a constant to f changes nothing")
 def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
     size = float(mean.abs().max())
-    close(fn(mean + 5 * size, sd, seen, beta), fn(mean, sd, seen, beta), 1e-9 * size)
+    moved, before = (_tensor(fn(mean + k * size, sd, seen, beta)) for k in (5.0, 0.0))
+    close(moved, before, 1e-9 * size)
 
 
 @e4.value("a loop over Python floats")
@@ -629,7 +772,7 @@ def _(fn: Fn, mean: Tensor, sd: Tensor, seen: Tensor, beta: float) -> None:
         high = max(u + math.sqrt(beta) * v for u, v in zip(m, s, strict=True))
         low = max(u - math.sqrt(beta) * v for u, v, w in zip(m, s, used, strict=True) if w)
         expected.append(high - low)
-    close(torch.as_tensor(fn(mean, sd, seen, beta)).reshape(-1), expected, relative=True)
+    close(_tensor(fn(mean, sd, seen, beta)).reshape(-1), expected, relative=True)
 
 
 @e4.wrong("trusts the lower edge at points that were never evaluated")
@@ -648,6 +791,19 @@ def _(mean: Tensor, sd: Tensor, seen: Tensor, beta: float = 4.0) -> Tensor:
 def _(mean: Tensor, sd: Tensor, seen: Tensor, beta: float = 4.0) -> Tensor:
     best = torch.where(seen, mean, -torch.inf).amax(-1)
     return (mean + math.sqrt(beta) * sd).amax(-1) - best
+
+
+@e4.wrong("hands over the seen point of the highest mean, not of the highest lower edge")
+def _(mean: Tensor, sd: Tensor, seen: Tensor, beta: float = 4.0) -> Tensor:
+    width = math.sqrt(beta) * sd
+    best = torch.where(seen, mean, -torch.inf).argmax(-1, keepdim=True)
+    return (mean + width).amax(-1) - (mean - width).gather(-1, best)[..., 0]
+
+
+@e4.wrong("two standard deviations, whatever beta says")
+def _(mean: Tensor, sd: Tensor, seen: Tensor, beta: float = 4.0) -> Tensor:
+    surest = torch.where(seen, mean - 2 * sd, -torch.inf).amax(-1)
+    return (mean + 2 * sd).amax(-1) - surest
 
 
 @e4.wrong("multiplies by the mask, so an unseen point stands at zero")
