@@ -51,7 +51,7 @@ class LogConstrainedExpectedImprovement:
     best_f: float | Tensor
     _: KW_ONLY
     objective: Output = output(0)  # noqa: RUF009  frozen, hence safe to share
-    outcome_constraints: Sequence[UpperLimit | LowerLimit]
+    outcome_constraints: Sequence[Constraint]
 
     def __post_init__(self) -> None:
         check_model(self.model, type(self).__name__)

@@ -212,7 +212,7 @@ def test_truth_values_and_whole_numbers_are_no_outcomes(kind: torch.dtype) -> No
         lambda: bl.LogConstrainedExpectedImprovement(
             model,
             0.1,
-            outcome_constraints=(wrong,),  # type: ignore[arg-type]
+            outcome_constraints=(wrong,),
         ),
         lambda: bl.incumbent(model, model.X, wrong),
         lambda: bl.incumbent(model, model.X, bl.output(0), (wrong,)),
