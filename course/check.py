@@ -30,11 +30,15 @@ NOT_PROSE = re.compile(r"\$\$.*?\$\$|```.*?```|<!--.*?-->|<[^>]+>|\]\([^)]*\)", 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong, where it is, and what mends it."""
+    """Something wrong, where it is, and what mends it.
+
+    What takes a run of many minutes to mend (`later`) is told, and an error only with ``--claims``.
+    """
 
     where: str
     problem: str
     mend: str
+    later: bool = False
 
     def text(self) -> str:
         """The finding as two lines for people."""
@@ -44,7 +48,8 @@ class Finding:
 def check(project: Project, tutorials: list[Tutorial], *, whole: bool, claims: bool = False) -> int:
     """Prints every finding; returns an exit code.
 
-    ``whole`` looks for stray files as well, ``claims`` for claims with too few changes.
+    ``whole`` looks for stray files as well, ``claims`` for claims with too few changes; with it,
+    claims that were not seen false since they changed are errors, too.
     """
     graph = ModuleGraph(project.root)
     findings = [f for tutorial in tutorials for f in findings_of(project, tutorial, graph)]
@@ -54,11 +59,12 @@ def check(project: Project, tutorials: list[Tutorial], *, whole: bool, claims: b
     for finding in findings:
         print(finding.text())
     counted = f"{len(tutorials)} tutorial{'s' * (len(tutorials) != 1)}"
-    if findings:
-        print(f"{counted} looked at, {len(findings)} finding{'s' * (len(findings) != 1)}")
+    errors = [finding for finding in findings if claims or not finding.later]
+    if errors:
+        print(f"{counted} looked at, {len(errors)} finding{'s' * (len(errors) != 1)}")
     else:
         print(f"{counted} looked at: every notebook matches its source")
-    return int(bool(findings))
+    return int(bool(errors))
 
 
 def findings_of(project: Project, tutorial: Tutorial, graph: ModuleGraph) -> list[Finding]:
@@ -128,11 +134,11 @@ def claim_findings(project: Project, tutorial: Tutorial, *, missing: bool) -> li
             problem = (
                 f"not seen false since they, their change or their cells changed: {_few(texts)}"
             )
-            found.append(Finding(name, problem, run))
+            found.append(Finding(name, problem, run, later=True))
         if sites := table.stale_sites():
             texts = [site.label for site in sites]
             problem = f"not seen true on other master seeds since they changed: {_few(texts)}"
-            found.append(Finding(name, problem, run))
+            found.append(Finding(name, problem, run, later=True))
     if missing:
         for site, count in table.missing():
             needed = tables.NEEDED.get(site.kind, 1)

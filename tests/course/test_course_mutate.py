@@ -114,6 +114,19 @@ def test_changes_that_make_their_claims_false_are_stored_and_not_run_again(
     assert check() == "" and seen_path(tutorial).read_bytes() != stored
 
 
+def test_what_was_not_seen_again_is_told_and_an_error_when_claims_are_asked_for(
+    tutorial: Tutorial, mutate: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = ["--root", str(tutorial.root)]
+    assert mutate(TEN + HALF + FIXED).startswith("exit 0")
+    replace(tutorial.source, "average - 0.5) < 0.1", "average - 0.5) < 0.11")
+    main([*root, "build", "p1.t1"])
+    capsys.readouterr()
+    assert main([*root, "check", "p1.t1"]) == 0
+    assert "not seen false" in capsys.readouterr().out
+    assert main([*root, "check", "p1.t1", "--claims"]) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
