@@ -176,7 +176,8 @@ teach.claim("n doublings cost 2ⁿ⁺¹ - 1 calls",
 #
 # A node should wait until *everything* it feeds has paid in, then pass on its whole adjoint,
 # **once**. Which order guarantees that? A parent is always made before its children. So: youngest
-# first. Such an order, in which no node precedes one that it feeds, is called **topological**.
+# first. Such an order, in which no node precedes one that it feeds, is called **topological** (for
+# arrows that lead back to the parents).
 
 # %%
 def sweep(output, seed=1.0, steps=None):
