@@ -103,7 +103,7 @@ teach.claim("one expression computes what the four loops compute",
 # Counting axes from the right is what makes the function indifferent to what stands in front.
 #
 # What became of each axis on the way? The next cell lets torch tell. You need not understand its
-# class, only what `trace` returns: the name and the shape of every intermediate result.
+# class, only what `trace` returns: the name and the shape of every intermediate tensor.
 
 # %%
 class Listener(TorchFunctionMode):
