@@ -182,7 +182,7 @@ teach.reveal("p1.t1.q3", "it depends", because="only some new shapes have stride
 # exercise: p1.t1.e1
 
 # %% [markdown]
-# A stride of 0 saves memory. It makes writing dangerous.
+# A stride of 0 saves memory, but a write then reaches every entry that shares the place.
 
 # %%
 teach.predict(
