@@ -258,7 +258,7 @@ teach.claim("without it, three plans of three points get the shape right and the
 # ## 4. Putting tensors together
 #
 # `cat` joins along an axis that exists, `stack` makes a new one, and `expand`, as you know, repeats
-# without storing.
+# an axis of length 1, or a new one, without storing.
 
 # %%
 teach.predict("p1.t2.q4", "Two tensors of shape (3, 2): what are the shapes of cat and stack?",
@@ -281,7 +281,7 @@ teach.reveal("p1.t2.q4", " and ".join(shapes_found), because="cat lengthens, sta
 teach.claim("cat and stack copy, expand does not", noticed == {"expand"}, kind="run")
 
 # %% [markdown]
-# Copies add up. A table that grows by `cat` is copied whole at every step.
+# A table that grows by `cat` is copied whole at every step.
 
 # %%
 table, copied = torch.zeros(0, d), 0
@@ -381,7 +381,8 @@ teach.claim("the minimum stands where argmin says",
 
 # %% [markdown]
 # **Exercise 2.** From many candidates keep the few best ones, for any number of problems at once.
-# `score.topk(q, dim=-1)` returns the `q` largest values, best first, and their positions.
+# `score.topk(q, dim=-1)` returns the `q` largest values, best first, and their positions;
+# a NaN counts as larger than any number.
 
 # %%
 # exercise: p1.t2.e2
