@@ -133,7 +133,7 @@ teach.claim("offset and strides find every entry of all six tensors", misses == 
 # %% [markdown]
 # ## 3. View or copy?
 #
-# A tensor that reads another one's storage is a **view**. Looking does not tell it from a copy;
+# A tensor that reads another one's storage is a **view**. Printing does not tell it from a copy;
 # writing does.
 
 # %%
@@ -182,7 +182,7 @@ teach.reveal("p1.t1.q3", "it depends", because="only some new shapes have stride
 # exercise: p1.t1.e1
 
 # %% [markdown]
-# A stride of 0 saves memory. It makes writing dangerous.
+# A stride of 0 saves memory, but a write then reaches every entry that shares the place.
 
 # %%
 teach.predict(
@@ -381,9 +381,9 @@ teach.claim("the gap after 1 is 2⁻²³ in float32 and 2⁻⁵² in float64", k
 
 # %% [markdown]
 # The numbers of a format lie like marks on a ruler that gets coarser with size: float32 keeps
-# about seven decimal digits of a number between 1e-38 and 3e38, float64 about sixteen of one
-# between 1e-308 and 1e308. The gap after 1 is called **eps**. Whole numbers have traps of their
-# own.
+# about seven decimal digits of a number whose size is between 1e-38 and 3e38, float64 about
+# sixteen between 1e-308 and 1e308. The gap after 1 is called **eps**. Whole numbers have traps of
+# their own.
 
 # %%
 counts = torch.tensor([1, 2, 3])
@@ -393,10 +393,11 @@ teach.claim("torch refuses the mean of whole numbers, and adding 0.5 to them in 
             condition=refuses(counts.mean) and refuses(lambda: counts.add_(0.5)))
 
 # %% [markdown]
-# A `uint8` has 256 values and wraps around in silence. When two formats meet, torch chooses the
-# result's (**promotion**). First the *kind* decides: floating point over whole numbers, these over
-# True and False. Only between two formats of one kind the wider one wins. And a tensor without
-# axes, like a Python number, has no say within its kind.
+# A `uint8` has 256 values and wraps around in silence. When two formats meet entry by entry, torch
+# chooses the result's (**promotion**; `@` refuses instead). First the *kind* decides: floating
+# point over whole numbers, these over True and False. Only between two formats of one kind the
+# wider one wins (for `uint8` and `int8` the next wider, `int16`). And beside a tensor with axes
+# one without, like a Python number, has no say within its kind.
 
 # %%
 ladder = [torch.bool, torch.int32, torch.int64, torch.float32, torch.float64]
@@ -477,9 +478,9 @@ teach.claim("squared_distances centres the points first, and is accurate",
             error=(linalg.squared_distances(far, far) - exact).abs(), tolerance=1e-5)
 
 # %% [markdown]
-# The formula subtracts two numbers near two million whose last digits are already rounded; the
-# small answer that is left consists of those roundings. This is **cancellation**. Moved to their
-# centre first, the same points are safe.
+# The formula subtracts two numbers near two million whose last digits are already rounded; in the
+# small answer that is left, those roundings weigh heavily. This is **cancellation**. Moved to
+# their centre first, the same points are safe; two clusters far apart would not be.
 #
 # **Exercise 4.** Your own version, for any number of problems at once.
 
@@ -565,7 +566,7 @@ for jitter in (1e-10, 1e-5):
 # float32. Part 3 will read the jitter as measurement noise of that variance: 1e-10 means a
 # standard deviation of 0.00001, but 1e-5 one of 0.003, and good instruments are better than that.
 # Where exactly the border runs depends on the points, on $\ell$ and on the machine's libraries.
-# This course computes in **float64** throughout.
+# Where digits count, this course computes in **float64**.
 #
 # ## 10. Writing in place
 
@@ -606,9 +607,10 @@ teach.claim("torch refuses to add row[:-1] to row[1:] in place, but not row[:-2:
 #
 # ## 11. Where a tensor lives
 #
-# A storage lies on a **device**: the processor's memory (`cpu`) or a graphics card's (`cuda`).
-# Results stay where their inputs are; a new tensor needs `device=x.device`. The cell tries every
-# device this machine has, and `meta`, whose tensors have a shape and no numbers.
+# A storage lies on a **device**: the processor's memory (`cpu`), say, or a graphics card's
+# (`cuda`). Results stay where their inputs are; a new tensor needs `device=x.device`. The cell
+# tries `cpu`, `cuda` if this machine has it, and `meta`, whose tensors have a shape and no
+# numbers.
 
 # %%
 devices = ["meta", "cpu", *["cuda"] * torch.cuda.is_available()]
@@ -637,9 +639,10 @@ teach.claims_table()
 # 3. Name two computations that are right on paper and spoilt by rounding, far more in float32 than
 #    in float64, and a remedy for each.
 #
-# **So, what is a tensor?** A storage, a shape, strides and an offset. Printing shows the numbers,
-# not the places they are read from: two tensors that print the same can differ in what a write
-# does. Next: tutorial 2, the operations that turn loops over points into one expression.
+# **So, what is a tensor?** A storage, a dtype to read it by, a shape, strides and an offset.
+# Printing shows the numbers, not the places they are read from: two tensors that print the same
+# can differ in what a write does. Next: tutorial 2, the operations that turn loops over points
+# into one expression.
 #
 # ## Sources
 #

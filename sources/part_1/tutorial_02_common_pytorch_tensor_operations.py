@@ -103,7 +103,7 @@ teach.claim("one expression computes what the four loops compute",
 # Counting axes from the right is what makes the function indifferent to what stands in front.
 #
 # What became of each axis on the way? The next cell lets torch tell. You need not understand its
-# class, only what `trace` returns: the name and the shape of every intermediate result.
+# class, only what `trace` returns: the name and the shape of every intermediate tensor.
 
 # %%
 class Listener(TorchFunctionMode):
@@ -174,7 +174,8 @@ teach.claim("any prediction gets its mean squared distance from the mean of y, p
 # mixed term vanishes, and the second claim remains. For $p = y$ it gives the first.
 #
 # Worse than a wrong number: this error is smallest if all $p_i = \bar y$. A program that minimises
-# it learns to predict the mean, and nothing complains. So let something complain.
+# it learns to predict the mean, as far as its model can, and nothing complains (torch's own
+# `mse_loss` would warn). So let something complain.
 
 # %%
 def assert_shape(name, x, *shape):
@@ -208,8 +209,8 @@ teach.claim("an explicit shape stops the lie, in our words and in the package's"
 #
 # ## 3. Add and remove axes by name
 #
-# `unsqueeze(k)` adds an axis of length 1 at position `k`, `squeeze` removes one. Without a
-# position, `squeeze()` looks harmless.
+# `unsqueeze(k)` adds an axis of length 1 at position `k`; `squeeze(k)` removes it, or in silence
+# does nothing if it is longer. Without a position, `squeeze()` looks harmless.
 
 # %%
 teach.predict(
@@ -227,7 +228,7 @@ teach.claim("squeeze() drops the batch axis when b = 1, squeeze(-1) keeps it", k
             condition=outputs.squeeze().ndim == 1 and outputs.squeeze(-1).shape == (1, 3))
 
 # %% [markdown]
-# Code that worked for four problems fails for one, or broadcasts. Say which axis you mean.
+# Code that worked for four problems may fail for one, or broadcast. Say which axis you mean.
 #
 # The same holds for an axis that a reduction removes. Below, each plan is to be moved to its own
 # centre; the first version forgets `keepdim=True`, which would leave an axis of length 1 in place.
@@ -252,12 +253,12 @@ teach.claim("without it, three plans of three points get the shape right and the
 
 # %% [markdown]
 # Sizes that are equal by accident hide faults. **Test with sizes that are all different**, as 256,
-# 4, 3 and 2 are.
+# 4, 3 and 2 are, and once more with 1s: a bare `squeeze()` fails only there.
 #
 # ## 4. Putting tensors together
 #
 # `cat` joins along an axis that exists, `stack` makes a new one, and `expand`, as you know, repeats
-# without storing.
+# an axis of length 1, or a new one, without storing.
 
 # %%
 teach.predict("p1.t2.q4", "Two tensors of shape (3, 2): what are the shapes of cat and stack?",
@@ -280,7 +281,7 @@ teach.reveal("p1.t2.q4", " and ".join(shapes_found), because="cat lengthens, sta
 teach.claim("cat and stack copy, expand does not", noticed == {"expand"}, kind="run")
 
 # %% [markdown]
-# Copies add up. A table that grows by `cat` is copied whole at every step.
+# A table that grows by `cat` is copied whole at every step.
 
 # %%
 table, copied = torch.zeros(0, d), 0
@@ -330,14 +331,14 @@ for correction in (1, 0):
 
 # %% [markdown]
 # The numbers lie closer to their own mean than to the true one, so dividing by $n$ comes out too
-# small, on average by the factor $\frac{n-1}{n}$. Use the default to *estimate* a spread, and
-# `correction=0` to *describe* the numbers at hand, as section 2 did. With one number there is
-# nothing to estimate from.
+# small, on average by the factor $\frac{n-1}{n}$ if they are independent. Use the default to
+# *estimate* a spread, and `correction=0` to *describe* the numbers at hand, as section 2 did. With
+# one number there is nothing to estimate from, and 0/0 is NaN, "not a number".
 #
 # Some reductions keep their axis and show every intermediate result: `cumsum`, `cummax`, ….
 #
-# **Exercise 1.** The best value found up to each step: the curve by which every optimiser in this
-# course is judged.
+# **Exercise 1.** The best value found up to each step: the curve by which most optimisers in this
+# course are judged.
 
 # %%
 # exercise: p1.t2.e1
@@ -363,8 +364,9 @@ teach.claim("so does gather, with the index expanded by hand",
             torch.equal(X.gather(-2, best[:, None, None].expand(b, 1, d)).squeeze(-2), fetched))
 
 # %% [markdown]
-# Square brackets pair a list of positions with *every* plan; `gather` and `take_along_dim` pair
-# row by row. The index needs as many axes as the tensor; `take_along_dim` stretches its 1s.
+# The `:` pairs the list of positions with *every* plan; `gather` and `take_along_dim` pair row by
+# row, as does `X[torch.arange(b), best]`. The index needs as many axes as the tensor;
+# `take_along_dim` stretches its 1s.
 #
 # If several entries tie, the documentation of torch, like NumPy's, promises the first position. For
 # `topk` and a sort without `stable=True` it promises nothing: there rely on the values.
@@ -379,7 +381,8 @@ teach.claim("the minimum stands where argmin says",
 
 # %% [markdown]
 # **Exercise 2.** From many candidates keep the few best ones, for any number of problems at once.
-# `score.topk(q, dim=-1)` returns the `q` largest values, best first, and their positions.
+# `score.topk(q, dim=-1)` returns the `q` largest values, best first, and their positions;
+# a NaN counts as larger than any number.
 
 # %%
 # exercise: p1.t2.e2
@@ -402,7 +405,8 @@ teach.claim("0 times NaN is NaN, a choice is not a product", kind="run",
 # %% [markdown]
 # Zero times NaN will come back in a moment. Now a square root that should be 0 for negative
 # numbers. We also ask torch for its derivative, the slope at each entry. Tutorial 4 opens that
-# box; here it is enough that the answer is exact, by the rules of calculus.
+# box; here it is enough that it follows the rules of calculus, step by step and without
+# approximation.
 
 # %%
 def slope(f, x):
@@ -450,7 +454,8 @@ teach.claim("clamp(min=0) before the root does not help: the slope at 0 is infin
 # The chain rule computes *outer slope times inner slope*. At 0 the choice took the other branch, so
 # the outer slope is 0; the root's own slope there is infinite; and zero times infinity is NaN, like
 # zero times NaN. Choosing afterwards repairs the value, not the slope. The remedy is to choose
-# **before** as well, so that the forbidden number never reaches the root.
+# **before** as well, so that the forbidden number never reaches the root. (At 0 itself a root has
+# no slope, or an infinite one from the right; our 0 is a choice.)
 #
 # **Exercise 3.** Make it yours; the check tries numbers from 1e-300 to 1e300.
 
@@ -493,8 +498,10 @@ for level in (0.0, 1000.0, -1000.0):
 
 # %% [markdown]
 # Subtracting the largest entry makes it 0, so nothing overflows, and one summand is 1, so the
-# logarithm never sees 0. On paper $\log \sum_i e^{x_i} = c + \log \sum_i e^{x_i - c}$ for any $c$;
-# in the machine the mean, for one, does not serve when the entries lie far apart.
+# logarithm never sees 0. (That is for finite entries. If all are $-\infty$, logarithms of zeros,
+# ours returns NaN, `torch.logsumexp` rightly $-\infty$.) On paper
+# $\log \sum_i e^{x_i} = c + \log \sum_i e^{x_i - c}$ for any $c$; in the machine the mean, for one,
+# does not serve when the entries lie far apart.
 
 # %%
 x = 10 * torch.randn(200, 5, generator=g, dtype=torch.float64)
@@ -646,8 +653,9 @@ teach.show(plotting.curves(torch.tensor(counts).double(), timed, xlabel="number 
 # %% [markdown]
 # ## 10. A seed for each purpose
 #
-# All our random numbers came from `g`, a `Generator` with a seed. The same seed gives the same
-# numbers. But a generator is a stream: each draw takes the numbers that come next.
+# All our random numbers came from `g`, a `Generator` with a seed. The same seed and the same calls
+# give the same numbers, on one device and version of torch. But a generator is a stream: each draw
+# takes the numbers that come next.
 
 # %%
 teach.predict(

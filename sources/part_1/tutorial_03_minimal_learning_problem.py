@@ -101,8 +101,8 @@ teach.reveal("p1.t3.q1", "others", because="they bend a little towards the noise
 # $$\frac{\partial f}{\partial \theta_j} = \frac{1}{n} \sum_i r_i A_{ij},
 # \qquad\text{that is,}\qquad \nabla f(\theta) = \tfrac{1}{n} A^\top r .$$
 #
-# torch can do this for us. `requires_grad` asks it to take notes of every operation on a tensor,
-# and `backward` reads them backwards and puts the gradient into `.grad`.
+# torch can do this for us, by **autograd**. `requires_grad` asks it to take notes of every
+# operation on a tensor, and `backward` reads them backwards and puts the gradient into `.grad`.
 
 # %%
 def gradient_by_hand(theta):
@@ -400,7 +400,7 @@ teach.show(
     plotting.curves(fractions, {"after 100 steps": excess}, log="y",
                     xlabel="learning rate, as a fraction of 2/L", ylabel="loss above its minimum",
                     marks={"2/L": 1.0, "2/(smallest eigenvalue + L)": fastest * L / 2}),
-    "The loss above its minimum after 100 steps falls with the learning rate below 1e-11 at 94 % "
+    "The loss above its minimum after 100 steps falls with the learning rate below 1e-11 at 93 % "
     "of 2/L, climbs steeply from there, and passes its starting value just beyond 2/L.",
 )
 
@@ -491,7 +491,8 @@ teach.reveal("p1.t3.q7", "swings for ever", because="a sum of all gradients is a
 # $v \leftarrow v + \nabla f$ and $x \leftarrow x - \eta v$. That is a ball with a velocity. Kept
 # on purpose with some friction, $v \leftarrow \beta v + \nabla f$ with $\beta < 1$, it is called
 # **momentum** (Part 2, tutorial 3). Here $\beta = 1$: no friction, so the ball rolls through the
-# minimum and up the other side for ever. Forgetting `zero_grad` gives a different algorithm.
+# minimum and up the other side for ever (beyond $\eta = 4/L$ it would explode). Forgetting
+# `zero_grad` gives a different algorithm.
 
 # %%
 ball, _ = run_sgd(bowl, corner, lr=0.05, steps=1000, momentum=1.0)
@@ -595,10 +596,11 @@ teach.claim("10 % flipped: the gradient vanishes, a minimum is reached",
 teach.reveal("p1.t3.q9", "grow for ever", because="twice the parameters, a smaller loss")
 
 # %% [markdown]
-# The measured labels are **separable**: a plane has all thriving plants on one side. Then doubling
+# The measured labels are **separable**: a straight line in the plane of water and sun (with three
+# inputs, a plane) has all thriving plants on one side and all others on the other. Then doubling
 # $\theta$ makes every right answer more certain and the loss smaller: there is no minimum, and the
 # loss tends to 0 while $\theta$ runs away. "Has it converged?" has no meaning here. With these
-# flipped labels no plane separates, too much certainty costs, and a minimum exists.
+# flipped labels no line separates, too much certainty costs, and a minimum exists.
 #
 # Now look at $\eta = 100$.
 

@@ -176,7 +176,8 @@ teach.claim("n doublings cost 2ⁿ⁺¹ - 1 calls",
 #
 # A node should wait until *everything* it feeds has paid in, then pass on its whole adjoint,
 # **once**. Which order guarantees that? A parent is always made before its children. So: youngest
-# first. Such an order, in which no node precedes one that it feeds, is called **topological**.
+# first. Such an order, in which no node precedes one that it feeds, is called **topological** (for
+# arrows that lead back to the parents).
 
 # %%
 def sweep(output, seed=1.0, steps=None):
@@ -414,9 +415,9 @@ teach.claim("after y += 1 the backward of exp is refused, that of sin is not",
 teach.reveal("p1.t4.q5", "exp only", because="exp's slope is its result y; sin's slope is cos x")
 
 # %% [markdown]
-# Every tensor counts the writes to its storage. A node notes the count of what it saved and
-# compares it on the way back. Two ways lead out of a graph, `detach` and `.data`; only one of them
-# is guarded.
+# A tensor counts the writes that torch makes through it or its views. A node notes the count of
+# what it saved and compares it on the way back. Two ways lead out of a graph, `detach` and `.data`;
+# only one of them is guarded.
 
 # %%
 y = x.exp()

@@ -205,9 +205,10 @@ teach.claim("asked about the direction along the straight arm, the VJP answers z
 teach.reveal("p1.t5.q4", "a segment", because="the direction along the arm adds nothing")
 
 # %% [markdown]
-# However the joints of a straight arm turn, its hand starts off sideways: one direction is out
-# of reach. (Below the pictures you can bend the elbow yourself, and turn v.) Such a pose is
-# called **singular**, and the determinant had warned us: it is zero where the elbow's sine is.
+# However the joints of a straight arm turn, its hand sets off sideways or not at all: in one
+# direction no speed is to be had. (Below the pictures you can bend the elbow yourself, and turn
+# v.) Such a pose is called **singular**, and the determinant had warned us: it is zero where the
+# elbow's sine is.
 #
 # Who chooses $v$ in a training loop? The loss does. To bring the hand to a target, make
 # $\frac12 \lVert \text{hand}(\theta) - \text{target} \rVert^2$ small. Its derivatives in the hand's
@@ -241,7 +242,8 @@ teach.reveal("p1.t5.q5", "stays where it is", because="hand - target points alon
 
 # %% [markdown]
 # The loss is far from its minimum and its gradient is zero: in the only direction that is asked
-# for, the hand cannot start. (It could get there by a detour, which no gradient sees.)
+# for, the hand has no speed. (Turn the joints by $0.7t$ and $-1.7t$, and it does go there, in
+# proportion to $t^2$, which no gradient sees.)
 #
 # **Exercise 1.** If each $v$ is a question, which questions reveal the whole Jacobian?
 
@@ -529,8 +531,9 @@ teach.claim("a narrow waist: a split takes less than a twentieth of either",
 teach.reveal("p1.t5.q7", "more than 100", because="it drags 1000 columns through every layer")
 
 # %% [markdown]
-# A rule of thumb: begin at the narrower end. Neither end is always best, as the waist shows. (The
-# count takes layers as full matrices; layers that work entry by entry are cheaper.)
+# A rule of thumb: begin at the narrower end. It can mislead (10 → 1 → 100 → 11 costs ten times as
+# much from its narrower end as from the other), and neither end need be best, as the waist shows.
+# (The count takes layers as full matrices; layers that work entry by entry are cheaper.)
 #
 # **Exercise 3.** Find the cheapest order for any chain.
 
@@ -560,7 +563,7 @@ teach.claim("the gradient in b is one solve with the transposed matrix",
             error=(bbar - torch.linalg.solve(A.T, xbar)).abs(), tolerance=1e-12)
 
 # %% [markdown]
-# No step inside the solver was differentiated: any solver will do.
+# No step inside the solver was differentiated: any solver will do that is accurate both times.
 #
 # **Exercise 4.** What is left of $\mathrm{d}x$ gives $\bar A$. Do it for a whole stack of systems.
 

@@ -80,8 +80,9 @@ teach.reveal("p1.t6.q1", "0", because="to torch the draw is a number that came f
 # ## 2. Move the aim, and every arrow moves along
 #
 # For a given gust the cost has a slope: $f'(x)$ in $\mu$ and $f'(x)\,\varepsilon$ in $\sigma$, by
-# the chain rule. The average of these slopes is the slope of the average: the **pathwise gradient**
-# (writing the draw this way is called *reparameterisation*).
+# the chain rule. The average of these slopes is the slope of the average, if $f$ does not jump
+# (section 7): the **pathwise gradient** (writing the draw this way is called
+# *reparameterisation*).
 
 # %%
 def standard_errors(values, truth):
@@ -355,9 +356,9 @@ teach.claim("and yet these ends are nearer to -1/2: less than half the mean squa
 #
 # ## 7. Hit or miss
 #
-# Suppose the archer only counts: 1 if the arrow stays left of the wall at $c = 1$, else 0. The
-# average is $\Phi(c - \mu)$, with the distribution function $\Phi$ of the normal, and has the slope
-# $-\varphi(c - \mu)$, with its density $\varphi$.
+# Suppose the archer, still with $\sigma = 1$, only counts: 1 if the arrow stays left of the wall
+# at $c = 1$, else 0. The average is $\Phi(c - \mu)$, with the distribution function $\Phi$ of the
+# normal, and has the slope $-\varphi(c - \mu)$, with its density $\varphi$.
 
 # %%
 c = 1.0
@@ -404,13 +405,15 @@ teach.reveal("p1.t6.q4", "0", because="every step of the staircase is flat")
 
 # %% [markdown]
 # The staircase stands for a smooth curve, and *its* slope is indeed zero: no check of backward
-# against differences complains. All change is in the jumps, and slopes do not see jumps. Pathwise
-# gradients need an $f$ without jumps (and with slopes that have an average). Kinks, as in the right
-# picture, do no harm: the chance that an arrow lands exactly on one is zero. (*Second* derivatives
-# do suffer: the slope jumps there.)
+# against differences complains while its step passes no arrow (one of 0.01 passes hundreds). All
+# change is in the jumps, and slopes do not see jumps. Pathwise gradients need an $f$ without jumps
+# (and with slopes that have an average). Kinks, as in the right picture, do no harm: the chance
+# that an arrow lands exactly on one is zero. (*Second* derivatives do suffer: the slope jumps
+# there.)
 #
 # A remedy is to soften the step: $\Phi((c - x)/\tau)$ for $1\{x < c\}$, with a width $\tau$. Its
-# average is $\Phi((c - \mu)/\sqrt{1 + \tau^2})$; a smaller $\tau$ is less biased and spreads more.
+# average is $\Phi((c - \mu)/\sqrt{1 + \tau^2})$; as $\tau$ goes to 0 the bias vanishes and the
+# spread grows.
 
 # %%
 tau = 0.5
@@ -522,11 +525,12 @@ teach.reveal("p1.t6.q5", 94, because="a share of about 1/e: random points ignore
              tolerance=0.15)
 
 # %% [markdown]
-# **Sobol points** are built from binary digits: in the first two coordinates the first $2^k$ of
-# them leave no box empty whose sides are powers of 1/2 and whose area is $2^{-k}$. Of other boxes,
-# and in other pairs of coordinates, they may leave some out. **Scrambling** by a seed makes each
-# point uniform, so that averages are right on average, and keeps the points even. Normal ones come
-# by $\Phi^{-1}$, which turns a uniform number into a standard normal.
+# **Sobol points** are built from binary digits: cut the square of the first two coordinates into
+# $2^k$ equal boxes with sides that are powers of 1/2, and the first $2^k$ points leave none empty.
+# Of other boxes, the same ones shifted among them, and in other pairs of coordinates, they may
+# leave some out. **Scrambling** by a seed makes each point uniform, so that averages are right on
+# average, and keeps the points even. Normal ones come by $\Phi^{-1}$, which turns a uniform number
+# into a standard normal.
 #
 # **Exercise 4.** One coordinate among thousands may spoil it all.
 
@@ -584,9 +588,9 @@ for name, error in errors.items():
 teach.reveal("p1.t6.q6", 4, because="the error falls about like 1/s instead of 1/√s")
 
 # %% [markdown]
-# The proofs want smooth integrands and few dimensions; ours have a kink, and gain all the same. In
-# hundreds of dimensions, measure it first. A last time to the greenhouse, with 128 even
-# gusts instead of random ones.
+# The proofs of such rates want smooth integrands and few dimensions; ours have a kink, and gain
+# all the same. In hundreds of dimensions, measure it first. A last time to the greenhouse, with
+# 128 even gusts instead of random ones.
 
 # %%
 gap = {kind: (bl.Sampler(128, seed=range(64), kind=kind).base_samples((1,), (64,)).exp().mean(0)
