@@ -68,8 +68,8 @@ b = Y.max()  # the best drill so far, the incumbent
 theirs = {"mean only": bl.PosteriorMean(model), "PI": bl.ProbabilityOfImprovement(model, b),
           "EI": bl.ExpectedImprovement(model, b), "UCB": bl.UpperConfidenceBound(model, 4.0),
           "max variance": lambda X: model.posterior(X).variance[..., 0, 0]}
-teach.predict("p3.t4.q1", "Five sensible rules look at one map. How many different places do they "
-              "choose?", [1, 2, 3, 5], guess=None)
+teach.predict("p3.t4.q1", "Five sensible rules, explained one by one below, look at one map. How "
+              "many different places do they choose?", [1, 2, 3, 5], guess=None)
 
 # %%
 choices = {name: places[rule(places.view(-1, 1, 1)).argmax()].item()
@@ -156,7 +156,8 @@ teach.claim("after eight drills max variance has a better map than mean only", k
             condition=errors(gain) > 2)
 teach.claim("in these 64 runs max variance has at least three times mean only's median regret",
             bool(early["max variance"].median() > 3 * early["mean only"].median()), kind="run")
-teach.reveal("p3.t4.q2", "mean only", because="most of a good map is about poor ground")
+teach.reveal("p3.t4.q2", "mean only", because="most of a good map is about poor ground; whose "
+             "*mean* regret is smaller these 64 runs leave undecided")
 
 # %%
 def six_drills(gold):
@@ -493,7 +494,8 @@ teach.claim("UCB wants EI's place in fewer than half of the 200 mines", near["uc
             kind="run")
 teach.claim("in most of the 200 mines the five rules want three different places or more",
             int((different > 2).sum()) > 100, kind="run")
-teach.reveal("p3.t4.x2", "a quarter", because="the same map, another bet")
+teach.reveal("p3.t4.x2", "a quarter", because="EI weighs what is above the best drill, UCB "
+             "looks at the upper edge alone")
 
 # %% tags=["fresh-only"]
 expedition_2 = r''''''  # paste what the page shows under Python between the quotes
@@ -707,9 +709,9 @@ teach.claim("in these 40 runs the 90 % quantile of mean only is over a thousand 
 teach.reveal("p3.t4.q10", "equal to", because="more than half of its runs are not trapped")
 
 # %% [markdown]
-# A median does not see the worse half. So count runs, with intervals. (Except random, the rules drill
-# on the 241 places, whose best is 0.0001 below the top; only a first drill, between places, can be
-# nearer.)
+# A median does not see the worse half. So count runs, with intervals. (Except random, the rules
+# drill on the 241 places, whose best is 0.0001 below the top; only a first drill, between places,
+# can be nearer.)
 
 # %%
 solved = {name: {rule: result.regret(rule)[:, -1] < strips[name][1] for rule in rules}
@@ -973,7 +975,8 @@ for ell in (1.0, 3.0):
 teach.claim("ℓ moves EI further than ξ", errors(by_ell - by_xi) > 2, kind="paired")
 teach.claim("with ℓ = 3 the narrow band holds less than a fifth of the ground of these 200 mines",
             covered < 0.2, kind="run")
-teach.reveal("p3.t4.x3", "ℓ", because="ξ shifts the bar; ℓ redraws the map")
+teach.reveal("p3.t4.x3", "ℓ", because="over these ranges: a ξ of one ounce would move it "
+             "by 1.1, an ℓ from 0.8 to 1.25 of its value by 0.7")
 
 # %% tags=["fresh-only"]
 expedition_3 = r''''''  # paste what the page shows under Python between the quotes
@@ -1016,7 +1019,8 @@ for cost in (0.1, 0.3):  # ounces a drill
         teach.claim("at 0.1 ounces a drill, stopping when EI promises less earns more than any "
                     "fixed number of drills", errors(rule - fixed) > 2, kind="paired")
 teach.undecided("at 0.3 ounces a drill: stopping so, against the best fixed number", "200 mines")
-teach.reveal("p3.t4.x7", "in nine tenths", because="doubt alone is not promise")
+teach.reveal("p3.t4.x7", "in nine tenths", because="a wide band well below the "
+             "best find promises little")
 
 # %% tags=["fresh-only"]
 expedition_7 = r''''''  # paste what the page shows under Python between the quotes
