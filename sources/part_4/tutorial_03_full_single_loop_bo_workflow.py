@@ -24,7 +24,8 @@
 # > **You will be able to**
 # > - write an optimiser as `ask` and `tell` around a state that you can see, save and resume;
 # > - measure a run by its simple and by its inference regret;
-# > - compare methods over many seeds on common starts, and say *better*, *worse* or *undecided*;
+# > - compare methods over many seeds on common starts, and say *better*, *worse*,
+# >   *no difference* or *undecided*;
 # > - name the baselines that a method has to beat, and tune a real regression against them;
 # > - say what a stopping rule promises, and what it cannot.
 # >
@@ -273,7 +274,8 @@ teach.claim(
 #
 # - **random**: is the problem simply easy?
 # - **Sobol**: would spreading the points evenly do?
-# - **Nelder–Mead**, restarted when its simplex has shrunk: would a classical local search do?
+# - **Nelder–Mead**, a triangle of points that flips its worst corner uphill, restarted when it has
+#   shrunk: would a local search do?
 #
 # The problem is Branin's function: two inputs, three equally high optima. Each arm makes 25
 # proposals; we shall compare after 20 evaluations and again at the end.
@@ -599,7 +601,8 @@ teach.reveal("p4.t3.q6", "less than 0.01", because="27 random settings nearly do
 
 # %% [markdown]
 # Is it *worth* it? The unit of the decision is the patients' prediction error. Squared errors of
-# the same patients are pairs again, so your bootstrap answers.
+# the same patients are pairs again, so your bootstrap answers, the fitted models
+# taken as given.
 
 # %%
 settings = task.snap(X[Y[:, 0].argmax()])
