@@ -68,8 +68,8 @@ b = Y.max()  # the best drill so far, the incumbent
 theirs = {"mean only": bl.PosteriorMean(model), "PI": bl.ProbabilityOfImprovement(model, b),
           "EI": bl.ExpectedImprovement(model, b), "UCB": bl.UpperConfidenceBound(model, 4.0),
           "max variance": lambda X: model.posterior(X).variance[..., 0, 0]}
-teach.predict("p3.t4.q1", "Five sensible rules look at one map. How many different places do they "
-              "choose?", [1, 2, 3, 5], guess=None)
+teach.predict("p3.t4.q1", "Five sensible rules, explained one by one below, look at one map. How "
+              "many different places do they choose?", [1, 2, 3, 5], guess=None)
 
 # %%
 choices = {name: places[rule(places.view(-1, 1, 1)).argmax()].item()
@@ -156,7 +156,8 @@ teach.claim("after eight drills max variance has a better map than mean only", k
             condition=errors(gain) > 2)
 teach.claim("in these 64 runs max variance has at least three times mean only's median regret",
             bool(early["max variance"].median() > 3 * early["mean only"].median()), kind="run")
-teach.reveal("p3.t4.q2", "mean only", because="most of a good map is about poor ground")
+teach.reveal("p3.t4.q2", "mean only", because="most of a good map is about poor ground; whose "
+             "*mean* regret is smaller these 64 runs leave undecided")
 
 # %%
 def six_drills(gold):
@@ -226,8 +227,8 @@ rich, poor = int((ends > 8.1).sum()), int(((ends - 6.149).abs() < 0.05).sum())
 print(f"mean only ends on the rich vein from {rich} places, on the poor one from {poor}")
 teach.claim("mean only: each vein is reached from more than a third of the 241 places",
             min(rich, poor) > 241 / 3, kind="run")
-teach.reveal("p3.t4.x1", "about half", because="it climbs where it has found something, and never "
-             "looks elsewhere")
+teach.reveal("p3.t4.x1", "about half", because="where it has found something it climbs, and "
+             "there it stays")
 
 # %% tags=["fresh-only"]
 expedition_1 = r''''''  # paste what the page shows under Python between the quotes
@@ -340,7 +341,7 @@ teach.claim("EI is more than the gain at the mean, max(0, μ - b)", kind="theore
 teach.claim("EI becomes max(0, μ - b) where doubt vanishes", tolerance=1e-8, kind="theorem",
             error=(ei(m.detach(), torch.tensor(1e-9).double(), best) - sure).abs())
 teach.reveal("p3.t4.q5", round((value.max() / value[169]).item()), tolerance=0.3,
-             because="the sure speck is worth little, the even bet for half an ounce much")
+             because="the sure speck is worth little, the even bet for nearly an ounce much")
 
 # %% [markdown]
 # EI bets on the *average* gain, and asks for no $\xi$. More hope raises it, and so does more doubt:
@@ -454,7 +455,7 @@ for k, (name, x) in enumerate(choices.items()):
 panel.set(xlabel="doubt σ (ounces)", ylabel="hope μ (ounces)")
 panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 teach.show(figure, "The strip as a curve in the plane of doubt and hope, in loops between drills. "
-           "A level line of each rule touches it: PI's, rising, beside the best drill; EI's, bent "
+           "Level lines of three rules touch it: PI's, rising, beside the best drill; EI's, bent "
            "down, and UCB's, falling, farther along its upper right edge.")
 
 # %%
@@ -493,7 +494,8 @@ teach.claim("UCB wants EI's place in fewer than half of the 200 mines", near["uc
             kind="run")
 teach.claim("in most of the 200 mines the five rules want three different places or more",
             int((different > 2).sum()) > 100, kind="run")
-teach.reveal("p3.t4.x2", "a quarter", because="the same map, another bet")
+teach.reveal("p3.t4.x2", "a quarter", because="EI weighs what is above the best drill, UCB "
+             "looks at the upper edge alone")
 
 # %% tags=["fresh-only"]
 expedition_2 = r''''''  # paste what the page shows under Python between the quotes
@@ -506,7 +508,7 @@ teach.check("p3.t4.expedition", expedition_2, number=2)
 # %% [markdown]
 # ## 8. Where the formula runs dry
 #
-# Most of the strip is poor: $z$ is far below zero there. Many programs write $\Phi$ as
+# Where the strip is poor, $z$ is far below zero. Many programs write $\Phi$ as
 # $\frac12(1 + \mathrm{erf}(z/\sqrt2))$.
 
 # %%
@@ -707,9 +709,9 @@ teach.claim("in these 40 runs the 90 % quantile of mean only is over a thousand 
 teach.reveal("p3.t4.q10", "equal to", because="more than half of its runs are not trapped")
 
 # %% [markdown]
-# Medians lie: they forget the worse half. So count runs, with intervals. (The rules drill on the
-# 241 places, whose best is 0.0001 below the top; only a first drill, between places, can be
-# nearer.)
+# A median does not see the worse half. So count runs, with intervals. (Except random, the rules
+# drill on the 241 places, whose best is 0.0001 below the top; only a first drill, between places,
+# can be nearer.)
 
 # %%
 solved = {name: {rule: result.regret(rule)[:, -1] < strips[name][1] for rule in rules}
@@ -727,17 +729,17 @@ teach.show(figure, "Share of 40 runs solved, with 95 % intervals, for seven rule
            "only and PI between 0.4 and 0.7, random and max variance between 0.25 and 0.55.")
 
 # %% [markdown]
-# All rules started from the same drills, run by run. So take for each run the **gain** of one rule
-# over another, chosen beforehand: here 1 if only the first solved it, -1 if only the second, else
-# 0. This course decides by one rule, `stats.verdict`:
+# The first drills being shared, take for each run the **gain** of one rule over another, chosen
+# beforehand: here 1 if only the first solved it, -1 if only the second, else 0. This course
+# decides by one rule, `stats.verdict`:
 #
-# - *better*, *worse*: the mean gain is more than four standard errors from 0, and at least 16 gains
-#   are not 0;
+# - *better*, *worse*: the mean gain is more than four standard errors from 0;
 # - *no difference*: mean ± four standard errors lies within what would not matter (`small=`);
-# - else *undecided*, with the number of runs that it would take.
+# - both only if at least 16 gains are not 0;
+# - else *undecided*, with the number of runs it takes.
 #
-# At two standard errors one comparison of equals in twenty gets a verdict; and a few gains among
-# many zeros have a tiny standard error.
+# At two standard errors one comparison of equals in twenty gets a verdict; and a few runs that
+# all go one way have a tiny standard error.
 
 # %%
 def verdict(gain):
@@ -756,7 +758,7 @@ gains = {(name, other): runs["EI"] - runs[other] for name, runs in solved.items(
          for other in list(rules)[:-1]}
 drawn = torch.randn(200, 30, generator=g, dtype=torch.float64) + torch.linspace(-1, 1, 200)[:, None]
 both = [(verdict(x), stats.verdict(x)) for x in (*gains.values(), *drawn, *drawn.round())]
-teach.claim("our verdict is the package's, in 418 comparisons", kind="theorem",
+teach.claim("our verdict is the package's, in 418 comparisons", kind="identity",
             condition=all(ours[0] == theirs.decision
                           and abs((ours[1] or 0) - (theirs.needed or 0)) <= 1  # rounded up
                           for ours, theirs in both))
@@ -781,7 +783,7 @@ for name, others in clear.items():
                     condition=errors(gains[name, other]) > 2)
 
 # %% [markdown]
-# (Asserted is only what two sets of 40 runs decided.) UCB's $\beta$ was our choice:
+# (Asserted is only what another 40 runs decided, too.) UCB's $\beta$ was our choice:
 
 # %% tags=["nbval-ignore-output"]
 widths = (0.25, 1, 4, 16, 64)
@@ -798,7 +800,7 @@ teach.undecided("hard: β = 4 or 16 for UCB", f"40 runs: {decision}")
 # ## 11. What 40 runs cannot know
 #
 # On *two scales* EI solved some runs that Thompson sampling did not, say nine of 40, and none the
-# other way: undecided. If each run is discordant with
+# other way: undecided. If each run is *discordant*, solved by one rule only, with
 # probability $p_d$, always in EI's favour, a verdict takes sixteen of them.
 
 # %%
@@ -854,7 +856,7 @@ for name, other in (("gold mine", "Thompson"), ("hard", "Thompson"), ("gold mine
 
 # %% [markdown]
 # Planned, then run on *fresh* seeds: those that raised a question must not also answer it. The
-# first 40 had drawn unlucky starts for mean only. EI against UCB stays undecided, which is not "no
+# first 40 were unlucky for mean only. EI against UCB stays undecided, which is not "no
 # difference": where both solve every run, a ceiling shows nothing.
 #
 # **Exercise 5.** PI has lost its races because of $\xi = 0$. Can you save it?
@@ -937,7 +939,7 @@ print(f"the best find is {above.mean():.2f} ounces above the map; {luck.mean():.
 teach.claim("where the belief is highest there is more gold than where the best find was",
             errors(gain) > 2, kind="paired")
 teach.reveal("p3.t4.x6", "about a third of an ounce", because="the best find is partly luck, and "
-             "the map knows")
+             "the map allows for it")
 
 # %% tags=["fresh-only"]
 expedition_6 = r''''''  # paste what the page shows under Python between the quotes
@@ -973,7 +975,8 @@ for ell in (1.0, 3.0):
 teach.claim("ℓ moves EI further than ξ", errors(by_ell - by_xi) > 2, kind="paired")
 teach.claim("with ℓ = 3 the narrow band holds less than a fifth of the ground of these 200 mines",
             covered < 0.2, kind="run")
-teach.reveal("p3.t4.x3", "ℓ", because="ξ shifts the bar; ℓ redraws the map")
+teach.reveal("p3.t4.x3", "ℓ", because="over these ranges: a ξ of one ounce would move it "
+             "by 1.1, an ℓ from 0.8 to 1.25 of its value by 0.7")
 
 # %% tags=["fresh-only"]
 expedition_3 = r''''''  # paste what the page shows under Python between the quotes
@@ -1016,7 +1019,8 @@ for cost in (0.1, 0.3):  # ounces a drill
         teach.claim("at 0.1 ounces a drill, stopping when EI promises less earns more than any "
                     "fixed number of drills", errors(rule - fixed) > 2, kind="paired")
 teach.undecided("at 0.3 ounces a drill: stopping so, against the best fixed number", "200 mines")
-teach.reveal("p3.t4.x7", "in nine tenths", because="doubt alone is not promise")
+teach.reveal("p3.t4.x7", "in nine tenths", because="a wide band well below the "
+             "best find promises little")
 
 # %% tags=["fresh-only"]
 expedition_7 = r''''''  # paste what the page shows under Python between the quotes
@@ -1067,7 +1071,7 @@ teach.check("p3.t4.expedition", expedition_10, number=10)
 # %% [markdown]
 # ## 14. What a strip cannot teach
 #
-# We scored *all* places. That ends with the first dimension.
+# We scored *all* places: with six inputs, years for one drill.
 
 # %%
 for d in (1, 2, 3, 6):

@@ -132,14 +132,14 @@ def two_maps(site, truth=False):
 promises = torch.stack([history[59, -1] for _, history in runs.values()]).exp()
 teach.claim("on this strip neither map promises σ_f/1000", (promises < 1e-3).all(), kind="run")
 teach.show(two_maps(59), "Two maps of one strip. Ann's band is wide between drills and its best "
-           "drill is at 0.18; Ben's is narrow nearly everywhere and its best drill is at 0.75.")
+           "drill is at 0.18; Ben's is half as wide and its best drill is at 0.75.")
 teach.predict("p3.t5.q1", "Whose richest drill is the better one?",
               ["Ann's", "Ben's, whose map is surer", "they are equal"], guess=None)
 
 # %%
 teach.show(two_maps(59, truth=True), "The same maps with the true ground: Ann has found the "
-           "highest hill. In Ben's map the ground leaves the narrow band at once where he has not "
-           "drilled, and the highest hill stands there.")
+           "highest hill. In Ben's map the ground leaves the band between his drills at 0 and "
+           "0.37, and the highest hill stands there.")
 regret = {name: f.amax(1) - f.gather(1, places).amax(1) for name, (places, _) in runs.items()}
 stalled = {name: (history[:, -1] < math.log(1e-3)) for name, (_, history) in runs.items()}
 missed = {name: ((regret[name] > 0.1) & stalled[name]).double() for name in runs}
@@ -292,7 +292,7 @@ teach.claim("Ben's prior finds more than half of them so steep", rare["Ben"] > 0
 
 # %%
 teach.predict("p3.t5.q3", "With a lengthscale twice too long, the map's error about doubles. The "
-              "share of searches that find the top ...",
+              "share of these 100 searches that find the top ...",
               ["halves", "falls a little", "is the same"], guess=None)
 
 # %%
@@ -351,11 +351,11 @@ teach.claim("where it missed the top, the error around the top is larger", kind=
 teach.reveal("p3.t5.q3", "falls a little", because="the top needs a good map only near the top")
 
 # %% [markdown]
-# Globally wrong, locally sufficient: a search needs the map near the top. (With too short a
-# lengthscale every drill goes to a new place.) But from about
-# three times on searches stall: the bands are so narrow that no place looks worth a drill, so Ben
-# drills where he has drilled. Suppose he listened to the alarm, and took the lengthscale that fits
-# the drills best while it rings.
+# A search needs the map near the top. (With too short a lengthscale every drill goes to a new
+# place. What twice too long costs is undecided: eleven pairs differ.) But from about three times
+# on many searches stall short of the top: the bands are so narrow that no place looks worth a
+# drill, so Ben drills where he has drilled. Suppose he listened to the alarm and took, while it
+# rings, the best lengthscale under a prior (section 6).
 
 # %%
 def fitted(prior=None):
@@ -441,8 +441,8 @@ for panel, letter, site in zip(panels.flat, "ABCDEF", sites, strict=True):
 bar = figure.colorbar(dots, ax=panels, label="predicted gold, by rank", ticks=[0, 39])
 bar.set_ticklabels(["least", "most"])
 teach.show(figure, "z against place on six sites, light where much gold is predicted. A: one dot "
-           "at 6. B: an even cloud. C: half of the dots outside two. D: calm but where much is "
-           "predicted. E: all within one. F: calm on the left, wild on the right.")
+           "at 6. B: an even cloud. C: two thirds of the dots outside two. D: calm but where much "
+           "is predicted. E: all within one. F: calm on the left, wild on the right.")
 
 # %%
 sizes = [bl.leave_one_out(sites[k]).z.square().mean() for k in (0, 1, 3, 5)]  # A, B, D, F
@@ -452,7 +452,7 @@ teach.reveal("p3.t5.q4", "F", because="D's errors grow too, but with the predict
 print(dict(zip("ABCDEF", kinds, strict=True)))
 
 # %% [markdown]
-# **Exercise 1.** Tell the six apart, on sites that you have not seen.
+# **Exercise 1.** Tell the six apart, on unseen sites.
 
 # %%
 # exercise: p3.t5.e1
@@ -501,8 +501,8 @@ teach.predict("p3.t5.q5", "A random mine with a hidden lengthscale. After how ma
 # The page of tutorial 4 has mines that hide their lengthscale. The figure shows the log marginal
 # likelihood in one of them, less its highest value; the page below it opens another.
 #
-# **Expedition 4.** In the page, under *Model*: drill, *Fit by marginal likelihood*, look at the
-# profile, drill again. Fit after 1, 2, 3, 5 and 8 drills.
+# **Expedition 4**, on that page (run the cell), under *Model*: drill, *Fit by marginal likelihood*,
+# look at the profile, drill again. Fit after 1, 2, 3, 5 and 8 drills.
 
 # %%
 goldmine, riddle = teach.goldmine, teach.goldmine.mine("riddle", 7)
@@ -586,8 +586,7 @@ teach.undecided("whether fewer MAP searches miss by as much as the worst tenth o
                 if tail.decision == "undecided" else str(tail.decision))
 
 # %% [markdown]
-# A little, on average. The prior's middle, 0.15, is nearly right; here even one five times too long
-# beats none.
+# A little, on average; here even a prior five times too long beats none.
 #
 # ## 7. Bend the scale
 #
@@ -671,12 +670,12 @@ teach.claim("100 pairs seldom decide it: in at most three of these ten experimen
             hundreds.count("better") <= 3, kind="run")
 teach.undecided("whether searches in logarithms find the top more often", f"1,000 pairs; at least "
                 f"{round(top.needed, -3):,} would be needed" if top.needed else "")
-teach.reveal("p3.t5.q6", "yes", because="but it takes a thousand pairs to be sure")
+teach.reveal("p3.t5.q6", "yes", because="but a hundred pairs do not decide it")
 
 # %% [markdown]
 # So the better map does pay, though with a hundred pairs the honest report is "undecided", not "no
-# difference". Counting gold in another unit, or from another zero, changes no map, because a model
-# standardises first.
+# difference". Counting gold in another unit, or from another zero, changes no *fitted* map:
+# such a model standardises first (Ben's does not).
 
 # %%
 X, Y = drills(f, first)
@@ -802,16 +801,14 @@ teach.claim("the alarm rings in none of the stuck searches of Forrester, whose d
 #
 # ## 10. Which drill carries the decision?
 #
-# How much does a map hang on each of its drills?
-#
 # **Expedition 8**, on the page of section 6 (its cell shows it; choose *the gold mine* there).
 # Delete a drill and drill the same place again: the same belief by another path.
 # Then drag a drill up or down, a find that was never made, until EI wants to go elsewhere, and
 # watch the band.
 
 # %%
-teach.predict("p3.t5.q9", "Two ounces more at one of six drills: the band keeps its width "
-              "(tutorial 2). How often does EI want another place?",
+teach.predict("p3.t5.q9", "Two ounces more at one of six drills, and no new fit: the band "
+              "keeps its width (tutorial 2). How often does EI want another place?",
               ["hardly ever", "one time in three", "three times in four"], guess=None)
 
 # %%
