@@ -94,8 +94,9 @@ teach.reveal("p2.t1.q1", 2.0, because="1 - ηa = -1: it lands as far on the othe
 #
 # ## 2. Many dimensions, one mode at a time
 #
-# Let $f(x) = \tfrac12 x^\top A x$. A step is $x \leftarrow (I - \eta A)\,x$. Write
-# $A = Q \Lambda Q^\top$, with the eigenvectors as columns of $Q$, and look at $z = Q^\top x$:
+# Let $f(x) = \tfrac12 x^\top A x$ with a symmetric $A$ of positive eigenvalues, the largest of
+# which is $L$. A step is $x \leftarrow (I - \eta A)\,x$. Write $A = Q \Lambda Q^\top$, with
+# the eigenvectors as columns of $Q$, and look at $z = Q^\top x$:
 #
 # $$z_i \leftarrow (1 - \eta\lambda_i)\, z_i, \qquad
 # x_t = Q\,(I - \eta\Lambda)^t\, Q^\top x_0 .$$
@@ -134,7 +135,7 @@ teach.claim("1.01 · 2/L: all 20 diverge", bool((ends[1.01] > 1e12).all()), kind
 # %% [markdown]
 # The whole is as slow as its slowest mode. With $\rho = \max_i |1 - \eta\lambda_i| < 1$, the
 # distance after $t$ steps is at most $\rho^t$ of the first one: at most $\varepsilon$ of it after
-# $\lceil \ln\varepsilon / \ln\rho \rceil$ steps.
+# $\lceil \ln\varepsilon / \ln\rho \rceil$ steps (after one if $\rho = 0$).
 
 # %%
 teach.predict("p2.t1.q2", "η = 1/L, and L is 100 times the smallest eigenvalue. How many steps to "
@@ -236,8 +237,8 @@ teach.claim("at 1.01 · 2/L, from a start almost without the steep mode, the los
 # Divergence need not show at once. The steep mode starts at a millionth and grows 2 % a step, while
 # the flat one shrinks in plain sight.
 #
-# **Exercise 2.** Repeating a linear map makes its strongest mode dominate. Use that to find 2/L
-# from Hessian-vector products.
+# **Exercise 2.** Repeating a linear map makes its strongest mode dominate, unless the start has
+# none of it. Use that to find 2/L from Hessian-vector products.
 
 # %%
 # exercise: p2.t1.e2
@@ -405,7 +406,7 @@ teach.claim("50 values of η between 1 and 2: a step from the highest point of a
 # %% [markdown]
 # That is **chaos**: a rule without any chance, and no long-term forecast. The loss neither
 # converges nor diverges. Beyond $\eta = 3\sqrt3/2 - 1 = 1.598$ the orbit even crosses between the
-# valleys.
+# valleys, and beyond $\eta = 2$ nearly every orbit diverges.
 #
 # ## 7. Which valley?
 #

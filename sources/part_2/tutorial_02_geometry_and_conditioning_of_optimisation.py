@@ -218,9 +218,9 @@ teach.reveal("p2.t2.q3", "fall a little", because="the flat mode, always at 0.9,
 # Does a larger $\kappa$ help, and then suddenly harm? The plot shows two other things. The pace is
 # $1 - \eta\mu$, the same for all. Divergence begins where $\eta L = 2$: **stability** depends on
 # $L$ alone, and a smaller $\eta$ restores it. **Conditioning** is the conflict between the two: the
-# steep mode forbids more than $2/L$, while the flat one would like $1/\mu$. No $\eta$ resolves
-# that. (The slight fall is an artefact: in a steeper bowl more of the first loss belongs to the
-# steep mode, which goes quickly unless the limit is near.)
+# steep mode would like $1/L$ and, for $\kappa \ge 2$, forbids the $1/\mu$ that the flat one would
+# like. No single $\eta$ resolves that. (The slight fall is an artefact: in a steeper bowl more of
+# the first loss belongs to the steep mode, which goes quickly unless the limit is near.)
 #
 # A fair race gives every bowl its own best $\eta$.
 
@@ -312,9 +312,10 @@ teach.claim("in 1000 random bowls of 6 dimensions no step of exact search is wor
             bool((ratio <= bound * (1 + 1e-12)).all()), kind="theorem")
 
 # %% [markdown]
-# Exact line search needs no $L$, and leaves $\kappa$. What is wrong is the *direction*, not the
-# length: in a long valley the steepest way down does not point at the minimum. The flow turns at
-# every moment; descent goes straight until its step ends.
+# Exact line search needs no $L$, and leaves $\kappa$. A greedy *length* does not cure the
+# *direction*: in a long valley the steepest way down seldom points at the minimum. (In two
+# dimensions $\eta = 1/L$, then $1/\mu$, arrive from any start; but one has to know both.) The flow
+# turns at every moment; descent goes straight until its step ends.
 #
 # ## 5. The rules of a change of coordinates
 #
@@ -660,9 +661,11 @@ teach.reveal("p2.t2.q9", 100, because="κ goes like 1/σ², not like 1/σ")
 
 # %% [markdown]
 # So measurements with little noise are harder for a solver: it loses up to about $\log_{10} \kappa$
-# of float64's 16 digits. (A shorter $\ell$ flattens $K$'s spectrum and leaves more room below the
-# bound.) Jacobi scaling changes nothing: $K$'s diagonal is constant already. Part 3 factorises
-# instead of descending, which costs no steps, but those digits.
+# of float64's 16 digits. (A shorter lengthscale $\ell$ flattens $K$'s spectrum and leaves more room
+# below the bound; once $K$'s smallest eigenvalue is far above $\sigma^2$, as for 100 random points
+# in ten dimensions, $\kappa$ hardly depends on the noise.) Jacobi scaling changes nothing: $K$'s
+# diagonal is constant already. Part 3 factorises instead of descending, which costs no steps, but
+# those digits.
 #
 # ## What this notebook proved
 

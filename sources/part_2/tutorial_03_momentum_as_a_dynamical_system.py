@@ -93,8 +93,9 @@ teach.reveal("p2.t3.q1", 2, because="less friction lets it oscillate, more makes
 
 # %% [markdown]
 # Below $\gamma = 2\sqrt\lambda$ the ball is **underdamped** and oscillates; above, it is
-# **overdamped** and creeps, nearly as the gradient flow does; in between, **critically damped**.
-# Mind the $\lambda$: what suits one curvature does not suit another.
+# **overdamped** and creeps, far above nearly as the gradient flow does, $\gamma$ times slower; in
+# between, **critically damped**. Mind the $\lambda$: what suits one curvature does not suit
+# another.
 #
 # ## 2. Gradient descent with a memory
 #
@@ -409,7 +410,7 @@ teach.claim("the steps to a millionth grow like κ to the power ½, not 1", kind
             error=(power - 0.5).abs(), tolerance=0.05)
 
 # %% [markdown]
-# On a bowl, then, tuned memory takes a root of the number of steps.
+# On a bowl, then, tuned memory puts $\sqrt\kappa$ in the place of $\kappa$, for large $\kappa$.
 #
 # **Exercise 2.** Do the tuning, and be judged by the run.
 
@@ -453,8 +454,9 @@ teach.reveal("p2.t3.q6", 12, because="both multipliers are -r: a factor t comes 
 
 # %% [markdown]
 # Tuning makes the two multipliers *equal* in the steepest and the flattest mode, and a double root
-# brings a factor $t$. Along the steepest direction the distance first grows, for large $\kappa$ to
-# about $\sqrt\kappa/e$. With a budget of 30 steps here, gradient descent would be nearer.
+# brings a factor $t$. Along the steepest direction the distance first grows if $\kappa > 5.83$, for
+# large $\kappa$ to about $\sqrt\kappa/e$. With a budget of 30 steps here, gradient descent would be
+# nearer.
 #
 # ## 8. Does memory average noise away?
 #
@@ -497,7 +499,7 @@ teach.claim("the prediction is η(1 + β) / ((1 - β)(2(1 + β) - η))", error=t
 teach.reveal("p2.t3.q7", "ten times larger", because="v sums gradients, it does not average them")
 
 # %% [markdown]
-# For small $\eta$ only $\eta/(1 - \beta)$ counts: the third line repeats the first.
+# For small $\eta$ only $\eta/(1 - \beta)$ counts: the third line nearly repeats the first.
 #
 # ## 9. The ball that never arrives
 #
@@ -582,9 +584,9 @@ teach.claim("near the cycle as near the minimum, the two multipliers are -2/3", 
 #
 # $$E_t = f(x_t) + \frac{\beta}{2\eta}\,\lVert s_t\rVert^2 .$$
 #
-# If no curvature exceeds $L$ on its way, Taylor's formula says, as for the descent lemma,
-# $f(x_{t+1}) \le f(x_t) + g \cdot s_{t+1} + \tfrac L2 \lVert s_{t+1}\rVert^2$. Insert
-# $g = (\beta s_t - s_{t+1})/\eta$ and
+# If $0 \le \beta < 1$ and no curvature exceeds $L$ on its way, Taylor's formula says, as for the
+# descent lemma, $f(x_{t+1}) \le f(x_t) + g \cdot s_{t+1} + \tfrac L2 \lVert s_{t+1}\rVert^2$.
+# Insert $g = (\beta s_t - s_{t+1})/\eta$ and
 # $2\,s_t \cdot s_{t+1} \le \lVert s_t\rVert^2 + \lVert s_{t+1}\rVert^2$:
 #
 # $$E_{t+1} \;\le\; E_t - \left(\frac{1 - \beta}{\eta} - \frac L2\right)\lVert s_{t+1}\rVert^2 .$$
@@ -665,10 +667,10 @@ teach.claim("for 40 values of κ the tuned ball keeps the contract exactly up to
 
 # %% [markdown]
 # Its multipliers solve $z^2 - (1 + \beta)(1 - \eta\lambda)z + \beta(1 - \eta\lambda)$: the product
-# is now $\beta(1 - \eta\lambda)$, so steep modes are damped more. With $\eta = 1/L$ and
-# $\beta = (\sqrt\kappa - 1)/(\sqrt\kappa + 1)$ a step leaves $1 - 1/\sqrt\kappa$ on bowls, for
-# large $\kappa$ about half as fast as the tuned ball. In exchange, on *every* function with
-# curvatures from $\mu$ to $L$ (Nesterov 2018, section 2.2)
+# is now $\beta(1 - \eta\lambda)$, so up to $\eta\lambda = 1$ steep modes are damped more. With
+# $\eta = 1/L$ and $\beta = (\sqrt\kappa - 1)/(\sqrt\kappa + 1)$ a step leaves $1 - 1/\sqrt\kappa$
+# on bowls, for large $\kappa$ about half as fast as the tuned ball. In exchange, on *every*
+# function with curvatures from $\mu$ to $L$ (Nesterov 2018, section 2.2)
 #
 # $$f(x_t) - f^* \le \Bigl(1 - \tfrac{1}{\sqrt\kappa}\Bigr)^t \Bigl(f(x_0) - f^*
 # + \tfrac\mu2 \lVert x_0 - x^*\rVert^2\Bigr).$$
@@ -768,8 +770,8 @@ teach.claims_table()
 # **So, what does remembering buy, and when does it backfire?** On a bowl, tuned, the root of
 # $\kappa$; untuned, perhaps nothing. It costs a detour at the start and a larger scatter under
 # noise, and a tuning made for bowls may cycle on other hillsides. Safe are
-# $\eta < 2(1 - \beta)/L$, for large $\kappa$ without acceleration, or Nesterov's method with it.
-# Next: tutorial 4, where there are many valleys.
+# $\eta < 2(1 - \beta)/L$, for large $\kappa$ without acceleration, or, where no curvature is below
+# $\mu > 0$, Nesterov's method with it. Next: tutorial 4, where there are many valleys.
 #
 # ## Sources
 #

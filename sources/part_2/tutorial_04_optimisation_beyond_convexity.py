@@ -89,9 +89,10 @@ teach.claim("4 minima - 4 saddles + 1 maximum = 1",
 teach.reveal("p2.t4.q1", 9, because="two cubic equations have at most 3 · 3 solutions in common")
 
 # %% [markdown]
-# The last claim is no accident. In a region without holes, with the gradient pointing outwards all
-# round, minima − saddles + maxima is 1 (Poincaré and Hopf; points where the Hessian is singular are
-# excluded). A new valley never comes alone: it brings a saddle with it, or a maximum goes.
+# The last claim is no accident. In a region of the plane without holes, with the gradient pointing
+# outwards all round, minima − saddles + maxima is 1 (Poincaré and Hopf; points where the Hessian is
+# singular are excluded). A new valley never comes alone: it brings a saddle with it, or a maximum
+# goes.
 #
 # **Exercise 1.** Find all critical points without a formula, and count.
 
@@ -255,9 +256,9 @@ teach.reveal("p2.t4.q4", "in a shallow valley", because="equal numbers are round
 
 # %% [markdown]
 # The symmetry survives rounding: the diagonal is an **invariant line**. Now the borders of the
-# basins. A start exactly on one ends at its saddle; beside it, by $\delta$, we know the law from
-# tutorial 1: each step multiplies the distance by $1 + \eta|\lambda_-|$, with the saddle's negative
-# curvature $\lambda_-$.
+# basins. A start exactly on one ends at its saddle, unless it is the maximum, which stays. Beside
+# it, by $\delta$, we know the law from tutorial 1: near the saddle each step multiplies the
+# distance by $1 + \eta|\lambda_-|$, with the saddle's negative curvature $\lambda_-$.
 
 # %%
 low, high = -1.0, 1.0  # at x = 1.5: ends deep, ends shallow
@@ -347,7 +348,8 @@ teach.claim("the measured floors are Σ ησ²/(2(2 - ηλ)), within 5 standard 
 teach.reveal("p2.t4.q5", "about the same", because="λ cancels but for the small ηλ")
 
 # %% [markdown]
-# In every mode about $\tau/2$, with
+# In every mode about $\tau/2$ if $\eta\lambda$ is small (here it is $\tfrac12$ for the steep one,
+# which carries a third more), with
 #
 # $$\tau = \tfrac12\,\eta\sigma^2 .$$
 #
@@ -646,10 +648,11 @@ teach.reveal("p2.t4.q11", "annealing", because="it improves every coordinate, re
              "lucky at once")
 
 # %% [markdown]
-# With few dimensions restarts win: luck is affordable. With many annealing wins, because low
-# valleys lie beside lower ones; and both stay far from the optimum. There *is* a guarantee: cool no
-# faster than $\tau_t = \Delta/\ln t$, with the highest barrier out of a wrong valley, and annealing
-# finds the best one (Hajek, for finitely many places). Kramers' law says how long that takes.
+# On this landscape, with this budget: in few dimensions restarts win, for luck is affordable; in
+# many annealing wins, because here low valleys lie beside lower ones; and both stay far from the
+# optimum. There *is* a guarantee: cool no faster than $\tau_t = \Delta/\ln t$, with the highest
+# barrier out of a wrong valley, and in the long run annealing finds the best one (Hajek, for
+# finitely many places). Kramers' law says how long that takes.
 #
 # **Exercise 4.** Annealing that needs no gradients, only values: Metropolis's rule.
 
@@ -708,10 +711,10 @@ teach.claims_table()
 #    plan for 99 % in ten?
 #
 # **So, what does a global optimum cost?** Luck: $\ln(1 - \text{target})/\ln(1 - p)$ restarts,
-# cheap while $p$ is large, but $p$ may fall geometrically with the dimension. Noise: a floor
-# always, a choice where nothing is decided yet, an escape only at a wait of $e^{\Delta/\tau}$.
-# In many dimensions neither reached the optimum here; knowing that the loss is a sum did. Next:
-# tutorial 5, many descents at once.
+# cheap while $p$ is large, but $p$ may fall geometrically with the dimension. Noise: a floor as
+# long as $\eta$ and $\sigma$ stay, a choice where nothing is decided yet, an escape only at a wait
+# of $e^{\Delta/\tau}$. In many dimensions neither reached the optimum here; knowing that the loss
+# is a sum did. Next: tutorial 5, many descents at once.
 #
 # ## Sources
 #
