@@ -139,8 +139,9 @@ dots(panel, X, y)
 panel.set_ylabel("gold above the usual (ounces)")
 panel.legend(loc="upper left")
 teach.show(figure, "The map from eight drills: a smooth best guess with a band that is widest far "
-           "from the drills. It holds the ground over about half of the strip, misses it around "
-           "3 km and again east of the last drill, where the best guess shoots up.")
+           "from the drills. It holds the ground over about half of the strip, misses it from "
+           "1.9 to 3.2 km, near 4.5 km, and again east of the last drill, where the best guess "
+           "shoots up.")
 
 # %%
 def held(mu, sd, truth, level=0.95):
@@ -168,10 +169,10 @@ teach.reveal("p3.t2.q1", "70 %")
 # %% [markdown]
 # ## 2. Three tests
 #
-# A broken promise need not show in a picture. Three tests find it; two of them need no truth.
+# A broken promise need not show in a picture. Three tests look for it; two of them need no truth.
 #
 # - **(a) asking**: $\sigma(x)$ does not depend on what else is asked about.
-# - **(b) learning**: another drill makes the map nowhere less sure.
+# - **(b) learning**: another drill makes the map nowhere less sure. (Exception: section 6.)
 # - **(c) coverage**: the promise is kept, however many drills there are.
 #
 # For (a) we ask about each place alone. For (b) we drill a ninth time, at the place farthest from
@@ -253,8 +254,8 @@ figure = plotting.with_intervals(share, promise, xlabel="drills n", log="x",
 figure.axes[0].set_xticks(counts, counts.tolist())
 figure.axes[0].minorticks_off()
 teach.show(figure, "Coverage against the number of drills, for two bands on two strips: the "
-           "mapmaker's starts near 0.6 and 0.7 and ends near 1; the crowd's starts above 0.9 and "
-           "falls, to 0.7 on the gold mine and 0.4 on the two scales; the promise is a line at "
+           "mapmaker's starts near 0.6 and 0.7 and ends near 1; the crowd's falls, from 0.96 to "
+           "0.7 on the gold mine, from 0.9 to 0.4 on the two scales; the promise is a line at "
            "0.95.")
 
 # %%
@@ -265,8 +266,8 @@ for name in grounds:
 
 # %% [markdown]
 # With more drills fifty curves agree ever better; but on what? No sum of powers up to $x^4$ is this
-# ground, and of *that* error the crowd knows nothing. And coverage at one $n$ is no test: each band
-# happens to be right for some number of drills.
+# ground, and of *that* error the crowd knows nothing. And coverage at one $n$ is no test: on the
+# mine the crowd's band happens to be right for 8 drills, the mapmaker's for 16.
 
 # %%
 teach.claim("(c) from 8 drills to 64 the mapmaker's coverage rises by more than 0.2 on both strips",
@@ -321,10 +322,10 @@ teach.show(figure, "Left, pairs of weights: a wide round cloud before the drills
 # \text{Hessian } H = \Sigma^{-1} + \frac{\Psi^\top \Psi}{\sigma_n^2},\qquad
 # \text{bottom } \bar w = H^{-1}\,\frac{\Psi^\top y}{\sigma_n^2} .$$
 #
-# And $e^{-\text{bowl}}$ is a normal density, with its mean at the bottom and the covariance
-# $S = H^{-1}$: steep directions are well known. This is the **posterior** of the weights, the
-# method **Bayesian linear regression**. $H$ is called its precision: precisions add, the prior's
-# and the drills'.
+# And $e^{-\text{bowl}}$ is, up to a factor, a normal density, with its mean at the bottom and the
+# covariance $S = H^{-1}$: steep directions are well known. This is the **posterior** of the
+# weights, the method **Bayesian linear regression**. $H$ is called its precision: precisions add,
+# the prior's and the drills'.
 
 # %%
 def blr(Psi, y, prior_var, noise_var=NOISE**2):
@@ -372,8 +373,8 @@ teach.reveal("p3.t2.q4", "at 6 km", because="a small doubt of the slope grows wi
 # part, called *aleatoric*, no drill cures.
 #
 # For a fair test we need many strips, and a model that is right about them. In this district the
-# ground is a sum of hills 0.7 km wide (tutorial 1's bumps), of independent normal heights; only
-# these are unknown.
+# ground is a sum of hills 0.7 km wide (tutorial 1's bumps, one width apart), of independent normal
+# heights; only these are unknown.
 
 # %%
 def hills(x, width=0.7):
@@ -429,7 +430,7 @@ teach.claim("from 64 to 512 drills the latent variance falls like 1/n: slope -1 
 ratio = (few + NOISE**2) / (latent[0] + NOISE**2)
 teach.claim("the observation variance from 8 to 64 drills falls by a factor between 4 and 6",
             bool(4 < ratio < 6), kind="monte-carlo")
-teach.reveal("p3.t2.q5", "about 5 times", because="what is left is almost only the drill's own")
+teach.reveal("p3.t2.q5", "about 5 times", because="most of what is left is the drill's own")
 
 # %%
 X, y, f = district(2000, 8)
@@ -452,7 +453,7 @@ for what, one in kept.items():
 # The promise is kept, and each band keeps its own. Ask for the wrong one, and a right model looks
 # overconfident.
 #
-# One caution. The population is 2000 strips. What does a single one show?
+# These are averages over 2000 strips. What does one show?
 
 # %%
 teach.predict("p3.t2.q6", "The model is exactly right. On what share of strips does its 95 % band "
@@ -572,7 +573,7 @@ teach.claim("powers up to 3: the latent variance still passes (b), 500 times", t
 teach.reveal("p3.t2.q8", "falls below 20 %", because="the band shrinks onto the wrong curve")
 
 # %% [markdown]
-# More data, more confidence, more wrong: doubt inside a model is not doubt *about* the model. And
+# Confidence grows, the error levels off: doubt inside a model is not doubt *about* the model. And
 # beyond the drills? Let all eight lie west of 4 km.
 
 # %%
@@ -621,18 +622,20 @@ teach.claim("hills a third as wide: coverage above 0.97 in the west, error bars 
             bool((inside.mean() - 5 * standard_error(inside) > 0.97)
                  & (longer[:, west].mean() > 2)), kind="monte-carlo")
 teach.reveal("p3.t2.q9", "those of the true and of the narrower hills", because="far from drills "
-             "a band is as wide as was assumed, and both assume the right spread")
+             "a band is as wide as was assumed: all hills assume the right spread, but the widest "
+             "are not far, in their widths")
 
 # %% [markdown]
-# Far from all drills a band falls back on the spread that was assumed; between them, on the width
-# of the hills. "When in doubt, assume rougher ground" breaks the promise there: in the west 98 %
-# instead of 95 %, with error bars more than twice as long as need be. (Which width is right? The
-# drills can say: tutorial 3.)
+# Far from all drills, counted in widths of its hills, a band falls back on the spread that was
+# assumed; between them, on the width of the hills. "When in doubt, assume rougher ground" breaks
+# the promise there: in the west 98 % instead of 95 %, with error bars more than twice as long as
+# need be. (Which width is right? The drills can say: tutorial 3.)
 #
 # ## 8. Right and sure
 #
 # Two newcomers to the trade. A lazy mapmaker prints "the usual, ± the spread of the district"
-# everywhere. A trickster makes 95 % of his bands a hundred ounces wide and the others almost empty.
+# everywhere. A trickster makes 95 % of his error bars a hundred ounces long, the others almost
+# nothing.
 
 # %%
 teach.predict("p3.t2.q10", "Whose 95 % bands for new drills keep the promise?",
@@ -778,8 +781,8 @@ figure.axes[0].plot([0, 1], [0, 1], color="black", ls="--", lw=1.2, label="the p
 figure.axes[0].legend(loc="upper left", bbox_to_anchor=(1, 1))
 figure.axes[0].set_aspect("equal")
 teach.show(figure, "Coverage against level for three bands: the mapmaker's runs far below the "
-           "diagonal; recalibrated, it meets the diagonal at 0.95 and runs above it elsewhere; the "
-           "Bayesian's lies on it.")
+           "diagonal; recalibrated, it meets the diagonal at 0.95 and runs above it at lower "
+           "levels; the Bayesian's lies on it.")
 
 # %%
 def inside(z, d, level=0.95):
@@ -811,9 +814,9 @@ teach.reveal("p3.t2.q12", "on average, but less far from the drills",
 
 # %% [markdown]
 # Recalibration mends the average that it was computed on: that level, that number of drills, places
-# mixed in that proportion. It stretches doubt, and does not move it to where it belongs. And it
-# asks for truths that were set aside, which nobody with eight drills has. (One can set aside one
-# drill at a time: tutorial 3.)
+# mixed in that proportion. One factor cannot add doubt far from the drills and remove it beside
+# them. And it asks for truths that were set aside, which nobody with eight drills has. (One can set
+# aside one drill at a time: tutorial 3.)
 #
 # **Exercise 4.** Deceive a buyer: a map that passes (a) and (b), holds every drill, and breaks its
 # promise.
@@ -832,7 +835,7 @@ teach.reveal("p3.t2.q12", "on average, but less far from the drills",
 # So a normal distribution of weights with mean 0 is one of functions, and this number is all that
 # it needs. Now put the hills closer and closer together, infinitely many in the end, each lower, so
 # that the variance of $f$ stays 1. The sum over hills becomes an integral, and the covariance
-# $e^{-(x - x')^2 / 4 \cdot 0.7^2}$.
+# $e^{-(x - x')^2 / (4 \cdot 0.7^2)}$.
 
 # %%
 teach.predict("p3.t2.q13", "To agree with infinitely many hills to three digits, the hills may be "
@@ -890,8 +893,8 @@ teach.claims_table()
 #
 # **So, what makes an error bar honest?** That it promises something over a stated population, and
 # keeps it: at every level, for any number of drills, near them and far. Bayes' rule makes such bars
-# from assumptions, exact if those are right, too short or too long if not. So wherever the truth
-# comes up later, count coverage and keep the score.
+# from assumptions, exact if those are right, mostly too short or too long if not. So wherever the
+# truth comes up later, count coverage and keep the score.
 #
 # **The same in BoTorch** (a linear kernel on our features, for the first strip of section 9):
 #

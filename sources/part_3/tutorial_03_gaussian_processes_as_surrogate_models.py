@@ -241,7 +241,7 @@ for panel, (name, (m, C)) in zip(panels, beliefs.items(), strict=True):
     panel.set(xlabel="place x (km)", title=name)
 panels[1].plot(X, y, "o", color=plotting.OKABE_ITO["vermillion"], mec="black", zorder=3)
 panels[0].set_ylabel("gold (ounces)")
-teach.show(figure, "Left: twelve maps before any drill, wandering within a band of ±1 ounce. "
+teach.show(figure, "Left: twelve maps before any drill, mostly within a band of ±1 ounce. "
            "Right: twelve maps that all pass through six drills, fanning out a little between "
            "them and fully to both sides.")
 
@@ -333,8 +333,8 @@ teach.claim("100 random outcomes of the six drills leave the same band", toleran
             error=torch.stack(same).abs())
 teach.claim("a standardised model's band follows the drills: ten times as much, ten times as wide",
             error=(louder / default - 10).abs(), tolerance=1e-8)
-teach.reveal("p3.t3.q3", "none of these", because="it stays: Σ asks where one drilled, not what "
-             "came up")
+teach.reveal("p3.t3.q3", "none of these", because="it stays: no y stands in Σ_*, only where "
+             "one drilled")
 
 # %% [markdown]
 # So tutorial 2's law survives: no $y$ stands in $\Sigma_*$, and a surprise does not widen the band.
@@ -436,7 +436,7 @@ peaks = {n: posterior(rbf, twins, y_twins, x, n)[0].max().item() for n in (1e-10
 print(f"highest peak with jitter only {peaks[1e-10]:.0f} ounces, with noise {peaks[0.005]:.1f}")
 teach.claim("jitter in place of noise: the map rises above 15 ounces; with noise it stays below 1",
             peaks[1e-10] > 15 and peaks[0.005] < 1, kind="run")
-teach.reveal("p3.t3.q6", "about 20", because="a slope of 100 ounces per unit has to go somewhere")
+teach.reveal("p3.t3.q6", "about 20", because="a slope of 100 ounces per km has to go somewhere")
 
 # %% [markdown]
 # Who leaves noise out says that the twins differ because the *ground* does.
@@ -550,8 +550,8 @@ teach.claim("six drills prefer the ℓ whose band fails, at odds of less than 4 
 teach.reveal("p3.t3.q8", "1.0", because=f"the simplest map that fits; {odds:.1f} to 1 against 0.5")
 
 # %% [markdown]
-# The vote went to the worst map. But the margin is 1.3, odds of 3.6 to 1. And look at the second
-# claim:
+# The vote went to the only band that failed. But the margin is 1.3, odds of 3.6 to 1. And look at
+# the second claim:
 #
 # $$\log p(y) = \log p(y_1) + \log p(y_2 \mid y_1) + \dots + \log p(y_6 \mid y_1, \dots, y_5) .$$
 #
@@ -768,9 +768,9 @@ teach.claim("with 16 drills the chosen ℓ loses less than a third of what it lo
 teach.reveal("p3.t3.q10", "75 %", because="four drills hardly know ℓ, and the band thinks they do")
 
 # %% [markdown]
-# A band from a *chosen* kernel forgets that it was chosen. With four drills a quarter of the ground
-# escapes a band that promised a twentieth; with sixteen most of the loss is gone. (Part 5 averages
-# over kernels instead of choosing one.)
+# A band from a *chosen* kernel leaves out all doubt about the choice. With four drills a quarter of
+# the ground escapes a band that promised a twentieth; with sixteen most of the loss is gone. (Part
+# 5 averages over kernels instead of choosing one.)
 #
 # ## 10. Ask each drill about the others
 #
@@ -830,9 +830,11 @@ teach.claim("seven drills: ℓ = 1 misses one by more than 5 standard deviations
 # ## 11. Whole maps, more inputs, and gpytorch
 #
 # A draw at 241 places takes a factor of $241 \times 241$. **Matheron's rule** turns any map $f_0$
-# from the prior into one from the posterior, by moving it onto the drills:
+# from the prior into one from the posterior, by moving it towards the drills:
 #
-# $$f = f_0 + K_*^\top A^{-1} (y - f_0(X) - \text{noise}) .$$
+# $$f = f_0 + K_*^\top A^{-1} (y - f_0(X) - \text{noise}) ,$$
+#
+# with noise drawn anew for each map.
 
 # %%
 L = torch.linalg.cholesky(rbf(*[torch.cat([X7, places])] * 2) + 1e-12 * eye(12))
@@ -892,7 +894,7 @@ teach.claim("two inputs, one idle: the fit gives it a lengthscale over ten times
             condition=longer[30] == 20 and longer[6] <= 5)
 
 # %% [markdown]
-# With a lengthscale for each input an idle one gets a long lengthscale, *given enough drills*:
+# With a lengthscale for each input the idle one gets a long lengthscale, here *with enough drills*:
 # **ARD**, automatic relevance determination. With six drills in two inputs it says little.
 #
 # **Exercise 5 (homework).** Ground that changes its kind at a border: a kernel of your own.
@@ -917,9 +919,10 @@ teach.claims_table()
 # 3. Why is $\log p(y)$ no measure of fit? Write it as a sum over drills.
 #
 # **So, how do six drills become a belief, and who chooses the kernel?** Conditioning splits the
-# ground into a part that the drills fix and a rest that they leave alone, whatever they brought
-# up. How much rest there is, the kernel says. The drills can judge it, by evidence or by leaving
-# out, but only where you drilled; with few of them the choice stays yours. Next: where to drill.
+# ground into a part that the drills fix and a rest that they leave alone, whatever they brought up.
+# How much rest there is, kernel, noise and places say. The drills can judge it, by evidence or by
+# leaving out, but only where you drilled; with few of them the choice stays yours. Next: where to
+# drill.
 #
 # **The same in BoTorch**, built on gpytorch too (kernel and priors as `ExactGP`'s defaults):
 #
