@@ -28,8 +28,13 @@ def check_either(
     Raises:
         DataError: both or neither; fixed inputs or input constraints together with choices.
     """
-    if (bounds is None) == (choices is None):
-        raise DataError("expected either bounds (a box) or choices (a finite set), one of them")
+    if bounds is None and choices is None:
+        raise DataError(
+            "bounds: expected a float64 tensor 2 d, or a finite set to choose from, choices= "
+            "(n d), got NoneType for both"
+        )
+    if bounds is not None and choices is not None:
+        raise DataError("bounds and choices: expected one of them, got both; leave one out")
     for name, given in (("fixed", fixed), ("input_constraints", input_constraints)):
         if choices is not None and given is not None and given != ():
             raise DataError(
