@@ -172,7 +172,8 @@ def test_the_belief_is_the_mixture_of_its_draws(tiny: tuple[bl.SAASGP, torch.Ten
         assert_close(posterior.rsample(z)[2 * i], own.rsample(z[2 * i : 2 * i + 1])[0], 1e-6)
     picked = model.samples["tau"][torch.arange(6) * 80]
     assert torch.equal(thin.samples["tau"], picked)
-    assert_close(thin.posterior(probes).mean, model.posterior(probes).mean, 0.3)
+    many = model.thinned(120)  # a quarter of the draws: nearly the belief of all
+    assert_close(many.posterior(probes).mean, model.posterior(probes).mean, 0.3)
     with pytest.raises(bl.DataError, match="at most the 480"):
         model.thinned(481)
 

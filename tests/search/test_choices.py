@@ -123,8 +123,8 @@ def test_what_does_not_fit_is_refused() -> None:
     acq = bl.LogExpectedImprovement(bl.ExactGP(X, Y, bounds), 0.5)
     choices, limit = draw((4, 2), "choices"), bl.linear_constraint([0], [1.0], at_most=1)
     for options, error, words in (
-        ({}, bl.DataError, "either bounds"),
-        ({"bounds": box(2), "choices": choices}, bl.DataError, "either bounds"),
+        ({}, bl.DataError, "bounds: expected .* choices= .* NoneType for both"),
+        ({"bounds": box(2), "choices": choices}, bl.DataError, "expected one of them, got both"),
         ({"choices": choices, "q": 5}, bl.DataError, r"n >= q = 5 .* got \(4, 2\)"),
         ({"choices": choices.expand(3, 4, 2)}, bl.ShapeError, r"n d or \(2, 'n', 'd'\)"),
         ({"choices": choices / 0}, bl.DataError, "choices: expected finite"),
