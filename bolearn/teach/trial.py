@@ -343,6 +343,8 @@ def _copy(value: Any, seen: dict[int, Any]) -> Any:
 
 def _same(one: Any, other: Any) -> bool:
     """Whether two inputs hold the same values; NaN equals NaN here."""
+    if type(one) is not type(other):  # a number in one call, a tensor in another
+        return False
     if isinstance(one, (Tensor, np.ndarray)):
         equal = one.shape == other.shape
         return equal and bool(((one == other) | ((one != one) & (other != other))).all())

@@ -386,7 +386,7 @@ fans = {}
 for name, where in {"Ben": runs["Ben"][0], "Ben, listening": places, "Ann": runs["Ann"][0]}.items():
     left = f.amax(1, keepdim=True) - f.gather(1, where).cummax(1).values
     fans[name] = stats.quantiles(left.T[3:], [0.9])[0].clamp(min=1e-4)
-figure = plotting.curves(torch.arange(4, 17), fans, xlabel="drills", log="y",
+figure = plotting.curves(torch.arange(4, 17).double(), fans, xlabel="drills", log="y",
                          ylabel="90 % quantile of the regret\n(at the lower end: less)")
 teach.show(figure, "The regret of the unluckiest tenth against drills: Ben's falls to about 0.6 "
            "and stays there; listening and Ann's fall on, hers sooner.")

@@ -135,7 +135,6 @@ def test_what_does_not_fit_is_refused() -> None:
             bl.DataError,
             "input_constraints: expected none beside",
         ),
-        ({"bounds": box(2)}, bl.DataError, "seed: expected an int"),
     ):
         with pytest.raises(error, match=words):
             bl.optimize_acqf(acq, **options)
