@@ -93,7 +93,6 @@ def results(rng: Rng) -> Iterator[Case]:
     yield Case(done, 0, math.nan, raises=ValueError, note="told twice, and failed now")
     yield Case(done, 3, math.nan, raises=KeyError, note="nobody asked for trial 3")
     yield Case(_state(_trial(0)), 0, one[0, 0], note="a tensor without axes")
-    yield Case(_state(_trial(0)), 0, 3, note="a whole number")
     yield Case(_state(_trial(0)), 0, torch.full((1,), math.inf), note="a failed evaluation")
     for scale in (1e-6, 1.0, 1e6):
         for _ in range(6):
