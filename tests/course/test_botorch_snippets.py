@@ -62,7 +62,6 @@ def test_there_are_snippets() -> None:
     assert {t.id for t in TUTORIALS} == set(APART)
 
 
-@pytest.mark.filterwarnings("ignore")  # BoTorch's advice about the scale of data
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda t: t.id)
 def test_snippet_runs_at_the_notebooks_end(
     tutorial: Tutorial, monkeypatch: pytest.MonkeyPatch
