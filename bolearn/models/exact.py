@@ -37,7 +37,7 @@ from . import conditioning, priors
 from .algebra import Algebra, ClosedForm
 from .factor import Factor, covariance, factorise
 from .hyperparameters import Number, Slot, check_values, fresh_copy, known_noise, slots, within
-from .noise import noise_belief
+from .noise import NoiseBelief, noise_belief
 from .prediction import joint_reference, marginal_reference, moments_reference
 from .replicated import replicate_kernel, replicate_mean
 
@@ -80,8 +80,8 @@ class ExactGP(nn.Module):
         noise_var: known noise variance in squared user units: a number, ``m``, or per point
             ``*r n m``. Default: one learned variance for each replicate and output.
         noise_prior: of a learned variance, in units of the outputs' variance: ``"botorch"``
-            (LogNormal(-4, 1), at least 1e-4; the default) or a gpytorch prior, whose density is
-            that of the variance, not of its logarithm.
+            (LogNormal(-4, 1), at least 1e-4; the default), a gpytorch prior, whose density is
+            that of the variance, not of its logarithm, or a `models.noise.NoiseBelief`.
         noise_free: whether values are exact, as a deterministic simulator's are. The learned
             variance then is as good as zero: LogNormal(-12, 3), at least 1e-8.
         observed: which rows count, ``*r n``; default all. Masked rows may hold anything.
@@ -120,7 +120,7 @@ class ExactGP(nn.Module):
         noise_var: Number | Tensor | None = None,
         observed: Bool[Tensor, "*r n"] | None = None,
         standardize: bool = True,
-        noise_prior: str | Prior | None = None,
+        noise_prior: str | Prior | NoiseBelief | None = None,
         noise_free: bool = False,
     ) -> None:
         super().__init__()

@@ -66,7 +66,9 @@ NAMED = {"botorch": botorch}
 DEFAULT = "botorch"
 
 
-def noise_belief(prior: str | Prior | None, exact: bool, known: bool) -> NoiseBelief | None:
+def noise_belief(
+    prior: str | Prior | NoiseBelief | None, exact: bool, known: bool
+) -> NoiseBelief | None:
     """The belief that the arguments of a model ask for; None where the noise is known.
 
     Args:
@@ -98,6 +100,8 @@ def noise_belief(prior: str | Prior | None, exact: bool, known: bool) -> NoiseBe
         return None
     if exact:
         return noise_free()
+    if isinstance(prior, NoiseBelief):
+        return prior
     if isinstance(prior, Prior):
         return _own(prior)
     if prior is not None and not (isinstance(prior, str) and prior in NAMED):

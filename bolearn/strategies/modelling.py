@@ -27,6 +27,7 @@ from ..acquisition.incumbent import Incumbent, incumbent
 from ..errors import DataError
 from ..models.exact import ExactGP
 from ..models.fit import fit_mll
+from ..models.noise import NoiseBelief
 from ..models.priors import matern_kernel
 from ..protocols import Surrogate
 from ..seeds import Seed
@@ -45,7 +46,7 @@ def matern_gp(
     bounds: Float[Tensor, "2 d"],
     observed: Bool[Tensor, "*r n"] | None = None,
     *,
-    noise_prior: str | Prior | None = None,
+    noise_prior: str | Prior | NoiseBelief | None = None,
     noise_free: bool = False,
 ) -> ExactGP:
     """`ExactGP` with a Matern-5/2 kernel under its usual priors: the model of all strategies.
@@ -63,7 +64,7 @@ def rbf_gp(
     bounds: Float[Tensor, "2 d"],
     observed: Bool[Tensor, "*r n"] | None = None,
     *,
-    noise_prior: str | Prior | None = None,
+    noise_prior: str | Prior | NoiseBelief | None = None,
     noise_free: bool = False,
 ) -> ExactGP:
     """`ExactGP` with its defaults (RBF), as in BoTorch: ``replace(log_ei, model=rbf_gp)``."""

@@ -130,7 +130,10 @@ def _q_log_nei(model: Any, best_f: Tensor, seed: Seed) -> Acquisition:
 
 
 log_ei = ModelBased(_log_ei)
-"""Log expected improvement over the best posterior mean, one point at a time (q = 1)."""
+"""Log expected improvement over the best posterior mean, one point at a time (q = 1).
+
+Where values are noisy, `q_log_nei` is the safer choice: over six functions the two are undecided,
+on a deceptive one this strategy is behind (`bolearn.incumbent` has the numbers)."""
 
 q_log_ei = ModelBased(_q_log_ei, sequential=True)
 """Monte-Carlo log expected improvement for batches (q >= 1), chosen one after the other."""

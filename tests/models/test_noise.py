@@ -25,6 +25,7 @@ from scipy import stats
 
 import bolearn as bl
 from bolearn import strategies
+from bolearn.models.noise import NoiseBelief
 from bolearn.strategies import StudyData
 
 KERNELS: dict[str, Any] = {
@@ -116,6 +117,15 @@ def test_a_prior_of_ones_own_is_copied_and_decides() -> None:
     found = bl.fit_mll(uniform).hyperparameters()["noise_var"]
     assert 0.3 <= uniform.hyperparameters()["noise_var"].item() <= 0.5
     assert 0.3 <= found.item() <= 0.5
+
+
+def test_a_belief_with_a_floor_of_its_own() -> None:
+    X, Y, bounds = exact_data(20)
+    for floor in (1e-3, 1e-6):
+        belief = NoiseBelief(LogNormalPrior(-12.0, 3.0), floor, 0.01)
+        model = bl.ExactGP(X, Y, bounds, noise_prior=belief)
+        assert model.hyperparameters()["noise_var"].item() == pytest.approx(0.01)
+        assert_close(bl.fit_mll(model).hyperparameters()["noise_var"], T([floor]), 1e-6)
 
 
 # --- exact values -------------------------------------------------------------------------------
