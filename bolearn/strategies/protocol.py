@@ -18,7 +18,8 @@ class StudyData:
 
     `Y` is NaN where `observed` is False: that evaluation failed. `X_pending` holds points that are
     being evaluated elsewhere; in a study nothing is pending and it is None. `round` counts from 0,
-    the first `n_init` points are the shared initial design.
+    the first `n_init` points are the shared initial design. `noise_free`: whether the problem says
+    that its values are exact.
     """
 
     X: Float[Tensor, "*r n d"]
@@ -29,6 +30,7 @@ class StudyData:
     round: int
     n_init: int
     state: object = None
+    noise_free: bool = False
 
 
 @runtime_checkable
