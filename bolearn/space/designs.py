@@ -57,7 +57,7 @@ def count(lattice: Lattice) -> int:
 
 def _count_block(lattice: Lattice, members: list[int]) -> int:
     """Ways to meet the rows with these positions."""
-    A, work = lattice.A[:, members], 0
+    A, work = lattice.A[:, members], 0.0
     least = np.minimum(A * lattice.lower[members], A * lattice.upper[members])
     most = np.maximum(A * lattice.lower[members], A * lattice.upper[members])
     ways = {(0.0,) * len(A): 1}
@@ -67,16 +67,16 @@ def _count_block(lattice: Lattice, members: list[int]) -> int:
         # sums from which every continuation is fine need not be told apart
         calm_low = lattice.low - least[:, i + 1 :].sum(-1)
         calm_high = lattice.high - most[:, i + 1 :].sum(-1)
+        work += len(ways) * (lattice.upper[k] - lattice.lower[k] + 1)
+        if work > _COUNTED:
+            raise UnsupportedError(
+                "num_designs: the constraints allow too many different sums to count the designs; "
+                "use larger steps, or do without the number"
+            )
         values = np.arange(lattice.lower[k], lattice.upper[k] + 1)
         steps = values[:, None] * A[:, i]
         then: dict[tuple[float, ...], int] = {}
         for sums, number in ways.items():
-            work += len(steps)
-            if work > _COUNTED:
-                raise UnsupportedError(
-                    "num_designs: the constraints allow too many different sums to count the "
-                    "designs; use larger steps, or do without the number"
-                )
             new = np.array(sums) + steps
             new = new[((new >= low) & (new <= high)).all(-1)]
             calm = (new >= calm_low) & (new <= calm_high) & (calm_low <= calm_high)
@@ -98,12 +98,12 @@ def listed(lattice: Lattice, most: int = LISTED) -> Array:
     high = np.maximum(A * lattice.lower, A * lattice.upper)
     points, sums = np.zeros((1, 0)), np.zeros((1, len(A)))
     for k in range(p):
+        if len(points) * (lattice.upper[k] - lattice.lower[k] + 1) > 200 * most:
+            raise _too_many(most)
         values = np.arange(lattice.lower[k], lattice.upper[k] + 1)
         # what no choice of the others can mend is dropped at once
         low_k = lattice.low - high[:, k + 1 :].sum(-1) - lattice.tolerance
         high_k = lattice.high - least[:, k + 1 :].sum(-1) + lattice.tolerance
-        if len(points) * len(values) > 200 * most:
-            raise _too_many(most)
         then = sums[:, None] + values[:, None] * A[:, k]
         keep = ((then >= low_k) & (then <= high_k)).all(-1)
         old, new = np.nonzero(keep)

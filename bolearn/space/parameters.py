@@ -59,8 +59,9 @@ def short(number: float | int) -> str:
 
 def close_to(word: object, known: Sequence[object]) -> str:
     """A hint at what was meant, if anything known is alike."""
-    alike = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
-    return f"; did you mean {alike[0]!r}?" if alike else ""
+    folded = {str(k).casefold(): k for k in known}
+    alike = difflib.get_close_matches(str(word).casefold(), list(folded), n=1)
+    return f"; did you mean {folded[alike[0]]!r}?" if alike else ""
 
 
 def _check_name(kind: str, name: object) -> str:
@@ -140,6 +141,11 @@ class _Number:
                 f"{name}: expected low > 0 on a logarithmic axis, got low={short(self.low)}; "
                 "start at the smallest value that matters, or leave out log=True"
             )
+        if self.log and not math.isfinite(self.high / self.low):
+            raise DataError(
+                f"{name}: expected high / low below 1e308 on a logarithmic axis, got "
+                f"{self.low:g} and {self.high:g}; narrow the range"
+            )
         if self.step is None:
             return
         if self.step <= 0:
@@ -187,7 +193,7 @@ class _Number:
     def nearest(self, number: float) -> int:
         """The grid point nearest to a number between the limits."""
         assert self.step is not None and self.levels is not None
-        j = round((exact(number) - exact(self.low)) / exact(self.step))
+        j = round((number - self.low) / self.step)
         return min(max(j, 0), self.levels - 1)
 
     def complaint(self, value: object, outside: bool = False) -> str:

@@ -53,10 +53,10 @@ class Space:
         InfeasibleError: no legal point meets the constraints; the message names the conflict.
 
     Example:
-        >>> space = Space(
-        ...     [Real("A", 0, 1, step=0.1), Real("B", 0, 1, step=0.1),
-        ...      Categorical("solvent", ["MeOH", "THF", "MeCN"])],
-        ...     constraints=["A + B <= 1"])
+        >>> import bolearn as bl
+        >>> fractions = [bl.Real(name, 0, 1, step=0.1) for name in "AB"]
+        >>> solvent = bl.Categorical("solvent", ["MeOH", "THF", "MeCN"])
+        >>> space = bl.Space([*fractions, solvent], constraints=["A + B <= 1"])
         >>> space
         Space of 3 parameters, 198 designs, 5 columns for the model
           A        0 to 1, step 0.1
@@ -168,8 +168,8 @@ class Space:
             count = f"{self.num_designs:,} designs" if few else f"at most {free:,} designs"
         plural = "s" if len(self.parameters) > 1 else ""
         lines = [
-            f"Space of {len(self.parameters)} parameter{plural}, {count}, {self.d} columns for the "
-            "model"
+            f"Space of {len(self.parameters)} parameter{plural}, {count}, {self.d} "
+            f"column{'s' if self.d > 1 else ''} for the model"
         ]
         width = max(map(len, self.names))
         lines += [f"  {p.name:<{width}}  {p.describe()}" for p in self.parameters]
@@ -186,6 +186,14 @@ class Space:
             allow_outside: whether numbers may lie beyond limits, between steps and against
                 constraints, as old data and what was run instead of a proposal may.
         """
+        found = self._wrong_values(point, allow_outside)
+        if not found and not allow_outside and self.constraints:
+            assert isinstance(point, Mapping)
+            found = self._broken(self._positions(point))
+        return found
+
+    def _wrong_values(self, point: object, allow_outside: bool) -> list[str]:
+        """What is wrong with names and values, constraints apart."""
         if not isinstance(point, Mapping):
             return [
                 f"expected a dictionary such as {{{self.names[0]!r}: ...}}, got "
@@ -202,19 +210,19 @@ class Space:
         for p in self.parameters:
             if p.name in point:
                 found.append(p.complaint(point[p.name], allow_outside))
-        found = [text for text in found if text]
-        if not found and not allow_outside:
-            found = self._broken(point)
-        return found
+        return [text for text in found if text]
 
-    def _broken(self, point: Mapping[str, Any]) -> list[str]:
-        """The constraints that a point does not meet."""
-        z = np.array([[p.position(point[p.name]) for p in self.parameters]])
-        off = self.lattice.residual(z)[0]
+    def _positions(self, point: Mapping[str, Any]) -> Array:
+        """The positions of a point whose values are right, ``p``."""
+        return np.array([p.position(point[p.name]) for p in self.parameters])
+
+    def _broken(self, z: Array) -> list[str]:
+        """The constraints that positions ``p`` do not meet."""
+        off = self.lattice.residual(z[None])[0]
         found = []
         for i in np.flatnonzero(np.abs(off) > self.lattice.tolerance).tolist():
             c = self.constraints[i]
-            values = {n: self[n].value(z[0, self.names.index(n)]) for n in c.names}
+            values = {n: self[n].value(z[self.names.index(n)]) for n in c.names}
             total = sum((k * exact(float(values[n])) for n, k in c.coefficients), Fraction(0))
             shown = ", ".join(f"{n} = {short(float(v))}" for n, v in values.items())
             found.append(f"expected {c}, got {short(float(total))} with {shown}")
@@ -231,7 +239,8 @@ class Space:
             DataError: what is wrong with it, all of it.
 
         Example:
-            >>> Space([Integer("cycles", 1, 8)]).check({"cycles": 9})
+            >>> import bolearn as bl
+            >>> bl.Space([bl.Integer("cycles", 1, 8)]).check({"cycles": 9})
             Traceback (most recent call last):
             ...
             bolearn.errors.DataError: cycles: expected 1 to 8, got 9
@@ -267,11 +276,14 @@ class Space:
         flat, shape = flattened(points)
         z = np.empty((len(flat), len(self.parameters)))
         for i, point in enumerate(flat):
-            found = self.complaints(point, allow_outside=allow_outside)
+            found = self._wrong_values(point, allow_outside)
             if found:
-                which = f"point {i}: " if shape else ""
-                raise DataError(which + "; ".join(found))
-            z[i] = [p.position(point[p.name]) for p in self.parameters]
+                raise DataError((f"point {i}: " if shape else "") + "; ".join(found))
+            z[i] = self._positions(point)
+        bad = np.zeros(len(z), dtype=bool) if allow_outside else ~self.lattice.feasible(z)
+        if bad.any():
+            i = int(bad.argmax())
+            raise DataError((f"point {i}: " if shape else "") + "; ".join(self._broken(z[i])))
         return torch.from_numpy(to_codes(self.parameters, z)).reshape(*shape, self.d)
 
     def decode(self, X: Float[Tensor, "*batch d"], *, allow_outside: bool = False) -> Any:
@@ -344,7 +356,8 @@ class Space:
             InfeasibleError: the fixed values contradict the constraints.
 
         Example:
-            >>> Space([Integer("cycles", 1, 4)]).sobol(4, seed=0).sort(0).values.T
+            >>> import bolearn as bl
+            >>> bl.Space([bl.Integer("cycles", 1, 4)]).sobol(4, seed=0).sort(0).values.T
             tensor([[0.0000, 0.3333, 0.6667, 1.0000]], dtype=torch.float64)
         """
         n = check_count("n", n)
@@ -361,7 +374,8 @@ class Space:
             UnsupportedError: more than that, or infinitely many.
 
         Example:
-            >>> Space([Integer("cycles", 1, 3)]).designs().T
+            >>> import bolearn as bl
+            >>> bl.Space([bl.Integer("cycles", 1, 3)]).designs().T
             tensor([[0.0000, 0.5000, 1.0000]], dtype=torch.float64)
         """
         real = [p.name for p in self.parameters if p.levels is None]
@@ -453,8 +467,7 @@ class Space:
         bad = ~self.lattice.feasible(self.lattice.snapped(z))
         if bad.any():
             i = int(bad.argmax())
-            point = {p.name: value_at(p, x) for p, x in zip(self.parameters, z[i], strict=True)}
-            broken = "; ".join(self._broken(point)) or "a constraint that is missed"
+            broken = "; ".join(self._broken(self.lattice.snapped(z[i])))
             raise DataError(f"X: {broken} in point {i}; use space.round(X)")
 
     # ---------------------------------------------------------------- text

@@ -93,7 +93,7 @@ def parse(text: object, parameters: Sequence[Parameter]) -> LinearConstraint:
             message shows where.
 
     Example:
-        >>> from .parameters import Real
+        >>> from bolearn import Real
         >>> print(parse("2*A - 0.5 B >= 3 + A", [Real("A", 0, 9), Real("B", 0, 9)]))
         A - 0.5 * B >= 3
     """
@@ -157,9 +157,9 @@ class _Reader:
             raise self.error("one equality", "two", "write two constraints")
         if relations[0] == ">=":
             sides.reverse()
-        return self.joined(sides, relations[0] == "==")
+        return self.joined(sides, relations[0] == "==", relations[0] == ">=")
 
-    def joined(self, sides: list[_Form], equality: bool) -> LinearConstraint:
+    def joined(self, sides: list[_Form], equality: bool, at_least: bool) -> LinearConstraint:
         """The sides, in increasing order, as one sum between constants."""
         if len(sides) == 3 and any(set(side) - {""} for side in (sides[0], sides[2])):
             raise self.error(
@@ -172,8 +172,8 @@ class _Reader:
             low: Fraction | None = least.get("", zero) - constant
             high: Fraction | None = most.get("", zero) - constant
         else:
-            # least - most <= 0, written with the parameters where they were
-            flip = not set(least) - {""}
+            # least <= most, written with the parameters where they were
+            flip = at_least or not set(least) - {""}
             body = _combined(most, least, -1) if flip else _combined(least, most, -1)
             constant = -body.get("", zero)
             low, high = (constant, None) if flip else (None, constant)
