@@ -103,6 +103,20 @@ class Lattice:
         """The same within other limits."""
         return self._with(lower=lower, upper=upper)
 
+    def grid(self) -> "Lattice":
+        """The discrete positions alone, with rows widened by what real numbers can add."""
+        least, most = self._reach
+        keep = self.discrete
+        return self._with(
+            lower=self.lower[keep],
+            upper=self.upper[keep],
+            discrete=self.discrete[keep],
+            width=self.width[keep],
+            A=self.A[:, keep],
+            low=self.low - most,
+            high=self.high - least,
+        )
+
     def _with(self, **changes: npt.NDArray[np.generic]) -> "Lattice":
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return Lattice(**{**fields, **changes})
