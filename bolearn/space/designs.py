@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.quasirandom import SobolEngine
 
 from ..errors import InfeasibleError, UnsupportedError
 from ..seeds import derive, normal, uniform
-from .codes import between
+from .codes import NEAR, between
 from .lattice import Array, Lattice
 from .parameters import Parameter
 
@@ -354,3 +355,22 @@ class _Chain:
             y = y + length[..., None] * v
         z[..., self.used] = self.low + y * self.unit
         return np.clip(z, lattice.lower, lattice.upper)
+
+
+def left_over(X: Tensor, taken: Tensor, n: int, finite: bool) -> Tensor:
+    """The first n of points ``R k d`` that are not among others; of a finite space, no repeats.
+
+    Raises:
+        InfeasibleError: fewer are left in some replicate.
+    """
+    free = torch.cdist(X, taken, p=torch.inf).amin(-1) > NEAR
+    if finite:
+        same = torch.cdist(X, X, p=torch.inf) <= NEAR
+        free &= ~same.tril(-1).any(-1)
+    if int(free.sum(-1).min()) < n:
+        raise InfeasibleError(
+            f"sobol: expected {n} legal points that are not excluded, found "
+            f"{int(free.sum(-1).min())}; the space is exhausted: ask for fewer"
+        )
+    first = free.byte().argsort(dim=-1, descending=True, stable=True)[:, :n]
+    return X.gather(1, first.unsqueeze(-1).expand(-1, -1, X.shape[-1]))

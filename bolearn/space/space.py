@@ -338,6 +338,7 @@ class Space:
         replicates: int | None = None,
         *,
         fixed: Mapping[str, object] | None = None,
+        exclude: Float[Tensor, "*e k d"] | None = None,
     ) -> Float[Tensor, "*r n d"]:
         """A design: n legal points that spread evenly over the space, as codes.
 
@@ -350,10 +351,12 @@ class Space:
             replicates: R for independent designs ``R n d``; replicate i is what its seed alone
                 gives.
             fixed: parameters held at a value, by name.
+            exclude: codes ``k d`` or ``R k d`` that are left out, such as what was run already.
 
         Raises:
             DataError: a bad count, seed or fixed value.
-            InfeasibleError: the fixed values contradict the constraints.
+            InfeasibleError: the fixed values contradict the constraints, or fewer than n points
+                are left.
 
         Example:
             >>> import bolearn as bl
@@ -363,9 +366,26 @@ class Space:
         n = check_count("n", n)
         r = () if replicates is None else (check_count("replicates", replicates),)
         streams = replicate_seeds(seed, r)
-        z = designs.spread(self.parameters, self.limited(fixed), n, streams)
+        lattice, taken = self.limited(fixed), self._taken(exclude, len(streams))
+        more = 0 if taken is None else taken.shape[1]
+        z = designs.spread(self.parameters, lattice, n + more, streams)
         codes = to_codes(self.parameters, z.reshape(-1, len(self.parameters)))
-        return torch.from_numpy(codes).reshape(*r, n, self.d)
+        X = torch.from_numpy(codes).reshape(len(streams), n + more, self.d)
+        if taken is not None:
+            X = designs.left_over(X, taken, n, bool(lattice.discrete.all()))
+        return X.reshape(*r, n, self.d)
+
+    def _taken(self, exclude: object, replicates: int) -> Tensor | None:
+        """Points to leave out, ``R k d``; None if there are none."""
+        if exclude is None:
+            return None
+        X = check_tensor("exclude", exclude).detach().cpu()
+        if X.ndim not in (2, 3) or X.shape[-1] != self.d or X.shape[:-2] not in ((), (replicates,)):
+            raise ShapeError(
+                f"exclude: expected codes k {self.d} or {replicates} k {self.d}, got shape "
+                f"{tuple(X.shape)}; space.encode makes them from dictionaries"
+            )
+        return X.expand(replicates, *X.shape[-2:]) if X.shape[-2] else None
 
     def designs(self) -> Float[Tensor, "n d"]:
         """All legal points as codes, where they are at most 100,000.

@@ -6,10 +6,12 @@ Taught in part_4/tutorial_03.
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..seeds import Seed
+from ..space.space import Space
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +21,10 @@ class StudyData:
     `Y` is NaN where `observed` is False: that evaluation failed. `X_pending` holds points that are
     being evaluated elsewhere; in a study nothing is pending and it is None. `round` counts from 0,
     the first `n_init` points are the shared initial design.
+
+    Over a `bolearn.Space`, X holds its codes, and what is proposed has to be legal (``space.round``
+    makes it so). `unavailable` are codes ``k d`` that cannot be evaluated, such as gaps of a table;
+    `exact` says that values are without noise, so that nothing is learned from a repeat.
     """
 
     X: Float[Tensor, "*r n d"]
@@ -29,6 +35,19 @@ class StudyData:
     round: int
     n_init: int
     state: object = None
+    space: Space | None = None
+    unavailable: Float[Tensor, "k d"] | None = None
+    exact: bool = False
+
+    @property
+    def excluded(self) -> Float[Tensor, "*r k d"] | None:
+        """Codes not to be proposed: what is unavailable, and repeats of exact values."""
+        gone = self.unavailable
+        if not self.exact:
+            return gone
+        if gone is None:
+            return self.X
+        return torch.cat([self.X, gone.expand(*self.X.shape[:-2], *gone.shape)], dim=-2)
 
 
 @runtime_checkable
