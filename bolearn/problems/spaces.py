@@ -158,7 +158,7 @@ class TableProblem(Problem):
         ):
             object.__setattr__(self, key, value)
         super().__init__(
-            _LookUp(points, values),
+            _LookUp(points, values, space),
             space.bounds,
             optimal_value=float(values.max()),
             optimal_points=points[best],
@@ -170,14 +170,17 @@ class TableProblem(Problem):
 
 
 class _LookUp:
-    """The value of the entry at a code; NaN where there is none."""
+    """The value of the entry at a code; NaN where the table has a gap."""
 
-    def __init__(self, points: Tensor, values: Tensor) -> None:
-        self.points, self.values = points, values
+    def __init__(self, points: Tensor, values: Tensor, space: Space) -> None:
+        self.points, self.values, self.space = points, values, space
 
     def __call__(self, X: Tensor) -> Tensor:
         away, which = torch.cdist(X, self.points.to(X), p=torch.inf).min(1)
-        return torch.where(away <= _SAME, self.values.to(X)[which], torch.nan)
+        known = away <= _SAME
+        if not known.all():
+            self.space.decode(X[~known])  # an error that says what is not legal, or a gap
+        return torch.where(known, self.values.to(X)[which], torch.nan)
 
 
 def _entries(table: Any, space: Space, output: str) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UnsupportedError
+from ..errors import InfeasibleError, UnsupportedError
 from ..space.designs import listed, spread
 from ..space.lattice import Array, Lattice
 from ..space.parameters import Categorical, Value
@@ -35,8 +35,12 @@ def combinations(lattice: Lattice, most: int) -> Array | None:
 @lru_cache(maxsize=16)
 def pool(space: Space, fixed: tuple[tuple[str, Value], ...]) -> Array:
     """Legal points spread over a space with constraints, ``n p``: the same for every search."""
-    lattice = space.limited(dict(fixed))
-    return np.asarray(spread(space.parameters, lattice, _POOL, [0])[0])
+    lattice, count = space.limited(dict(fixed)), _POOL
+    while True:
+        try:
+            return np.asarray(spread(space.parameters, lattice, count, [0])[0])
+        except InfeasibleError:  # a finite space with fewer points, too many to list
+            count //= 2
 
 
 class Moves:

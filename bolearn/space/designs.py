@@ -4,6 +4,7 @@ Taught in part_5/tutorial_03.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ LISTED = 100_000
 """Most designs that are listed."""
 
 _COUNTED = 20_000_000  # sums of a constraint that counting may visit
-_FEW = 4096  # designs that are listed to draw a few different ones
+_FEW = 20_000  # designs that are listed to draw some, all different
+_NEARLY_ALL = 8  # if at least one in this many designs is drawn, they are listed up to a million
+_WORKING = 4_000_000  # numbers that listing may hold on its way
 _DRAWS = 2**15  # quasi-random points looked at, for those that are feasible
 _CHAIN = 200  # most steps of a walk
 
@@ -99,7 +102,7 @@ def listed(lattice: Lattice, most: int = LISTED) -> Array:
     high = np.maximum(A * lattice.lower, A * lattice.upper)
     points, sums = np.zeros((1, 0)), np.zeros((1, len(A)))
     for k in range(p):
-        if len(points) * (lattice.upper[k] - lattice.lower[k] + 1) > 200 * most:
+        if len(points) * (lattice.upper[k] - lattice.lower[k] + 1) > _WORKING:
             raise _too_many(most)
         values = np.arange(lattice.lower[k], lattice.upper[k] + 1)
         # what no choice of the others can mend is dropped at once
@@ -112,7 +115,7 @@ def listed(lattice: Lattice, most: int = LISTED) -> Array:
         sums = then[keep]
         if len(points) > most and not len(A):
             raise _too_many(most)
-        if len(points) > 20 * most:
+        if len(points) > most and points.size > _WORKING:
             raise _too_many(most)
     points = points[lattice.feasible(points)]
     if len(points) > most:
@@ -137,12 +140,7 @@ def spread(
     legal even so, walks inside the legal set give the rest. Of a finite space, no point is taken
     twice before all have been.
     """
-    everything: Array | None = None
-    if lattice.discrete.all():
-        try:
-            everything = listed(lattice, max(_FEW, 8 * n))
-        except UnsupportedError:
-            everything = None
+    everything = _everything(lattice, n)
     draw = _Quasirandom(parameters, lattice)
     found, lacking = [], []
     for i, stream in enumerate(streams):
@@ -155,6 +153,29 @@ def spread(
     if lacking:
         _walk(parameters, lattice, n, found, lacking, [streams[i] for i in lacking])
     return np.stack(found)
+
+
+@lru_cache(maxsize=16)
+def _few(lattice: Lattice) -> Array | None:
+    """All legal points where they are few: remembered, for designs are drawn again and again."""
+    try:
+        return listed(lattice, _FEW)
+    except UnsupportedError:
+        return None
+
+
+def _everything(lattice: Lattice, n: int) -> Array | None:
+    """All legal points, if it is worth listing them to draw n."""
+    if not lattice.discrete.all():
+        return None
+    few = _few(lattice)
+    if few is not None or n * _NEARLY_ALL < _FEW:
+        return few
+    try:
+        many = count(lattice)
+        return listed(lattice, 1_000_000) if n * _NEARLY_ALL >= many else None
+    except UnsupportedError:
+        return None
 
 
 class _Quasirandom:

@@ -1,4 +1,4 @@
-"""The search over spaces: against brute force, legal, the same alone, blind to the labels' order."""
+"""The search over spaces: against brute force, legal, the same alone, labels in any order."""
 
 from __future__ import annotations
 
