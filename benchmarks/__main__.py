@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, tensor
 
 RESULTS = Path("benchmarks/results")
-COMMANDS = ("fit", "composite", "acquisitions", "optimise", "paths", "loop", "study", "replicates")
+COMMANDS = ("fit", "composite", "acquisitions", "optimise", "mixed", "paths", "loop", "study", "replicates")
 
 Row = tuple[str, float | None, float | None, float, str]
 """Work, bar, stretch, measured ratio (processor time), and what else to know."""
@@ -78,6 +78,14 @@ def optimise() -> Iterator[Row]:
         yield f"optimise {name}", bar, stretch, median([row[3] / row[1] for row in rows]), note
 
 
+def mixed() -> Iterator[Row]:
+    """LogEI maximised over a space of real and whole numbers and categories."""
+    rows = stored("mixed")["rows"]
+    gain = [row[4] for row in rows]
+    note = f"log value: median {median(gain):+.0e}, least {min(gain):+.0e}, {len(rows)} pairs"
+    yield "optimise LogEI, mixed space", 5, 15, median([row[3] / row[1] for row in rows]), note
+
+
 def paths() -> Iterator[Row]:
     """Path samples; the bars are read at 64 paths."""
     bars = {"draw": (2, 4), "shared points": (8, 12), "one point a path, gradient": (3, 5)}
@@ -121,7 +129,7 @@ def main() -> None:
             print(f"== {name}", flush=True)
             subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
     print(f"{'BoTorch / bolearn, processor time':54s}{'ratio':>6s}{'bar':>6s}{'stretch':>9s}")
-    for part in (fit, composite, acquisitions, optimise, paths, loop, study):
+    for part in (fit, composite, acquisitions, optimise, mixed, paths, loop, study):
         for work, bar, stretch, ratio, note in part():
             mark = "" if bar is None else "met" if ratio >= bar else "missed"
             aims = "".join(f"{'' if x is None else format(x, 'g'):>{w}s}" for x, w in

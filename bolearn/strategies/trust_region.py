@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, UnsupportedError
 from ..models.fit import fit_mll
 from ..paths import draw_paths
 from ..sampling import shifted_sobol, sobol_points
@@ -87,6 +87,10 @@ class TuRBO:
         self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
     ) -> tuple[Float[Tensor, "*r q d"], object]:
         """Update the regions, fit, and maximise q paths in each; the state holds the regions."""
+        if data.space is not None:
+            raise UnsupportedError(
+                "turbo moves in boxes, got a space; use log_ei, q_log_ei or thompson"
+            )
         if data.state is None:
             region = self._first(data, seed)
         else:

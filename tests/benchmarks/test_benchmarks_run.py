@@ -14,6 +14,7 @@ SMALL = {
     "loop": "--seeds 1 --iterations 1",
     "acquisitions": "--rounds 2 --seeds 1 --only LogEI",
     "optimise": "--cases 1 --only 'd=20 q=1'",
+    "mixed": "--cases 1",
     "composite": "--sets 1 --batches 1 --replicates 1 --kernels 1",
     "paths": "--repeats 1 --cases 1",
     "study": "--seeds 2 --blocks 1 --iterations 1",
