@@ -78,6 +78,12 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         qSimpleRegret as qSimpleRegret,
         qUpperConfidenceBound as qUpperConfidenceBound,
     )
+    from .acquisition.entropy import (
+        BALD as BALD,
+        GIBBON as GIBBON,
+        JointEntropySearch as JointEntropySearch,
+        MaxValueEntropySearch as MaxValueEntropySearch,
+    )
     from .acquisition.objectives import (
         at_least as at_least,
         at_most as at_most,
@@ -92,6 +98,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     from .search.multi_start import optimize_acqf as optimize_acqf
     from .search.stochastic import optimize_acqf_stochastic as optimize_acqf_stochastic
     from .search.thompson import thompson as thompson
+    from .search.optima import Optima as Optima, sample_optima as sample_optima
     from .problems import Problem as Problem
     from .diagnostics import (
         calibration as calibration,
@@ -130,12 +137,14 @@ _PUBLIC = {
     "acquisition.templates": "LogMonteCarloAcquisition MonteCarloAcquisition",
     "acquisition.monte_carlo": "qLogExpectedImprovement qLogNoisyExpectedImprovement "
     "qLogProbabilityOfFeasibility qSimpleRegret qUpperConfidenceBound",
+    "acquisition.entropy": "BALD GIBBON JointEntropySearch MaxValueEntropySearch",
     "acquisition.objectives": "at_least at_most output weighted_sum",
     "search.constraints": "linear_constraint nonlinear_constraint",
     "search.report": "Candidates",
     "search.multi_start": "optimize_acqf",
     "search.stochastic": "optimize_acqf_stochastic",
     "search.thompson": "thompson",
+    "search.optima": "Optima sample_optima",
     "problems": "Problem",
     "diagnostics": "calibration crps leave_one_out negative_log_predictive_density",
     "studies.results": "StudyResult",
