@@ -132,7 +132,8 @@ class BALD(_Information):
         at = joint_moments(self.belief, X, X[..., :0, :], type(self).__name__)
         eye = torch.eye(X.shape[-2], dtype=X.dtype, device=X.device)
         ratio = eye + at.covariance / at.noise.unsqueeze(-1)
-        return torch.linalg.cholesky(ratio).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        L: Tensor = torch.linalg.cholesky(ratio)
+        return L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +263,7 @@ class JointEntropySearch(_Information):
         X = algebra.check(X)
         return ValueWithGradient.apply(X, self._fused, self.reference)  # type: ignore[no-any-return, no-untyped-call]
 
-    def reference(self, X: Float[Tensor, "*batch 1 d"]) -> Float[Tensor, "*batch"]:
+    def reference(self, X: Float[Tensor, "*#batch 1 d"]) -> Float[Tensor, "*batch"]:
         """The same through autograd, for any model with a covariance."""
         at = joint_moments(self.belief, X, self.optimal_inputs.movedim(0, -2), type(self).__name__)
         scale = getattr(self.belief, "output_scale", None)

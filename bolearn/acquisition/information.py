@@ -90,7 +90,8 @@ class _SlopeOfR(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         w, value, slope = ctx.saved_tensors
-        return grads[0] * (value + w * slope - _cut(w)[1])
+        curvature: Tensor = value + w * slope - _cut(w)[1]
+        return grads[0] * curvature
 
 
 class _R(torch.autograd.Function):
@@ -168,7 +169,7 @@ def log_max_value_information_reference(
     v, weight = _gauss_hermite(gamma.device)
     w = (c * gamma).unsqueeze(-1) - rho.unsqueeze(-1) * v
     R: Tensor = _R.apply(gamma)  # type: ignore[no-untyped-call]
-    bracket = R - c * (_R.apply(w) @ weight)  # type: ignore[no-untyped-call]
+    bracket: Tensor = R - c * (_R.apply(w) @ weight)  # type: ignore[no-untyped-call]
     return bracket.log() - 0.5 * gamma.square() - _LOG_SQRT_2PI - log_ndtr(gamma)
 
 

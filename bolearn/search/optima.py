@@ -42,7 +42,7 @@ class Optima:
 
 def sample_optima(
     model: Surrogate,
-    bounds: Float[Tensor, "*r 2 d"],
+    bounds: Float[Tensor, "*b 2 d"],
     num_samples: int = 32,
     *,
     num_restarts: int = 4,
@@ -91,8 +91,9 @@ def sample_optima(
         seed=seed,
     )
     x, value = found.x.movedim(-2, 0), found.value.movedim(-1, 0)
-    if has_training_data(model):
-        least = incumbent(model, model.X).value
+    known = model.X if has_training_data(model) else None
+    if known is not None:
+        least = incumbent(model, known).value
         scale = getattr(model, "output_scale", None)
         if scale is not None:
             least = least + _ABOVE * scale.squeeze(-1)
