@@ -33,7 +33,7 @@ from ..linalg import psd_cholesky
 from ..models.cross import FixedPoints, joint_moments
 from ..models.exact import algebra_of
 from ..numerics import log_h, log_h_and_slope, logmeanexp
-from ..protocols import Surrogate, SupportsFantasies, has_training_data
+from ..protocols import SupportsFantasies, Surrogate, has_training_data
 from ..sampling import Sampler
 from ..shapes import check_points, check_tensor
 from .checks import check_single_output

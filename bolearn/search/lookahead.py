@@ -6,7 +6,7 @@ KG over a finite set is a lower bound of KG over the box, and a good set makes i
    maxima of sampled paths, which is where the belief thinks a maximum may be.
 2. A search of KG over these (`optimize_acqf`) ends in a few candidates x.
 3. `fantasy_maxima`: for each of them, the mean after outcomes of x, mu + z cov(., x) / s, at a few
-   quantiles z, climbed to its top. Added to the set, KG is nearly exact around these x; climb again.
+   quantiles z, climbed to its top. Added to the set, KG is nearly exact near these x; climb again.
 
 `optimize_knowledge_gradient` does all three. The climbs go on from where the last ended, so a round
 costs little; it is block-coordinate ascent of the one-shot objective of Balandat et al., in which x
@@ -24,19 +24,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .. import seeds
-from ..acquisition.analytic import PosteriorMean
 from ..acquisition.checks import check_single_output
 from ..acquisition.lookahead import observed_points, qLogKnowledgeGradient
 from ..linalg import correlation
 from ..models.cross import observation_noise
 from ..models.exact import algebra_of
 from ..optim import backends
-from ..optim.minimum import MESSAGES, Minimum
+from ..optim.minimum import MESSAGES
 from ..protocols import Surrogate
-from ..sampling import shifted_sobol
 from ..shapes import check_bounds, check_count, check_points
 from .arguments import Search, check_search, unit_limits
-from .batches import UnitAcquisition, level_and_spread
+from .batches import UnitAcquisition
+from .recommend import climbed, mean_maxima
 from .report import Candidates, SearchReport
 from .starts import candidates, pick
 from .thompson import thompson
@@ -77,7 +76,7 @@ def knowledge_gradient_points(
     box, known = check_bounds(bounds), observed_points(model)
     parts = [] if known is None else [known]
     if num_maxima:
-        parts.append(_mean_maxima(model, box, num_maxima, seeds.derive_each(seed, "mean")))
+        parts.append(mean_maxima(model, box, num_maxima, seeds.derive_each(seed, "mean")))
     if num_paths:
         found = thompson(
             model, box, num_paths, num_restarts=4, raw_samples=_RAW, num_features=512,
@@ -151,7 +150,7 @@ def optimize_knowledge_gradient(
     num_fantasies: int = 16,
     seed: seeds.Seed,
 ) -> Candidates:
-    """The next observation by knowledge gradient: a set, a search over it, and rounds of refinement.
+    """The next observation by knowledge gradient: a set, a search over it, rounds of refinement.
 
     Args:
         model: a surrogate with one output and a covariance.
@@ -195,7 +194,7 @@ def optimize_knowledge_gradient(
         new = fantasy_maxima(acq, X, search.box, num_fantasies=num_fantasies)
         acq = replace(first, points=torch.cat([first.set, new], dim=-2))  # the last round's go
         on_cube = UnitAcquisition(acq, search.cube, 1, search.r)
-        X, value, _ = _climbed(on_cube, search, X, on_cube.among(X))
+        X, value, _ = climbed(on_cube, search, X, on_cube.among(X))
     best = value.argmax(0, keepdim=True)
     x = X.gather(0, best[..., None, None].expand(*best.shape, 1, X.shape[-1])).squeeze(0)
     return Candidates(x, value.gather(0, best).squeeze(0), report)
@@ -210,7 +209,7 @@ def _all_ends(acq: Any, search: Search) -> tuple[Tensor, Tensor, SearchReport]:
     low, high = unit_limits(search)
     raw, values, redrawn = candidates(on_cube, None, search, low, high)
     starts, start_values = pick(on_cube, search, raw, values, None)  # R b d, b R
-    X, reached, end = _climbed(on_cube, search, on_cube.decode(starts.transpose(0, 1)), values.T)
+    X, reached, end = climbed(on_cube, search, on_cube.decode(starts.transpose(0, 1)), values.T)
     report = SearchReport(
         start_values=start_values.reshape(-1, *search.r),
         values=reached,
@@ -229,23 +228,6 @@ def _all_ends(acq: Any, search: Search) -> tuple[Tensor, Tensor, SearchReport]:
     return X, reached, report
 
 
-def _climbed(
-    on_cube: UnitAcquisition, search: Search, X: Float[Tensor, "b *r 1 d"], known: Tensor
-) -> tuple[Tensor, Tensor, Minimum]:
-    """Climbs from X: ends, values there and the report; ``known`` values ``k R`` set the scale."""
-    b, R, d = len(X), on_cube.R, on_cube.d
-    u0 = on_cube.cube.encode(X).reshape(b * R, d).clamp(0, 1)
-    level, spread = level_and_spread(known.T)
-    size = spread.clamp(max=1)
-    rivals = torch.arange(R, device=u0.device).repeat(b)
-    end = backends.minimize(
-        on_cube.objective(level, size), u0, torch.zeros_like(u0), torch.ones_like(u0), rivals=rivals
-    )
-    reached = level - end.value.view(b, R) * size
-    reached = torch.where(reached.isfinite(), reached, -torch.inf).view(b, *search.r)
-    return on_cube.decode(end.x.view(b, R, d)), reached, end
-
-
 def _distinct(
     X: Float[Tensor, "b *r 1 d"], value: Float[Tensor, "b *r"], count: int, search: Search
 ) -> Int[Tensor, "k *r"]:
@@ -259,31 +241,6 @@ def _distinct(
         near = (u - here).abs().amax(-1) < _APART
         left = torch.where(near, -torch.inf, left)
     return torch.cat(kept)
-
-
-def _mean_maxima(
-    model: Surrogate, box: Tensor, count: int, seed: seeds.Seed
-) -> Float[Tensor, "*r count d"]:
-    """Ends of climbs of the posterior mean, half from the best observed points, half from Sobol's."""
-    r, d = tuple(model.batch_shape), box.shape[-1]
-    search = check_search(PosteriorMean(model), box, 1, count, count, None, (), None, seed)
-    on_cube = UnitAcquisition(PosteriorMean(model), search.cube, 1, r)
-    R = on_cube.R
-    raw = shifted_sobol(search.streams, max(_RAW, count), d, box.device)
-    groups, known = [raw], observed_points(model)
-    if known is not None:
-        groups.append(search.cube.encode(known).reshape(R, -1, d).clamp(0, 1))
-    starts, scale, left = [], [], count
-    for U in reversed(groups):
-        values = on_cube.values(U)
-        take = min(U.shape[1], left if U is raw else count // 2)
-        best = values.topk(take, dim=1).indices
-        starts.append(U.gather(1, best.unsqueeze(-1).expand(*best.shape, d)))
-        scale.append(values)
-        left -= take
-    X = on_cube.decode(torch.cat(starts, dim=1).transpose(0, 1))
-    ends, _, _ = _climbed(on_cube, search, X, torch.cat(scale, dim=1).T)
-    return ends.squeeze(-2).movedim(0, -2)
 
 
 # -- the mean after an outcome -------------------------------------------------------------------

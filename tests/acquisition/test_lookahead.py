@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import mpmath as mp
 import numpy as np
@@ -26,14 +27,14 @@ KERNELS = {
 
 
 def gain(a: np.ndarray, b: np.ndarray) -> mp.mpf:
-    """E max_j (a_j + b_j z) - max_j a_j, integrated piece by piece between the crossings; mpmath."""
+    """E max_j (a_j + b_j z) - max_j a_j, integrated piece by piece between the crossings."""
     lines = [(mp.mpf(float(x)), mp.mpf(float(y))) for x, y in zip(a, b, strict=True)]
     crossings = {
         -(x - u) / (y - v) for i, (x, y) in enumerate(lines) for u, v in lines[:i] if y != v
     }
     ends = [-mp.inf, *sorted(crossings), mp.inf]
     top, total = max(x for x, _ in lines), mp.mpf(0)
-    for low, high in zip(ends[:-1], ends[1:], strict=True):
+    for low, high in pairwise(ends):
         if low == -mp.inf:
             inside = high - 1 if high < mp.inf else mp.mpf(0)
         else:

@@ -1,4 +1,4 @@
-"""The set of a knowledge gradient: good enough, refined where it matters, replicate by replicate."""
+"""The set of a knowledge gradient: good enough, and refined where it matters."""
 
 from __future__ import annotations
 
@@ -111,3 +111,12 @@ def test_poor_data(kind: str) -> None:
     model = bl.ExactGP(X, Y, bounds, noise_var=1e-9 if kind == "tiny noise" else None)
     x, value = bl.optimize_knowledge_gradient(model, bounds, seed=0, **SMALL)
     assert torch.isfinite(value) and ((x >= 0) & (x <= 1)).all()
+
+
+def test_a_recommendation_is_at_least_as_good_as_any_point_of_a_grid() -> None:
+    model = gp(8, 2, 1, (2,))
+    found = bl.recommend(model, model.bounds, seed=0)
+    assert found.x.shape == (2, 2) and found.value.shape == (2,)
+    assert_close(model.posterior(found.x.unsqueeze(-2)).mean[..., 0, 0], found.value, 1e-12)
+    seen = torch.cat([model.X, draw((2, 500, 2), "grid")], dim=-2)
+    assert (found.value >= model.posterior(seen).mean.squeeze(-1).amax(-1)).all()
