@@ -36,6 +36,7 @@ _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _SQRT_HALF_PI = math.sqrt(math.pi / 2)
 _SQRT_HALF = math.sqrt(0.5)
 _FAR = 60.0  # 1 - x Q(x) / phi(x) has lost x^2 ulps; beyond this place its series has not
+_LOWER, _UPPER = -20.0, 8.0  # between them R loses no digits as its formula stands
 _NODES = 16
 # Below this rho^2 MES and GIBBON agree to rho^4 / 80 and better, and the difference of the two R's
 # has lost 1 / rho^2 ulps.
@@ -62,6 +63,24 @@ def _one_minus_x_mills(x: Tensor, ratio: Tensor) -> Tensor:
 
 def _r_and_slope(w: Tensor) -> tuple[Tensor, Tensor]:
     """R(w) = w / 2 - Phi log Phi / phi and its derivative, accurate in both tails."""
+    low, high = (v.item() for v in torch.aminmax(w)) if w.numel() else (math.nan, math.nan)
+    if low >= _LOWER and high <= _UPPER:
+        return _r_as_it_stands(w)
+    value, slope = _r_as_it_stands(w.clamp(_LOWER, _UPPER))
+    out = (~((w >= _LOWER) & (w <= _UPPER))).nonzero(as_tuple=True)  # NaN among them
+    value[out], slope[out] = _r_in_the_tails(w[out])
+    return value, slope
+
+
+def _r_as_it_stands(w: Tensor) -> tuple[Tensor, Tensor]:
+    """The same where nothing cancels much: half of the operations."""
+    log_phi = torch.special.log_ndtr(w)
+    G = (log_phi + _LOG_SQRT_2PI).addcmul_(w, w, value=0.5).exp_().mul_(log_phi)
+    return torch.sub(0.5 * w, G), G.mul_(w).add_(log_phi).add_(0.5).neg_()
+
+
+def _r_in_the_tails(w: Tensor) -> tuple[Tensor, Tensor]:
+    """The same, by Mills' ratio on either side."""
     x = w.abs()
     ratio = torch.special.erfcx(x * _SQRT_HALF).mul_(_SQRT_HALF_PI)  # Q(|w|) / phi(w)
     # below 0, with m = Phi / phi = ratio:  R = (w / 2)(1 + w m) + m (log sqrt(2 pi) - log m)

@@ -41,6 +41,7 @@ from .pullback import ValueWithGradient
 from .templates import base_normals, join_pending
 
 _PARALLEL = 1e-12  # of the range of slopes: smaller differences are rounding
+_NEGLIGIBLE = 65.0  # in the logarithm, from the first corner on: 1e-16 of it, 1e12 times as steep
 _ROUNDING = 1e-14  # of the largest slope: no smaller gain is known from a sampled average
 _PLACES = 1 << 22  # numbers in one block of sampled lines, or of joint covariances
 
@@ -81,17 +82,30 @@ def upper_envelope(a: Float[Tensor, "N M"], b: Float[Tensor, "N M"]) -> Envelope
     heights, slopes = torch.cat([a, a]), torch.cat([b, -b])
     at = torch.cat([last, first])
     parallel = _PARALLEL * (slopes.amax(-1, keepdim=True) - slopes.amin(-1, keepdim=True))
+    far = torch.full_like(parallel, torch.inf)  # beyond it, corners add nothing
+    rows = torch.arange(len(at), device=a.device)  # those that still walk
     corners, lines = [], [at]
-    for _ in range(a.shape[-1]):
-        steeper = slopes - slopes.gather(-1, at)
-        where = (heights.gather(-1, at) - heights).div_(steeper)
+    while len(rows):
+        own = at[rows]
+        steeper = slopes - slopes.gather(-1, own)
+        where = (heights.gather(-1, own) - heights).div_(steeper)
         where, to = where.masked_fill_(steeper <= parallel, torch.inf).min(-1, keepdim=True)
-        done = torch.isinf(where)
-        if done.all():
+        where.clamp_(min=0)
+        if not corners:
+            far = (where.square() + 2 * _NEGLIGIBLE).sqrt()
+        on = where <= far
+        on &= where < torch.inf
+        if not on.any():
             break
-        at = torch.where(done, at, to)
-        corners.append(where.masked_fill(done, 0.0).clamp(min=0))
+        at = at.index_copy(0, rows, torch.where(on, to, own))
+        corner = torch.zeros_like(at, dtype=a.dtype)
+        corners.append(corner.index_copy_(0, rows, where.masked_fill(~on, 0.0)))
         lines.append(at)
+        left = on.squeeze(-1)
+        if 2 * int(left.sum()) < len(rows):
+            rows, heights, slopes, parallel, far = (
+                v[left] for v in (rows, heights, slopes, parallel, far)
+            )
     zero = torch.zeros_like(a[:, :1])
     path = torch.cat(lines, -1)
     outward = torch.cat(corners, -1) if corners else path.new_zeros(len(path), 0).to(a)

@@ -59,15 +59,26 @@ class KnowledgeGradient:
         points = knowledge_gradient_points(
             lied_to, bounds, num_paths=self.num_paths, seed=derive_each(seed, "set")
         )
-        effort = {"num_restarts": self.num_restarts, "raw_samples": self.raw_samples}
         found = optimize_knowledge_gradient(
-            lied_to, bounds, points=points, rounds=self.rounds, seed=seed, **effort
+            lied_to,
+            bounds,
+            points=points,
+            num_restarts=self.num_restarts,
+            raw_samples=self.raw_samples,
+            rounds=self.rounds,
+            seed=seed,
         )
         chosen = [found.x]
         for i in range(1, q):
             acq = qLogKnowledgeGradient(lied_to, points, X_pending=torch.cat(chosen, dim=-2))
-            further = derive_each(seed, "further", i)
-            chosen.append(optimize_acqf(acq, bounds, seed=further, **effort).x)
+            further = optimize_acqf(
+                acq,
+                bounds,
+                num_restarts=self.num_restarts,
+                raw_samples=self.raw_samples,
+                seed=derive_each(seed, "further", i),
+            )
+            chosen.append(further.x)
         return torch.cat(chosen, dim=-2), recipe.memory(model, data, own)
 
     def recommend(self, data: StudyData) -> Float[Tensor, "*r d"]:
@@ -97,7 +108,7 @@ class AboutMaximum:
     """
 
     kind: type[MaxValueEntropySearch] | type[GIBBON] | type[JointEntropySearch]
-    num_samples: int = 32
+    num_samples: int = 16
 
     def __call__(self, model: Any, best_f: Tensor, seed: Seed) -> Acquisition:
         """The acquisition of a fitted model.
