@@ -37,6 +37,7 @@ _SQRT_HALF_PI = math.sqrt(math.pi / 2)
 _SQRT_HALF = math.sqrt(0.5)
 _FAR = 60.0  # 1 - x Q(x) / phi(x) has lost x^2 ulps; beyond this place its series has not
 _LOWER, _UPPER = -20.0, 8.0  # between them R loses no digits as its formula stands
+_NEAR = -8.0  # above it gamma + lambda has lost two digits at most
 _NODES = 16
 # Below this rho^2 MES and GIBBON agree to rho^4 / 80 and better, and the difference of the two R's
 # has lost 1 / rho^2 ulps.
@@ -130,6 +131,11 @@ class _R(torch.autograd.Function):
 
 def _cut(gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """log lambda, gamma + lambda, and the variance 1 - t of a standard normal below gamma."""
+    if gamma.numel() and gamma.min().item() >= _NEAR:  # the usual case, in half of the operations
+        log_lambda = -0.5 * gamma.square() - _LOG_SQRT_2PI - torch.special.log_ndtr(gamma)
+        lam = log_lambda.exp()
+        above = gamma + lam
+        return log_lambda, above, torch.addcmul(torch.ones_like(lam), lam, above, value=-1)
     x = -gamma
     log_lambda = -0.5 * x.square() - _LOG_SQRT_2PI - torch.special.log_ndtr(gamma)
     ratio = _SQRT_HALF_PI * torch.special.erfcx(x.clamp(min=0.0) * _SQRT_HALF)

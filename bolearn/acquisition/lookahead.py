@@ -24,6 +24,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -33,6 +34,7 @@ from ..linalg import psd_cholesky
 from ..models.cross import FixedPoints, joint_moments
 from ..models.exact import algebra_of
 from ..numerics import log_h, log_h_and_slope, logmeanexp
+from ..optim.arrays import Array, array, namespace, tensor
 from ..protocols import SupportsFantasies, Surrogate, has_training_data
 from ..sampling import Sampler
 from ..shapes import check_points, check_tensor
@@ -43,6 +45,7 @@ from .templates import base_normals, join_pending
 _PARALLEL = 1e-12  # of the range of slopes: smaller differences are rounding
 _NEGLIGIBLE = 65.0  # in the logarithm, from the first corner on: 1e-16 of it, 1e12 times as steep
 _ROUNDING = 1e-14  # of the largest slope: no smaller gain is known from a sampled average
+_BLOCK = 1 << 15  # numbers in one block of lines that are walked along: they stay in the cache
 _PLACES = 1 << 22  # numbers in one block of sampled lines, or of joint covariances
 
 
@@ -76,48 +79,64 @@ def upper_envelope(a: Float[Tensor, "N M"], b: Float[Tensor, "N M"]) -> Envelope
     beliefs", INFORMS J. Computing 21, 2009, algorithm 1 (which sorts by slope instead).
     """
     ties = a >= a.amax(-1, keepdim=True)
-    last = b.masked_fill(~ties, -torch.inf).argmax(-1, keepdim=True)
-    first = b.masked_fill(~ties, torch.inf).argmin(-1, keepdim=True)
+    last = b.masked_fill(~ties, -torch.inf).argmax(-1)
+    first = b.masked_fill(~ties, torch.inf).argmin(-1)
+    parallel = _PARALLEL * (b.amax(-1) - b.amin(-1))
     # the left half is the right half of the mirrored lines
-    heights, slopes = torch.cat([a, a]), torch.cat([b, -b])
-    at = torch.cat([last, first])
-    parallel = _PARALLEL * (slopes.amax(-1, keepdim=True) - slopes.amin(-1, keepdim=True))
-    far = torch.full_like(parallel, torch.inf)  # beyond it, corners add nothing
-    rows = torch.arange(len(at), device=a.device)  # those that still walk
-    corners, lines = [], [at]
-    while len(rows):
-        own = at[rows]
-        steeper = slopes - slopes.gather(-1, own)
-        where = (heights.gather(-1, own) - heights).div_(steeper)
-        where, to = where.masked_fill_(steeper <= parallel, torch.inf).min(-1, keepdim=True)
-        where.clamp_(min=0)
-        if not corners:
-            far = (where.square() + 2 * _NEGLIGIBLE).sqrt()
-        on = where <= far
-        on &= where < torch.inf
-        if not on.any():
-            break
-        at = at.index_copy(0, rows, torch.where(on, to, own))
-        corner = torch.zeros_like(at, dtype=a.dtype)
-        corners.append(corner.index_copy_(0, rows, where.masked_fill(~on, 0.0)))
-        lines.append(at)
-        left = on.squeeze(-1)
-        if 2 * int(left.sum()) < len(rows):
-            rows, heights, slopes, parallel, far = (
-                v[left] for v in (rows, heights, slopes, parallel, far)
-            )
-    zero = torch.zeros_like(a[:, :1])
-    path = torch.cat(lines, -1)
-    outward = torch.cat(corners, -1) if corners else path.new_zeros(len(path), 0).to(a)
-    steps = outward.shape[-1]
-    (plus, minus), (right, left) = outward.chunk(2), path.chunk(2)
+    whole = (torch.cat([a, a]), torch.cat([b, -b]), torch.cat([last, first]), parallel.repeat(2))
+    few = max(1, _BLOCK // a.shape[-1]) if a.device.type == "cpu" else 2 * len(a)
+    parts = [_walk(*map(array, part)) for part in zip(*(v.split(few) for v in whole), strict=True)]
+    steps = max(len(lines) for _, lines in parts) - 1
+    corners, lines = (
+        torch.cat([_padded(part[i], steps + 1) for part in parts], -1) for i in (0, 1)
+    )  # steps + 1, 2N
+    (plus, minus), (right, left) = corners[1:].chunk(2, -1), lines.chunk(2, -1)
     sign = a.new_tensor([1.0] * (steps + 1) + [-1.0] * steps)
     return Envelope(
-        torch.cat([zero, plus, minus], -1),
-        torch.cat([first, right[:, :-1], left[:, :-1]], -1),
-        torch.cat([last, right[:, 1:], left[:, 1:]], -1),
+        torch.cat([torch.zeros_like(a[:, 0]).unsqueeze(0), plus, minus]).T,
+        torch.cat([first.unsqueeze(0), right[:-1], left[:-1]]).T,
+        torch.cat([last.unsqueeze(0), right[1:], left[1:]]).T,
         sign,
     )
+
+
+def _walk(heights: Array, slopes: Array, at: Array, parallel: Array) -> tuple[Array, Array]:
+    """Where lines change at z > 0, step by step, and to which; the first entries are 0 and ``at``.
+
+    Rows that are through, or so far out that what comes adds nothing, repeat their last line.
+    """
+    xp, n = namespace(heights), len(heights)
+    every = np.arange(n) if xp is np else torch.arange(n, device=at.device)
+    rows, far = every, None
+    corners, lines = [heights[:, 0] * 0.0], [at]
+    while len(rows):
+        own, here = at[rows], every[: len(rows)]
+        steeper = slopes - slopes[here, own][:, None]
+        above = steeper > parallel[:, None]
+        drop = heights[here, own][:, None] - heights
+        where = xp.where(above, drop / xp.where(above, steeper, 1.0), xp.inf)
+        to = where.argmin(-1)
+        corner = where[here, to].clip(0)
+        far = (corner * corner + 2 * _NEGLIGIBLE) ** 0.5 if far is None else far
+        on = (corner <= far) & (corner < xp.inf)
+        if not on.any():
+            break
+        at, full = at + 0, xp.zeros_like(corners[0])
+        at[rows] = xp.where(on, to, own)
+        full[rows] = xp.where(on, corner, 0.0)
+        corners.append(full)
+        lines.append(at)
+        if 2 * int(on.sum()) < len(rows):
+            rows, heights, slopes, parallel, far = (
+                v[on] for v in (rows, heights, slopes, parallel, far)
+            )
+    return xp.stack(corners), xp.stack(lines)
+
+
+def _padded(values: Array, count: int) -> Tensor:
+    """``count n``, the last row repeated."""
+    found = tensor(values)
+    return torch.cat([found, found[-1:].expand(count - len(found), -1)])
 
 
 def log_knowledge_gradient_reference(
