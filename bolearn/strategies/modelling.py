@@ -116,16 +116,22 @@ class Recipe:
         best = best_evaluated(model, data).x
         return {"remembered": {"seed": seed, "rows": data.X.shape[-2], "best": best}}
 
+    def current(self, data: StudyData, last: object) -> Any:
+        """The surrogate of all data, with the hyperparameters of the last round where it has them.
+
+        A model without hyperparameters is made again from that round's seed.
+        """
+        remembered = _remembered(last)
+        if last is None or remembered or self.fit is None:
+            return self.fitted(data, last, remembered.get("seed", 0))
+        return self.made(data).with_hyperparameters(**cast("dict[str, Any]", last))
+
     def recommended(self, data: StudyData, last: object) -> Float[Tensor, "*r d"]:
         """The evaluated point with the best posterior mean, under the last round's fit."""
         remembered = _remembered(last)
         if remembered and remembered["rows"] == data.X.shape[-2]:
             return cast(Tensor, remembered["best"])
-        if last is None or remembered:
-            seed = remembered.get("seed", 0)
-            return best_evaluated(self.fitted(data, last, seed), data).x
-        model = self.made(data)
-        return best_evaluated(model.with_hyperparameters(**cast("dict[str, Any]", last)), data).x
+        return best_evaluated(self.current(data, last), data).x
 
     def with_lies(self, model: Any, data: StudyData, failed: Tensor, seed: Seed) -> Any:
         """The model told that failed rows gave the worst value that it has seen in their replicate.
