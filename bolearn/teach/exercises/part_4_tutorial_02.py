@@ -406,7 +406,7 @@ def _(fn: Fn, posterior: Any, best_f: float, eps: Tensor) -> None:
     low = best_f - _width(posterior, best_f)  # so that every draw improves
     if isinstance(inner, SamplesPosterior):
         leaf = inner.samples[..., 0].clone().requires_grad_()
-        value = fn(_functions(leaf), low - float(leaf.abs().max()), eps)
+        value = fn(_functions(leaf), low - 3 * float(leaf.abs().max()), eps)
     else:
         leaf = inner.mean[..., 0].clone().requires_grad_()
         cov = inner.joint_moments[1][..., 0, :, :]
@@ -618,7 +618,7 @@ def _(fn: Fn, mean: Tensor, sd: Tensor, **width: float) -> None:
     k = width["kappa"] if "kappa" in width else width["beta"] ** 0.5
     pairs = zip(mean.flatten().tolist(), sd.flatten().tolist(), strict=True)
     size = float((mean.abs() + sd).max())
-    close(_tensor(fn(mean, sd, **width)).flatten(), [m + k * s for m, s in pairs], 1e-9 * size)
+    close(_tensor(fn(mean, sd, **width)).flatten(), [m + k * s for m, s in pairs], 1e-6 * size)
 
 
 def _given(width: dict[str, float]) -> tuple[str, float]:
