@@ -149,6 +149,9 @@ teach.claim("z = -10, by ndtr: the slope is rounding error, 1e-11 of the true on
 usual = z >= -37
 teach.claim("by erfc, value and slope are right to 1e-8 down to z = -37", kind="run",
             condition=all(bool((error[usual] < 1e-8).all()) for error in wrong["erfc"]))
+low = z < -8.4
+teach.claim("below -8.4 both Normal.cdf and ndtr are exactly 0, and erfc is not", kind="run",
+            condition=[bool((cdf(z[low]) == 0).all()) for cdf in cdfs.values()] == [1, 1, 0])
 teach.claim("at z = -39 the value by erfc is exactly 0, and so is its slope",
             h_erfc[1].item() == 0 and slope_erfc[1].item() == 0, kind="run")
 teach.reveal("p4.t2.q1", "a million million times too small",
@@ -157,9 +160,8 @@ teach.reveal("p4.t2.q1", "a million million times too small",
 
 # %% [markdown]
 # **First failure: a poor Φ.** `ndtr` and `Normal.cdf` are $\frac12(1 + \mathrm{erf})$ there, which
-# is 0 below about $-8.4$. The same formula with `erfc` mends it. **Second:
-# underflow.** Beyond $-38$, $h$ is no number that float64 holds. One might shrug: who needs an EI
-# of $10^{-300}$?
+# is 0 below $-8.4$. The same formula with `erfc` mends it. **Second failure: underflow.** Beyond
+# $-38$, $h$ is no number that float64 holds. One might shrug: who needs an EI of $10^{-300}$?
 #
 # The third failure comes long before. An optimiser stops where the gradient is below its tolerance,
 # for SciPy's L-BFGS-B $10^{-5}$ by default. From how large a share of the box would it not take a
@@ -262,7 +264,7 @@ def log_truth(z):
         return float(mpmath.log(h)), float(cdf / h), h / mpmath.npdf(u)
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 tail = torch.tensor([-1e2, -1e4, -1e6, -1e8], dtype=torch.float64)
 value, slope, left = zip(*map(log_truth, tail.tolist()), strict=True)
 got = value_and_slope(first_attempt, tail)
@@ -390,7 +392,7 @@ teach.show(plotting.curves(sizes, {**rmse, **guides}, log="xy", xlabel="draws s"
                            ylabel="error of EI, relative"),
            "Root mean squared error of a sampled EI of four points against the number of draws, "
            "from 100 repetitions: independent draws follow a line of slope -1/2, scrambled Sobol "
-           "draws fall nearly along slope -1, and are ten times better at 512.")
+           "draws fall nearly along slope -1, and are about nine times better at 512.")
 
 # %%
 ratio = (rmse["independent"] / rmse["scrambled Sobol"])[-1].item()
@@ -606,7 +608,7 @@ teach.claim("from τ = 0.01 to 0.1 the bias rises like τ², within a fifth of t
 #
 # ## 5. Many starts
 #
-# An acquisition has as many hills as there are gaps between the data. The standard recipe: look at
+# An acquisition has many hills, often one in each gap between the data. The standard recipe: look at
 # some hundred even points; keep the best and draw others with a preference for high values; climb
 # from all of them with L-BFGS; take the highest end.
 #
@@ -660,7 +662,7 @@ teach.show(plotting.climb_maps(log_ei, branin.bounds,
            "hatched areas, where its gradient is below 1e-5, and stay. Right, by log EI: all "
            "starts move, and end on a few hills.")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 with torch.no_grad():
     tops = {name: log_ei(end.unsqueeze(-2)) for name, end in ends.items()}
 stay = {name: int(((end - spread_out) / width).abs().amax(-1).lt(1e-6).sum())
@@ -699,7 +701,7 @@ teach.claim("Gumbel keys with the package's random numbers give the package's st
 _, reached, end = climb(acq, starts, hartmann.bounds, ftol=0.0)
 teach.claim("all 32 ends are stationary", error=end.gradient, tolerance=1e-4, kind="run")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def one_by_one(x):
     """Minus the acquisition and its gradient, in NumPy."""
     x = torch.from_numpy(x)[None].requires_grad_()
@@ -721,8 +723,8 @@ teach.claim("bl.optimize_acqf, with its own starts, finds as much", kind="run",
 print(found.report)
 
 # %% [markdown]
-# Any function that maps points $*batch\; q\; d$ to numbers can be maximised like that. Five on the
-# posterior of section 4, the fifth for two points at once:
+# Any function that maps sets of points, `*batch q d`, to numbers, `*batch`, can be maximised like
+# that. Five on the posterior of section 4, and a sixth for two points at once:
 
 # %%
 rules = {"mean": bl.PosteriorMean(young),
@@ -819,7 +821,7 @@ teach.show(plotting.beliefs(models, clock, X=when, Y=yields, truth=made(clock, 2
            "between the data, and next times spread out. Ensemble: a narrow band that misses the "
            "truth. Rate law: a narrow band around it, both next times near its peak at 0.9 h.")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 peak = math.log(2.0 / 0.5) / (2.0 - 0.5)
 print({name: [round(t, 1) for t in x.flatten().tolist()] for name, x in choices.items()})
 teach.claim("the rate law's two times are within half an hour of the true peak", kind="run",
@@ -828,14 +830,14 @@ early = torch.tensor([[0.9]], dtype=torch.float64)
 band = models["ensemble"].posterior(early)
 teach.claim("the ensemble is overconfident: at 0.9 h the truth is ten deviations off or more",
             bool((made(early, 2.0, 0.5) - band.mean) / band.variance.sqrt() > 10), kind="run")
-noon = torch.tensor([[1.0]], dtype=torch.float64)
-believed = models["rate law"].posterior(noon)
+hour = torch.tensor([[1.0]], dtype=torch.float64)
+believed = models["rate law"].posterior(hour)
 once = torch.special.ndtri((torch.arange(400.0).double() + 0.5) / 400).view(-1, 1)
-by_counting = (made(noon, *rates.T) - yields.max()).clamp(min=0).mean()
+by_counting = (made(hour, *rates.T) - yields.max()).clamp(min=0).mean()
 teach.claim("each function drawn once: sampled EI is the average over the 400", tolerance=1e-8,
             error=abs(qei(believed, yields.max().item(), once) - by_counting))
 try:
-    bl.LogExpectedImprovement(models["rate law"], best_f=0.5)(noon)
+    bl.LogExpectedImprovement(models["rate law"], best_f=0.5)(hour)
 except bl.UnsupportedError as error:
     print(f"UnsupportedError: {error}")
 teach.reveal("p4.t2.q7", "no", because="the acquisition is the same; what they believe is not")
@@ -876,7 +878,7 @@ teach.claim("the highest value believed is nearer to the truth of its point", ki
 teach.reveal("p4.t2.q8", round(too_high["seen"].mean().item()), tolerance=0.2,
              because="the highest of 24 is where the noise was kind")
 
-# %%
+# %% tags=["nbval-ignore-output"]
 few = {"num_restarts": 6, "raw_samples": 128, "seed": 0}
 nei = bl.qLogNoisyExpectedImprovement(fitted, X, sampler=bl.Sampler(64, seed=0))
 arms = {"integrated": bl.optimize_acqf(nei, noisy.bounds, **few).x}
@@ -919,7 +921,7 @@ teach.claims_table()
 # 3. Your acquisition's maximum was found by 3 of 16 climbs. What would you check before you trust
 #    it?
 #
-# **So, why does the textbook formula fail?** Hardly by its value: its gradient disappears over most
+# **So, why does the textbook formula fail?** Hardly by its value: its gradient disappears over half
 # of the box while the value is still an ordinary number. A correct one is computed as a logarithm,
 # branch by branch so that nothing cancels; from fixed draws where there is no formula; and climbed
 # from many starts.
