@@ -199,7 +199,7 @@ ei_slopes, log_slopes = (torch.stack(v) for v in zip(*map(steepness, counts), st
 below = {"EI: below 1e-5": ei_slopes < 1e-5, "EI: below 1e-8": ei_slopes < 1e-8,
          "EI: exactly 0": ei_slopes == 0, "log EI: below 1e-5": log_slopes < 1e-5}
 below = {name: small.double().mean(1).T for name, small in below.items()}  # 16 6 each
-teach.show(plotting.shares(torch.tensor(counts), below, xlabel="evaluations",
+teach.show(plotting.shares(torch.tensor(counts).double(), below, xlabel="evaluations",
                            ylabel="share of the box"),
            "Share of the box with a small gradient, against the number of evaluations, median and "
            "quartiles of 16 runs. EI below 1e-5 rises from 0.1 to 0.5, below 1e-8 to a third; "
@@ -378,7 +378,7 @@ teach.predict("p4.t2.q4", "EI of these four points from 512 draws. By what facto
 # %%
 qei = teach.yours("p4.t2.e2", qei)
 level = (joint.mean.max() + 0.5 * joint.variance.max().sqrt()).item()
-sizes = torch.tensor([16, 32, 64, 128, 256, 512])
+sizes = torch.tensor([16.0, 32, 64, 128, 256, 512])
 estimates = {}
 for kind, label in (("iid", "independent"), ("sobol", "scrambled Sobol")):
     rows = [bl.Sampler(int(s), seed=k, kind=kind).base_samples((4, 1))
@@ -438,13 +438,14 @@ for name, mine, imported in zip(("log PI", "UCB"), ours, theirs, strict=True):
 
 # %%
 one = young.posterior(corners[:1])
-m, s = one.mean.item(), one.variance.sqrt().item()
+both = one.mean.detach(), one.variance.detach().sqrt()
+m, s = (v.item() for v in both)
 level, y = m + 0.3 * s, one.rsample(bl.Sampler(100_000, seed=5, kind="iid").base_samples((1, 1)))
 u = torch.tensor((m - level) / s, dtype=torch.float64)
 draws = y.detach().flatten()
 sampled = {"EI": ((draws - level).clamp(min=0), s * (density(u) + u * torch.special.ndtr(u))),
-           "PI": ((draws > level).double(), log_pi(one.mean, torch.tensor(s), level).exp()),
-           "UCB": (m + math.sqrt(4 * math.pi / 2) * (draws - m).abs(), ucb(m, s, beta=4.0))}
+           "PI": ((draws > level).double(), log_pi(*both, level).exp()),
+           "UCB": (m + math.sqrt(4 * math.pi / 2) * (draws - m).abs(), ucb(*both, beta=4.0))}
 for name, (values, formula) in sampled.items():
     error = values.std() / math.sqrt(len(values))
     teach.claim(f"one point: sampled {name} agrees with its formula", kind="monte-carlo",
@@ -608,9 +609,9 @@ teach.claim("from τ = 0.01 to 0.1 the bias rises like τ², within a fifth of t
 #
 # ## 5. Many starts
 #
-# An acquisition has many hills, often one in each gap between the data. The standard recipe: look at
-# some hundred even points; keep the best and draw others with a preference for high values; climb
-# from all of them with L-BFGS; take the highest end.
+# An acquisition has many hills, often one in each gap between the data. The standard recipe: look
+# at some hundred even points; keep the best and draw others with a preference for high values;
+# climb from all of them with L-BFGS; take the highest end.
 #
 # **Exercise 5.** The draw.
 

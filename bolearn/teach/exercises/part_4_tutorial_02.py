@@ -406,7 +406,7 @@ def _(fn: Fn, posterior: Any, best_f: float, eps: Tensor) -> None:
     low = best_f - _width(posterior, best_f)  # so that every draw improves
     if isinstance(inner, SamplesPosterior):
         leaf = inner.samples[..., 0].clone().requires_grad_()
-        value = fn(_functions(leaf), low - 3 * float(leaf.abs().max()), eps)
+        value = fn(_functions(leaf), low - 3 * float(leaf.detach().abs().max()), eps)
     else:
         leaf = inner.mean[..., 0].clone().requires_grad_()
         cov = inner.joint_moments[1][..., 0, :, :]
@@ -582,7 +582,7 @@ def bounds(rng: Rng) -> Iterator[Case]:
     yield Case(-mean, sd, beta=4.0, note="negative means")
     yield Case(mean, 0 * sd, kappa=3.0, note="no doubt")
     yield Case(mean[0], sd[0], beta=2.0, note="no axes")
-    yield Case(mean, sd, beta=4, note="a whole number")
+    yield Case(mean, sd, beta=16.0, note="four standard deviations")
     yield Case(mean, sd, raises=ValueError, note="neither")
     yield Case(mean, sd, beta=4.0, kappa=2.0, raises=ValueError, note="both, even if they agree")
     yield Case(mean, sd, beta=0.0, kappa=0.0, raises=ValueError, note="both")
