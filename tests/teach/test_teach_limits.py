@@ -5,6 +5,7 @@ import faulthandler
 import itertools
 import os
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -199,6 +200,16 @@ def test_what_an_answer_changes_is_put_back(tmp_path):
     before = state()
     assert teach.evaluate(make(call_seconds=20.0), meddles).status == "passed"
     assert state() == before
+
+
+def test_a_check_does_not_load_the_compiler():
+    # torch imports it, for a second or more, where its deterministic mode is set: in every copy.
+    code = (
+        "import sys; from bolearn import teach; e = teach.exercises.find('p1.t1.e1'); "
+        "assert teach.evaluate(e, e.model_answer).status == 'passed'; "
+        "assert 'torch._inductor' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
