@@ -590,8 +590,8 @@ teach.reveal("p2.t1.q7", "never", because="a step compares two heights, not what
 # What would keep it in its valley for certain? In one dimension: $\eta f'' < 1$ wherever it goes.
 # Then $T$ is increasing, orbits never change their order, and none passes the hilltop. For that
 # $\eta < 1/L$ is enough, with the largest curvature on the way, here that of the start. It is not
-# necessary: in this double well every $\eta$ below $2/L$ keeps the side. And in more dimensions
-# even $\eta < 1/L$ promises nothing of the kind (tutorial 4, section 2).
+# necessary: in this double well every $\eta$ below $2/L$ keeps a start beyond $+1$ on its side. And
+# in more dimensions even $\eta < 1/L$ promises nothing of the kind (tutorial 4, section 2).
 
 # %%
 steepest = 3 * 2.6**2 - 1
@@ -605,8 +605,8 @@ teach.claim("20 starts with η = 1/L: orbits from between 0 and the start keep t
                 (slow[1:] > slow[:-1]).all() & (end_of(x, 1 / L_start, 3000) == 1).all()))
 x = torch.linspace(1.001, 5, 20_000, dtype=torch.float64)
 stays = end_of(x, 0.999 * 2 / (3 * x**2 - 1), 1500) == 1
-teach.claim("in the double well 0.999 · 2/L of the start keeps all of 20,000 starts on their side",
-            bool(stays.all()), kind="theorem")
+teach.claim("in the double well 0.999 · 2/L, with the curvature L of the start, keeps each of "
+            "20,000 starts beyond +1 on its side", bool(stays.all()), kind="theorem")
 
 # %% [markdown]
 # **Exercise 5.** Back to the bowls, and to $m = 0$: when is a single step enough? With a proof to

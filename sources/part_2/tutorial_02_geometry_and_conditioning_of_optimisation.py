@@ -133,7 +133,7 @@ teach.explorable(
     "conditioning", {"kappa": 10.0, "eta_factor": 1.0},
     still=plotting.descents(panels, [(1.1, 1.1)]),
     alt="Twelve steps at the best learning rate: in the round bowl one reaches the minimum; "
-        "for κ = 10 the path zigzags; for κ = 100, in a narrow valley, it hardly moves.",
+        "for κ = 10 the path zigzags; for κ = 100, in a narrow valley, 79 % of the way is left.",
 )
 
 # %%
@@ -417,7 +417,7 @@ teach.show(
                     xlabel="angle between the valley and an axis (degrees)",
                     ylabel="condition number κ"),
     "Condition number against the valley's angle: always 100 before; after scaling 1 at 0 and 90 "
-    "degrees, above 10 from about 9 degrees on, and 100 at 45 degrees.",
+    "degrees, above 10 between about 9 and 81 degrees, and 100 at 45 degrees.",
 )
 
 # %%
@@ -619,8 +619,9 @@ teach.claim("in ln s they are ½, whatever the units", error=(in_log - 0.5 * tor
 # $$\kappa \;\le\; 1 + n / \sigma^2 .$$
 
 # %%
-teach.predict("p2.t2.q9", "100 points, noise of standard deviation 0.1. Ten times better "
-              "measurements, 0.01, multiply κ by about ...", [10, 100, 1000], guess=None)
+teach.predict("p2.t2.q9", "100 random points between 0 and 1, ℓ = 0.2, noise of standard deviation "
+              "0.1. Ten times better measurements, 0.01, multiply κ by about ...", [10, 100, 1000],
+              guess=None)
 
 # %%
 sizes, noises = [10, 25, 50, 100, 200, 400], [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
@@ -657,7 +658,7 @@ for j, noise in enumerate(noises):
     lost.append(error / (table[-1, j] * 2**-52))
 teach.claim("400 points: solving for α multiplies float64's rounding by κ, within a factor of 100",
             bool(all(0.01 < share < 100 for share in lost)), kind="run")
-teach.reveal("p2.t2.q9", 100, because="κ goes like 1/σ², not like 1/σ")
+teach.reveal("p2.t2.q9", 100, because="K's smallest eigenvalue is far below σ²: κ goes like 1/σ²")
 
 # %% [markdown]
 # So measurements with little noise are harder for a solver: it loses up to about $\log_{10} \kappa$

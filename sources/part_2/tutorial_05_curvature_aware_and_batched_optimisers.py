@@ -810,8 +810,9 @@ teach.show(
     plotting.curves(n, {f"{name}": (need <= n[:, None]).double().mean(-1)
                         for name, need in needed.items()}, log="x",
                     xlabel="gradients", ylabel="share of 96 runs that have arrived"),
-    "Share of runs that have arrived against gradients, to 1000: the curve of L-BFGS rises between "
-    "8 and 100 to one; Adam's follows about eight times later; that of descent ends near 0.4.",
+    "Share of runs that have arrived against gradients, to 1000: the curve of L-BFGS rises from 6 "
+    "gradients to one at 55; Adam's stays at 0 up to 60 and comes to one near 860; that of descent "
+    "rises slowly and ends near 0.4.",
 )
 
 # %%
@@ -853,8 +854,9 @@ teach.claims_table()
 #
 # **So, which optimiser?** One that reads curvature from the gradients it has computed anyway, holds
 # coordinates at their bounds, and gives each of the 64 rows a memory, a length and a verdict of its
-# own: `lbfgs.minimize`. Each row finds a local minimum, which need not be the best one; for luck,
-# tutorial 4's prices hold. Next: Part 3, where the function itself must be guessed.
+# own: `lbfgs.minimize`. A row that converges stands, as a rule, at a local minimum (a saddle passes
+# the same test), which need not be the best one: tutorial 4 says what more starts cost. Next: Part
+# 3, where the function itself must be guessed.
 #
 # ## Sources
 #

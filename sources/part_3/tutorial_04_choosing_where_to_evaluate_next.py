@@ -280,7 +280,8 @@ teach.reveal("p3.t4.q4", "beside the best drill", because="a speck more is there
 
 # %% [markdown]
 # PI bets on *any* improvement: a speck counts as much as a nugget. A $\xi$ mends that, but which?
-# It is in ounces: count in grams, and the old $\xi$ is 28 times too small.
+# It is in ounces: count in grams, and the old $\xi$ is 31 times too small (gold is weighed in troy
+# ounces, of 31.1 g).
 #
 # ## 5. What it is worth
 #
@@ -355,7 +356,7 @@ teach.predict("p3.t4.x5", "EI that asks for ξ = 1 ounce more, and UCB with β =
               ["EI's", "UCB's", "both", "neither"], guess=None)
 
 # %%
-ounce = 28.349523125  # in grams
+ounce = 31.1034768  # in grams: the troy ounce, by which gold is weighed
 holes, finds = page.random_drills(gold, 4)  # 200 mines
 units = {"mean": 4 * ounce, "variance": 4 * ounce**2, "noise_var": 4e-6 * ounce**2}
 ounces = page.start_model(gold, holes, finds)
@@ -771,7 +772,8 @@ for other in list(rules)[:-1]:
         gain = gains[name, other]
         decision, runs = verdict(gain)
         split = f"{int((gain > 0).sum())}:{int((gain < 0).sum())}"
-        row += f"{split:>7} {decision if decision != 'undecided' else f'{runs} runs':>12}"
+        takes = f"{runs} runs" if runs else "only ties"
+        row += f"{split:>7} {decision if decision != 'undecided' else takes:>12}"
     print(f"{other:26}" + row)
 
 # %%
