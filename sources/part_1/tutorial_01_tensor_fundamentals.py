@@ -600,8 +600,8 @@ teach.claim("torch refuses to add row[:-1] to row[1:] in place, but not row[:-2:
             and not refuses(lambda: row[2::2].add_(row[:-2:2])))
 
 # %% [markdown]
-# The last claim is the same danger within one tensor: each sum would read numbers that it has just
-# overwritten. torch refuses where it notices the overlap, and with steps it does not. Methods with
+# The last claim is the same danger within one tensor: each sum would read numbers just overwritten.
+# torch refuses where it notices the overlap, and with steps it does not. Methods with
 # a trailing underscore (`add_`, `fill_`) write in place too. Use them on tensors of your own that
 # nobody else is looking at through a view.
 #
@@ -610,7 +610,7 @@ teach.claim("torch refuses to add row[:-1] to row[1:] in place, but not row[:-2:
 # A storage lies on a **device**: the processor's memory (`cpu`), say, or a graphics card's
 # (`cuda`). Results stay where their inputs are; a new tensor needs `device=x.device`. The cell
 # tries `cpu`, `cuda` if this machine has it, and `meta`, whose tensors have a shape and no
-# numbers. (Apple's `mps` is left out: it has no float64.)
+# numbers. (Apple's `mps` has no float64.)
 
 # %%
 devices = ["meta", "cpu", *["cuda"] * torch.cuda.is_available()]

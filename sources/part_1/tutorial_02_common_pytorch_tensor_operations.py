@@ -453,7 +453,7 @@ teach.claim("clamp(min=0) before the root does not help: the slope at 0 is infin
 # %% [markdown]
 # The chain rule computes *outer slope times inner slope*. At 0 the choice took the other branch, so
 # the outer slope is 0; the root's own slope there is infinite; and zero times infinity is NaN, like
-# zero times NaN. Choosing afterwards repairs the value, not the slope. The remedy is to choose
+# zero times NaN. The remedy is to choose
 # **before** as well, so that the forbidden number never reaches the root. (At 0 itself a root has
 # no slope, or an infinite one from the right; our 0 is a choice.)
 #

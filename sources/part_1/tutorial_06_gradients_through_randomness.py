@@ -476,7 +476,7 @@ teach.claim("its pathwise gradients are -Φ(z) and φ(z), within 5 standard erro
 
 # %% [markdown]
 # So Part 4 can choose experiments by gradients even where no closed form exists: for the best of
-# several recipes tried at once, say. Only the gusts could be better.
+# several recipes tried at once, say.
 #
 # ## 9. Even gusts
 #

@@ -312,10 +312,9 @@ teach.claim("in 1000 random bowls of 6 dimensions no step of exact search is wor
             bool((ratio <= bound * (1 + 1e-12)).all()), kind="theorem")
 
 # %% [markdown]
-# Exact line search needs no $L$, and leaves $\kappa$. A greedy *length* does not cure the
-# *direction*: in a long valley the steepest way down seldom points at the minimum. (In two
-# dimensions $\eta = 1/L$, then $1/\mu$, arrive from any start; but one has to know both.) The flow
-# turns at every moment; descent goes straight until its step ends.
+# Exact line search needs no $L$, but from its worst start takes as many steps as $\eta^*$: in a
+# long valley the steepest way down seldom points at the minimum. (In two dimensions $\eta = 1/L$,
+# then $1/\mu$, arrive from any start; but one has to know both.)
 #
 # ## 5. The rules of a change of coordinates
 #
@@ -504,8 +503,9 @@ teach.claim("and yet less than a third of those of plain gradient descent at its
             bool((slanted < plain / 3).all()), kind="paired")
 
 # %% [markdown]
-# So Adam is worth having, its momentum included; but what it mends are unequal axes, not slants.
-# ("Steps to a millionth" means the first visit: with a fixed rate Adam may leave again.)
+# So Adam, its momentum included, mends unequal axes, and in the turned valley keeps some of its
+# lead over plain descent. ("Steps to a millionth" means the first visit: with a fixed rate Adam may
+# leave again.)
 #
 # ## 7. Newton's method
 #
@@ -605,8 +605,8 @@ teach.claim("in ln s they are ½, whatever the units", error=(in_log - 0.5 * tor
 
 # %% [markdown]
 # The logarithm is no linear map, so $S^\top H S$ holds at the minimum only, where $S$ is the
-# diagonal matrix of the $s_i$. But it turns "times" into "plus", and positivity comes free. Hence:
-# scales in logarithms.
+# diagonal matrix of the $s_i$. It keeps them positive, too, and a step multiplies a scale by the
+# same factor whatever its unit: Part 3 fits scales by their logarithms.
 #
 # ## 9. Kernel matrices
 #
@@ -665,8 +665,8 @@ teach.reveal("p2.t2.q9", 100, because="K's smallest eigenvalue is far below σ²
 # of float64's 16 digits. (A shorter lengthscale $\ell$ flattens $K$'s spectrum and leaves more room
 # below the bound; once $K$'s smallest eigenvalue is far above $\sigma^2$, as for 100 random points
 # in ten dimensions, $\kappa$ hardly depends on the noise.) Jacobi scaling changes nothing: $K$'s
-# diagonal is constant already. Part 3 factorises instead of descending, which costs no steps, but
-# those digits.
+# diagonal is constant already. Part 3 factorises instead of descending, and loses those digits,
+# too.
 #
 # ## What this notebook proved
 

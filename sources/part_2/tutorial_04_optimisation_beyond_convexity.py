@@ -278,7 +278,7 @@ teach.claim("three digits closer to the border cost ln(1000) / ln(1 + η|λ₋|)
 
 # %% [markdown]
 # Borders have no area, so a random start misses them (Lee and others prove this in general, for
-# $\eta < 1/L$). Saddles delay a descent; minima end it.
+# $\eta < 1/L$).
 #
 # ## 5. Noise I: a floor
 #
@@ -686,9 +686,8 @@ teach.claim("five coordinates, each by itself, succeed as computed, within 5 sta
             tolerance=5 * math.sqrt(level * (1 - level) / 3000), kind="monte-carlo")
 
 # %% [markdown]
-# Look at the last column: it was no faster method that shrank the bill, but *knowledge*: that the
-# loss is a sum. A restart knows nothing; it forgets all gradients and values that the ones before
-# have paid for.
+# Look at the last column: what shrank the bill is knowing that the loss is a sum. A restart uses
+# neither that nor the gradients and values that the ones before have paid for.
 #
 # If an evaluation is an experiment that takes a day, and has no gradient, even the cheap column is
 # too dear. We must keep what we have paid for, and let a **model** guess what the function is like

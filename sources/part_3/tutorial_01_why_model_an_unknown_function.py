@@ -735,10 +735,10 @@ teach.undecided("hard: whether Sobol drills find more than random ones on averag
 teach.reveal("p3.t1.q10", "greedy, random", because="its wins are small, its losses 2 ounces")
 
 # %% [markdown]
-# "Who wins?" has no answer before one has said what counts. A single run, or a median alone, would
-# have hidden the fifth of all prospectors whom the map led astray. The even grid is best against
-# wide hills such as the mine's, and misses narrow ones. (`stats.verdict` decides where
-# the mean gain is four standard errors from 0; tutorial 4 says why. The width of the bumps was our
+# So the winner depends on what counts: most pairs, or the mean. A single run, or a median alone,
+# would have hidden the fifth of all prospectors whom the map led astray. The even grid is best
+# against wide hills such as the mine's, and misses narrow ones. (`stats.verdict` decides where the
+# mean gain is four standard errors from 0; tutorial 4 says why. The width of the bumps was our
 # choice, in the map's favour.)
 #
 # **Exercise 4.** Be the referee, and trust nobody.

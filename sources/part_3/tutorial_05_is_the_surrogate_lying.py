@@ -584,8 +584,7 @@ teach.claim("with a prior five times too long it is smaller than ML-II's, too, i
             stats.verdict(few["ML-II"] - few["MAP, far too long"]).errors > 2, kind="paired")
 
 # %% [markdown]
-# And the unlucky tenth? A thousand pairs may or may not decide that (on other seeds about 2,000
-# would be needed), so 3,000 more.
+# And the unlucky tenth? On other seeds about 2,000 pairs would be needed, so 3,000 more.
 
 # %%
 more = {"ML-II": [few["ML-II"]], "MAP": [few["MAP"]]}
@@ -603,8 +602,7 @@ teach.claim("fewer MAP searches miss as much as the worst tenth of ML-II, in 4,0
             tail.errors > 2, kind="paired")
 
 # %% [markdown]
-# A little, on average and in the unlucky tenth; here even a prior five times too long beats none on
-# average.
+# A little, on average and in the unlucky tenth.
 #
 # ## 7. Bend the scale
 #
@@ -814,8 +812,7 @@ teach.claim("the alarm rings in none of the stuck searches of Forrester, whose d
             and bool(width[stuck].min() > 0.75))
 
 # %% [markdown]
-# The higher hill stands between two drills that do not hint at it. No test on drills replaces a few
-# drills placed without asking the map.
+# The higher hill stands between two drills that do not hint at it.
 #
 # ## 10. Which drill carries the decision?
 #
@@ -851,8 +848,7 @@ teach.claim("another find leaves the width of the band as it is, everywhere", ki
             error=(beliefs["another find"].variance - now.variance).abs(), tolerance=1e-12)
 teach.claim("two ounces more at one drill move EI's next drill in most of these 200 states",
             moved > 100, kind="run")
-teach.reveal("p3.t5.q9", "three times in four", because="doubt asks where one drilled, hope what "
-             "was found")
+teach.reveal("p3.t5.q9", "three times in four", because="the mean moved, and EI with it")
 
 # %% tags=["fresh-only"]
 expedition_8 = r''''''  # paste what the page shows under Python between the quotes
@@ -897,8 +893,6 @@ expedition_9 = goldmine.model_session(9)  # played in the page beforehand
 teach.check("p3.t4.expedition", expedition_9, number=9)
 
 # %% [markdown]
-# A large $z$ says that a drill surprises the map, not that the decision hangs on it. 
-#
 # ## What this notebook proved
 
 # %%

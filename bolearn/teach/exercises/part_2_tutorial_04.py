@@ -798,9 +798,9 @@ def anneal(
     """Metropolis walks from all rows of x0 at once, at falling temperatures; the best they saw.
 
     f maps points `n d` to losses `n`. It is called `budget` times, each time on all n particles:
-    once on x0 (`n d`), then on proposals. Proposal k = 0, 1, ..., budget - 2 is the particle's current
-    point plus `width` times a standard normal for each coordinate. It becomes the current point
-    surely if its loss is not higher, else with probability exp(-rise / tau), where
+    once on x0 (`n d`), then on proposals. Proposal k = 0, 1, ..., budget - 2 is the particle's
+    current point plus `width` times a standard normal for each coordinate. It becomes the current
+    point surely if its loss is not higher, else with probability exp(-rise / tau), where
     tau = schedule(k / budget) >= 0; at tau = 0 never. Return the best point that each particle
     evaluated, `n d`, and its loss, `n`. All random numbers follow from the seed.
     """
