@@ -82,8 +82,8 @@ e1 = Exercise(
 def is_view(op: Callable[[Tensor], Tensor], x: Tensor) -> bool:
     """Whether op(x) shares memory with x, so that writing to one can change the other.
 
-    `op` is built from torch operations, and x has at least one element. Leave x as it was, and do
-    not use the attribute `_base`.
+    `op` is built from torch operations; x and op(x) have at least one element each. Leave x as it
+    was, and do not use the attribute `_base`.
     """
     return op(x).untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
 
