@@ -13,8 +13,8 @@ function over its box. The score of a run is log10 of its final regret without n
 that spread: of the best evaluated point where values are exact, else of the recommended one.
 
 *Predictions* are held-out scores over 20 random splits: the negative log predictive density of new
-observations, in nats for each, and the share that falls within the central 95 % intervals. Splits of
-one table share rows, so that their standard errors are somewhat too small.
+observations, in nats for each, and the share that falls within the central 95 % intervals. Splits
+of one table share rows, so that their standard errors are somewhat too small.
 
 Verdicts are those of `bolearn.stats.verdict`: four standard errors of the mean of paired
 differences to "botorch". Cells already stored are not run again (``--again`` forgets a rule first).
