@@ -19,9 +19,8 @@ from torch import Tensor, tensor
 
 RESULTS = Path("benchmarks/results")
 COMMANDS = (
-    *("fit", "composite", "acquisitions", "optimise", "mixed", "paths", "loop", "study"),
-    "replicates",
-)
+    "fit", "composite", "acquisitions", "optimise", "mixed", "paths", "loop", "study", "replicates",
+)  # fmt: skip
 
 Row = tuple[str, float | None, float | None, float, str]
 """Work, bar, stretch, measured ratio (processor time), and what else to know."""
