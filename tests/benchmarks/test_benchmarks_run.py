@@ -21,6 +21,7 @@ SMALL = {
     "quality": "--seeds 1 --problems Branin --rounds 1",
     "incumbent": "--seeds 2 --problems Branin --levels 0.3 --rounds 1",
     "saas": "--datasets 1 --draws 20",
+    "lookahead": "--rounds 1 --calls 1 --cases 1 --sizes 1 --fantasies 4",
     "imports": "--repeats 1",
 }
 PRINTING_ONLY = ("imports", "__main__")
