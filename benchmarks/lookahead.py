@@ -35,7 +35,6 @@ from .arms import versions
 
 SIZES = ((2, 20), (6, 40), (10, 60))  # inputs, observations
 FANTASIES, RESTARTS, RAW = 64, 10, 512
-BARS = {"KG 2": 20, "KG 6": 60, "KG 10": 100, "MES": 5, "GIBBON": 8, "JES": 15, "search": 10}
 
 
 def problem(d: int) -> bl.Problem:
@@ -94,13 +93,15 @@ def entropies(
     return made
 
 
-def works(d: int, n: int) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+def works(
+    d: int, n: int, fantasies: int = FANTASIES
+) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Name -> a value with its gradient at 10 points, by either library."""
     ours, theirs, bounds = pair(d, n, seed=0)
     X = bl.sobol_points(bounds, n=RESTARTS, seed=1).unsqueeze(-2)
     found = {}
-    one_shot = qKnowledgeGradient(theirs, num_fantasies=FANTASIES)
-    inner = bl.sobol_points(bounds, n=RESTARTS * FANTASIES, seed=2).reshape(RESTARTS, FANTASIES, d)
+    one_shot = qKnowledgeGradient(theirs, num_fantasies=fantasies)
+    inner = bl.sobol_points(bounds, n=RESTARTS * fantasies, seed=2).reshape(RESTARTS, -1, d)
     points = bl.knowledge_gradient_points(ours, bounds, seed=0)
     found[f"KG, d = {d}"] = (
         value_and_gradient(bl.qLogKnowledgeGradient(ours, points), X),
@@ -121,9 +122,9 @@ def seconds(work: Callable[[], object], calls: int) -> float:
     return (time.process_time() - started) / calls
 
 
-def nested(model: bl.ExactGP, bounds: Tensor, x: Tensor) -> float:
-    """KG by its definition: the mean after each of 64 outcomes at x ``1 d``, climbed."""
-    z = torch.special.ndtri((torch.arange(FANTASIES, dtype=x.dtype) + 0.5) / FANTASIES)
+def nested(model: bl.ExactGP, bounds: Tensor, x: Tensor, fantasies: int) -> float:
+    """KG by its definition: the mean after each of many outcomes at x ``1 d``, climbed."""
+    z = torch.special.ndtri((torch.arange(fantasies, dtype=x.dtype) + 0.5) / fantasies)
     with torch.no_grad():
         p = model.posterior(x, observation_noise=True)
         after = model.condition(x, (p.mean + p.variance.sqrt() * z[:, None])[..., None])
@@ -132,7 +133,7 @@ def nested(model: bl.ExactGP, bounds: Tensor, x: Tensor) -> float:
     return float(top.mean() - now)
 
 
-def end_to_end(d: int, n: int, seed: int) -> list[float]:
+def end_to_end(d: int, n: int, seed: int, fantasies: int) -> list[float]:
     """Processor seconds of a search, ours and BoTorch's; nested values of either end."""
     ours, theirs, bounds = pair(d, n, seed)
     started = time.process_time()
@@ -141,10 +142,10 @@ def end_to_end(d: int, n: int, seed: int) -> list[float]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         started = time.process_time()
-        acq = qKnowledgeGradient(theirs, num_fantasies=FANTASIES)
+        acq = qKnowledgeGradient(theirs, num_fantasies=fantasies)
         other, _ = optimize_acqf(acq, bounds, q=1, num_restarts=RESTARTS, raw_samples=RAW)
         other_spent = time.process_time() - started
-    values = [nested(ours, bounds, x) for x in (mine, other.detach())]
+    values = [nested(ours, bounds, x, fantasies) for x in (mine, other.detach())]
     return [spent, other_spent, *values]
 
 
@@ -154,6 +155,7 @@ def main() -> None:
     ask.add_argument("--rounds", type=int, default=15, help="repetitions of values and gradients")
     ask.add_argument("--calls", type=int, default=10, help="calls of ours in each, of theirs one")
     ask.add_argument("--cases", type=int, default=20, help="searches for each number of inputs")
+    ask.add_argument("--fantasies", type=int, default=FANTASIES)
     ask.add_argument("--sizes", type=int, default=len(SIZES), help="how many, smallest first")
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/lookahead.json"))
     ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
@@ -165,7 +167,7 @@ def main() -> None:
     torch.manual_seed(0)
     timed: dict[str, list[list[float]]] = {}
     for d, n in SIZES[: options.sizes]:
-        for name, (a, b) in works(d, n).items():
+        for name, (a, b) in works(d, n, options.fantasies).items():
             a(), b()
             timed[name] = [
                 [seconds(a, options.calls), seconds(b, 1)] for _ in range(options.rounds)
@@ -173,7 +175,9 @@ def main() -> None:
             print(f"{name} done", flush=True)
     searches = {}
     for d, n in SIZES[: options.sizes]:
-        searches[str(d)] = [end_to_end(d, n, seed) for seed in range(options.cases)]
+        searches[str(d)] = [
+            end_to_end(d, n, seed, options.fantasies) for seed in range(options.cases)
+        ]
         print(f"searches, d = {d} done", flush=True)
     stored = {
         "command": f"python -m benchmarks.lookahead --rounds {options.rounds} "

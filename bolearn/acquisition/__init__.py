@@ -17,9 +17,17 @@ kind is an acquisition too, a lambda included.
 | `qUpperConfidenceBound` | q points, exploration set by hand | ``beta`` | s joint draws |
 | `qSimpleRegret` | q points for the last evaluation | | s joint draws |
 | `qLogProbabilityOfFeasibility` | nothing feasible is known yet | limits | s joint draws |
+| `qLogKnowledgeGradient` | the final *mean* counts, or noise | ``points`` | an envelope |
+| `qKnowledgeGradient` | the same in user units; q > 1 | ``points`` | an envelope; s joint draws |
+| `MaxValueEntropySearch` | how high the maximum is | ``max_values`` | k x 16 nodes |
+| `GIBBON` | the same, cheaper; a bound | ``max_values`` | k closed forms |
+| `JointEntropySearch` | how high and where it is; a bound | ``optimal_...`` | k rank-one updates |
+| `BALD` | the function itself, everywhere | | one posterior |
 
 Objectives (`output`, `weighted_sum`) and limits (`at_most`, `at_least`) are functions of the
-outcomes; every sampled acquisition takes any. `incumbent` finds ``best_f``. Your own sampled
+outcomes; every sampled acquisition takes any. `incumbent` finds ``best_f``, `sample_optima` what
+entropy search averages over, `knowledge_gradient_points` the points of a knowledge gradient, and
+`optimize_knowledge_gradient` refines them where its search ends. Your own sampled
 acquisition is a subclass of `LogMonteCarloAcquisition` or `MonteCarloAcquisition` with a `utility`
 of one line.
 """

@@ -23,6 +23,7 @@ SMALL = {
     "incumbent": "--seeds 2 --problems Branin --levels 0.3 --rounds 1",
     "noise": "--seeds 2 --tasks 'Branin;diabetes, n = 20' --rounds 1 --rules 'botorch;two ends'",
     "saas": "--datasets 1 --draws 20",
+    "lookahead": "--rounds 1 --calls 1 --cases 1 --sizes 1 --fantasies 4",
     "imports": "--repeats 1",
 }
 PRINTING_ONLY = ("imports", "__main__")
