@@ -84,6 +84,17 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         qSimpleRegret as qSimpleRegret,
         qUpperConfidenceBound as qUpperConfidenceBound,
     )
+    from .acquisition.entropy import (
+        BALD as BALD,
+        GIBBON as GIBBON,
+        JointEntropySearch as JointEntropySearch,
+        MaxValueEntropySearch as MaxValueEntropySearch,
+    )
+    from .acquisition.lookahead import (
+        log_knowledge_gradient as log_knowledge_gradient,
+        qKnowledgeGradient as qKnowledgeGradient,
+        qLogKnowledgeGradient as qLogKnowledgeGradient,
+    )
     from .acquisition.objectives import (
         at_least as at_least,
         at_most as at_most,
@@ -98,6 +109,13 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     from .search.multi_start import optimize_acqf as optimize_acqf
     from .search.stochastic import optimize_acqf_stochastic as optimize_acqf_stochastic
     from .search.thompson import thompson as thompson
+    from .search.lookahead import (
+        fantasy_maxima as fantasy_maxima,
+        knowledge_gradient_points as knowledge_gradient_points,
+        optimize_knowledge_gradient as optimize_knowledge_gradient,
+    )
+    from .search.recommend import recommend as recommend
+    from .search.optima import Optima as Optima, sample_optima as sample_optima
     from .problems import Problem as Problem
     from .diagnostics import (
         calibration as calibration,
@@ -138,12 +156,17 @@ _PUBLIC = {
     "acquisition.templates": "LogMonteCarloAcquisition MonteCarloAcquisition",
     "acquisition.monte_carlo": "qLogExpectedImprovement qLogNoisyExpectedImprovement "
     "qLogProbabilityOfFeasibility qSimpleRegret qUpperConfidenceBound",
+    "acquisition.entropy": "BALD GIBBON JointEntropySearch MaxValueEntropySearch",
+    "acquisition.lookahead": "log_knowledge_gradient qKnowledgeGradient qLogKnowledgeGradient",
     "acquisition.objectives": "at_least at_most output weighted_sum",
     "search.constraints": "linear_constraint nonlinear_constraint",
     "search.report": "Candidates",
     "search.multi_start": "optimize_acqf",
     "search.stochastic": "optimize_acqf_stochastic",
     "search.thompson": "thompson",
+    "search.lookahead": "fantasy_maxima knowledge_gradient_points optimize_knowledge_gradient",
+    "search.recommend": "recommend",
+    "search.optima": "Optima sample_optima",
     "problems": "Problem",
     "diagnostics": "calibration crps leave_one_out negative_log_predictive_density",
     "studies.results": "StudyResult",

@@ -18,6 +18,15 @@ Taught in part_4/tutorial_03.
 """
 
 from .baselines import NelderMead, nelder_mead, random, sobol
+from .information import (
+    AboutMaximum,
+    EntropySearch,
+    KnowledgeGradient,
+    gibbon,
+    joint_entropy,
+    knowledge_gradient,
+    max_value_entropy,
+)
 from .modelling import BuildModel, FitModel, matern_gp, rbf_gp
 from .protocol import Strategy, StudyData
 from .standard import (
@@ -47,6 +56,13 @@ __all__ = [
     "Thompson",
     "turbo",
     "TuRBO",
+    "knowledge_gradient",
+    "KnowledgeGradient",
+    "max_value_entropy",
+    "gibbon",
+    "joint_entropy",
+    "EntropySearch",
+    "AboutMaximum",
     "ModelBased",
     "BuildModel",
     "FitModel",

@@ -184,10 +184,10 @@ def _with_the_others(raised: dict[str, BolearnError], result: StudyResult | None
 
 def _advance(record: Record, arm: Arm, trials: Trials, plan: Plan, t: int) -> None:
     """One round: propose (not after the last), recommend for the data so far, evaluate."""
-    data = record.data(arm.bounds, plan.n_init, t)
+    data = record.data(arm.bounds, plan.n_init, t, plan.noise_free)
     if plan.space is not None:
-        exact = plan.problem.noise_std == 0
-        data = replace(data, space=plan.space, unavailable=plan.unavailable, exact=exact)
+        same = plan.problem.noise_std == 0
+        data = replace(data, space=plan.space, unavailable=plan.unavailable, deterministic=same)
     proposal = arm.propose(data, plan.q) if t < plan.n_iter else None
     if arm.recommends:
         # The state of this round was made from exactly this data: no second fit is needed.

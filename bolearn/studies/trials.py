@@ -27,9 +27,10 @@ class StudyProblem(Protocol):
     """What a study needs of a problem; `bolearn.Problem` has it.
 
     If it has a method `feasible` (of values ``R k m``) or an attribute `fidelity` (the index of an
-    input whose target is 1), as `bolearn.Problem` does, the study takes note of them. So it does of
-    `space`, whose codes its inputs then are, and of `unavailable`, codes that cannot be evaluated
-    (`bolearn.problems.SpaceProblem`, `bolearn.problems.TableProblem`).
+    input whose target is 1), as `bolearn.Problem` does, the study takes note of them; and of an
+    attribute `noise_free`, where values without noise of the problem's own are not exact. So it
+    does of `space`, whose codes its inputs then are, and of `unavailable`, codes that cannot be
+    evaluated (`bolearn.problems.SpaceProblem`, `bolearn.problems.TableProblem`).
     """
 
     @property
@@ -77,6 +78,12 @@ class Plan:
     def name(self) -> str:
         """What the problem calls itself, else its type."""
         return str(getattr(self.problem, "name", None) or type(self.problem).__name__)
+
+    @property
+    def noise_free(self) -> bool:
+        """Whether the problem says that its values are exact."""
+        exact = self.problem.noise_std == 0
+        return exact and bool(getattr(self.problem, "noise_free", True))
 
     def design(self) -> Tensor:
         """The initial design ``R n_init d``, a Sobol sequence for each replicate."""
@@ -217,7 +224,7 @@ class Record:
         self.failures += batch.failures
         self.used = where.stop
 
-    def data(self, bounds: Tensor, n_init: int, t: int) -> StudyData:
+    def data(self, bounds: Tensor, n_init: int, t: int, noise_free: bool = False) -> StudyData:
         """What the strategy may see."""
         n = self.used
         return StudyData(
@@ -228,6 +235,7 @@ class Record:
             X_pending=None,
             round=t,
             n_init=n_init,
+            noise_free=noise_free,
         )
 
 

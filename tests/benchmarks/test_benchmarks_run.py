@@ -21,6 +21,7 @@ SMALL = {
     "replicates": "--sizes 2 --repeats 1 --iterations 1",
     "quality": "--seeds 1 --problems Branin --rounds 1",
     "incumbent": "--seeds 2 --problems Branin --levels 0.3 --rounds 1",
+    "noise": "--seeds 2 --tasks 'Branin;diabetes, n = 20' --rounds 1 --rules 'botorch;two ends'",
     "saas": "--datasets 1 --draws 20",
     "imports": "--repeats 1",
 }
