@@ -27,7 +27,7 @@ from ..shapes import check_count, check_number
 from .modelling import BuildModel, FitModel, Recipe, best_evaluated, matern_gp
 from .protocol import StudyData
 
-_CHOICES = 4096  # legal points of a space among which a path is maximised
+_CHOICES = 1024  # legal points of a space among which a path is maximised
 
 BuildAcquisition = Callable[[Any, Tensor, Seed], Acquisition]
 """Maps the fitted model, the best posterior mean so far (``*r``) and a seed to an acquisition."""
