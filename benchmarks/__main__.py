@@ -19,7 +19,7 @@ from torch import Tensor, tensor
 
 RESULTS = Path("benchmarks/results")
 COMMANDS = (
-    "fit", "composite", "acquisitions", "optimise", "lookahead", "paths", "loop", "study",
+    "fit", "composite", "acquisitions", "optimise", "mixed", "lookahead", "paths", "loop", "study",
     "replicates",
 )  # fmt: skip
 
@@ -79,6 +79,14 @@ def optimise() -> Iterator[Row]:
         gain = [row[4] for row in rows]
         note = f"log value: median {median(gain):+.0e}, least {min(gain):+.0e}, {len(rows)} pairs"
         yield f"optimise {name}", bar, stretch, median([row[3] / row[1] for row in rows]), note
+
+
+def mixed() -> Iterator[Row]:
+    """LogEI maximised over a space of real and whole numbers and categories."""
+    rows = stored("mixed")["rows"]
+    gain = [row[4] for row in rows]
+    note = f"log value: median {median(gain):+.0e}, least {min(gain):+.0e}, {len(rows)} pairs"
+    yield "optimise LogEI, mixed space", 5, 15, median([row[3] / row[1] for row in rows]), note
 
 
 def paths() -> Iterator[Row]:
@@ -142,7 +150,9 @@ def main() -> None:
             print(f"== {name}", flush=True)
             subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
     print(f"{'BoTorch / bolearn, processor time':54s}{'ratio':>6s}{'bar':>6s}{'stretch':>9s}")
-    for part in (fit, composite, acquisitions, optimise, lookahead, paths, loop, study):
+    for part in (
+        fit, composite, acquisitions, optimise, mixed, lookahead, paths, loop, study
+    ):  # fmt: skip
         for work, bar, stretch, ratio, note in part():
             mark = "" if bar is None else "met" if ratio >= bar else "missed"
             aims = "".join(f"{'' if x is None else format(x, 'g'):>{w}s}" for x, w in

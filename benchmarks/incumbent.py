@@ -1,6 +1,7 @@
 """Which incumbent expected improvement should have to beat when observations are noisy.
 
     python -m benchmarks.incumbent [--seeds 64] [--problems 'Branin;Hartmann6'] [--levels 0.05,0.3]
+    python -m benchmarks.incumbent --seed 1 --problems GoldMine1d --levels 0.3     once more, afresh
     python -m benchmarks.incumbent --report
 
 Every arm runs the same loop with the same model from the same designs; only what is to be beaten
@@ -14,7 +15,8 @@ differs:
 
 Noise has a standard deviation of 5 % and 30 % of that of the function over its box. The score of a
 run is the regret, without noise, of the point that it recommends: the evaluated point with the
-highest posterior mean. Cells already stored are not run again.
+highest posterior mean. Cells already stored are not run again. Verdicts are those of
+`bolearn.stats.verdict`: four standard errors of the mean.
 """
 
 import argparse
@@ -89,7 +91,7 @@ def spread(make: Callable[[float], bl.Problem]) -> float:
     return float(problem.noiseless(bl.sobol_points(problem.bounds, 4096, seed=0)).std())
 
 
-def run(name: str, level: float, seeds: int, rounds: int) -> dict[str, list[float]]:
+def run(name: str, level: float, seeds: int, rounds: int, seed: int) -> dict[str, list[float]]:
     """Final regrets of every arm."""
     make = PROBLEMS[name]
     problem = make(level * spread(make))
@@ -99,7 +101,7 @@ def run(name: str, level: float, seeds: int, rounds: int) -> dict[str, list[floa
         n_init=N_INIT[problem.bounds.shape[-1]],
         n_iter=rounds,
         replicates=seeds,
-        seed=0,
+        seed=seed,
     )
     return {arm: result.regret(arm, "inference")[:, -1].tolist() for arm in ARMS}
 
@@ -111,6 +113,7 @@ def main() -> None:
     ask.add_argument("--problems", default=";".join(PROBLEMS), help="names, separated by ;")
     ask.add_argument("--levels", default="0.05,0.3")
     ask.add_argument("--rounds", type=int, default=ROUNDS)
+    ask.add_argument("--seed", type=int, default=0, help="other than 0: cells of their own")
     ask.add_argument("--out", type=Path, default=Path("benchmarks/results/incumbent.json"))
     ask.add_argument("--report", action="store_true", help="print what --out holds; no run")
     options = ask.parse_args()
@@ -120,12 +123,12 @@ def main() -> None:
     if not options.report:
         levels = [float(level) for level in options.levels.split(",")]
         for level, name in itertools.product(levels, options.problems.split(";")):
-            key = f"{name}, noise {level:g}"
+            key = f"{name}, noise {level:g}" + (f", seed {options.seed}" if options.seed else "")
             if key in cells:
                 continue
             cells[key] = {
                 "spread": spread(PROBLEMS[name]),
-                **run(name, level, options.seeds, options.rounds),
+                **run(name, level, options.seeds, options.rounds, options.seed),
             }
             stored |= {
                 "command": f"python -m benchmarks.incumbent --seeds {options.seeds}",
@@ -152,21 +155,24 @@ def report(cells: dict[str, dict[str, list[float]]]) -> str:
         scaled = {a: torch.tensor(cell[a], dtype=torch.float64) / cell["spread"] for a in ARMS}  # type: ignore[operator]
         row = f"{name:<28}" + "".join(f"{scaled[a].mean():>10.3f}" for a in ARMS)
         for arm in others:
-            difference = scaled[arm] - scaled["believed"]
-            total[arm].append(difference)
-            wins, losses = int((difference < 0).sum()), int((difference > 0).sum())
-            row += f"{_errors(difference):>+7.1f} ({wins}:{losses})".rjust(16)
+            gain = scaled["believed"] - scaled[arm]
+            if "seed" not in name:  # the cells with a seed of their own were chosen by the others
+                total[arm].append(gain)
+            wins, losses = int((gain > 0).sum()), int((gain < 0).sum())
+            row += f"{-_errors(gain):>+7.1f} ({wins}:{losses})".rjust(16)
         lines.append(row)
     row = f"{'all, problems weighted alike':<28}" + " " * 10 * len(ARMS)
-    for arm in others:
-        row += f"{_errors(torch.stack(total[arm]).mean(0)):>+7.1f}".rjust(16)
-    return "\n".join([*lines, row])
+    mean = {arm: torch.stack(gains).mean(0) for arm, gains in total.items() if gains}
+    for gain in mean.values():
+        row += f"{-_errors(gain):>+7.1f}".rjust(16)
+    verdicts = [f"{arm}, over all: {bl.stats.verdict(gain)}" for arm, gain in mean.items()]
+    return "\n".join([*lines, row, *verdicts])
 
 
-def _errors(difference: Tensor) -> float:
+def _errors(gain: Tensor) -> float:
     """The mean in standard errors."""
-    error = difference.std() / len(difference) ** 0.5
-    return float(difference.mean() / error) if error > 0 else 0.0
+    errors = bl.stats.verdict(gain).errors
+    return errors if errors == errors else 0.0
 
 
 if __name__ == "__main__":

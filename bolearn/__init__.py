@@ -46,6 +46,12 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         SamplesPosterior as SamplesPosterior,
     )
     from .sampling import Sampler as Sampler, sobol_points as sobol_points
+    from .space.parameters import (
+        Categorical as Categorical,
+        Integer as Integer,
+        Real as Real,
+    )
+    from .space.space import Space as Space
     from .models.exact import ExactGP as ExactGP, log_marginal_likelihood as log_marginal_likelihood
     from .models.fit import FitReport as FitReport, fit_mll as fit_mll
     from .models.model_list import ModelList as ModelList
@@ -132,6 +138,8 @@ _PUBLIC = {
     "transforms": "LogWarp PowerWarp",
     "posteriors": "GaussianPosterior MixturePosterior SamplesPosterior",
     "sampling": "Sampler sobol_points",
+    "space.parameters": "Categorical Integer Real",
+    "space.space": "Space",
     "models.exact": "ExactGP log_marginal_likelihood",
     "models.fit": "FitReport fit_mll",
     "models.model_list": "ModelList",

@@ -24,6 +24,7 @@ from typing import Any, NoReturn, TypeVar
 import torch
 from gpytorch.kernels import Kernel
 from gpytorch.means import ConstantMean, Mean
+from gpytorch.priors import Prior
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -36,6 +37,7 @@ from . import conditioning, priors
 from .algebra import Algebra, ClosedForm
 from .factor import Factor, covariance, factorise
 from .hyperparameters import Number, Slot, check_values, fresh_copy, known_noise, slots, within
+from .noise import NoiseBelief, noise_belief
 from .prediction import joint_reference, marginal_reference, moments_reference
 from .replicated import replicate_kernel, replicate_mean
 
@@ -51,6 +53,7 @@ _PARTS = {
     "kernel",
     "mean",
     "likelihood",
+    "noise_free",
 }
 
 
@@ -76,12 +79,17 @@ class ExactGP(nn.Module):
         mean: a gpytorch mean; default a constant.
         noise_var: known noise variance in squared user units: a number, ``m``, or per point
             ``*r n m``. Default: one learned variance for each replicate and output.
+        noise_prior: of a learned variance, in units of the outputs' variance: ``"botorch"``
+            (LogNormal(-4, 1), at least 1e-4; the default), a gpytorch prior, whose density is
+            that of the variance, not of its logarithm, or a `models.noise.NoiseBelief`.
+        noise_free: whether values are exact, as a deterministic simulator's are. The learned
+            variance then is as good as zero: LogNormal(-12, 3), at least 1e-8.
         observed: which rows count, ``*r n``; default all. Masked rows may hold anything.
         standardize: whether outputs are standardised (mean 0, variance 1) inside.
 
     Raises:
-        DataError: not float64, not finite, bad bounds, no observation, non-positive noise, a
-            ``standardize`` that is not a bool.
+        DataError: not float64, not finite, bad bounds, no observation, non-positive noise, more
+            than one of noise_var, noise_prior and noise_free, a ``standardize`` that is not a bool.
         ShapeError: shapes that do not belong together.
 
     Example:
@@ -99,6 +107,7 @@ class ExactGP(nn.Module):
     observed: Tensor
     bounds: Tensor
     noise: Tensor | None
+    noise_free: bool
 
     def __init__(
         self,
@@ -111,6 +120,8 @@ class ExactGP(nn.Module):
         noise_var: Number | Tensor | None = None,
         observed: Bool[Tensor, "*r n"] | None = None,
         standardize: bool = True,
+        noise_prior: str | Prior | NoiseBelief | None = None,
+        noise_free: bool = False,
     ) -> None:
         super().__init__()
         X, Y = check_data(X, Y, observed)
@@ -118,6 +129,7 @@ class ExactGP(nn.Module):
         _check_part("mean", mean, Mean, "ConstantMean()")
         if not isinstance(standardize, bool):
             raise DataError(f"standardize: expected True or False, got {standardize!r}")
+        belief = noise_belief(noise_prior, noise_free, noise_var is not None)
         box = check_bounds(bounds, X.shape[-1])
         check_same_device(X=X, bounds=box)
         r, d, m = X.shape[:-2], X.shape[-1], Y.shape[-1]
@@ -139,8 +151,8 @@ class ExactGP(nn.Module):
                 else replicate_mean(mean, batch, d).to(X)
             )
             self.register_buffer("noise", self._fixed_noise(noise_var))
-            learned = noise_var is None
-            self.likelihood = _like(X, priors.default_likelihood(batch)) if learned else None
+            self.likelihood = None if belief is None else _like(X, belief.likelihood(batch))
+        self.noise_free = noise_free
         self.fit_report: Any = None
         self.seal()
 

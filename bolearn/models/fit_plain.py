@@ -29,7 +29,7 @@ from .exact import ExactGP
 
 _LOG_2PI = math.log(2 * math.pi)
 
-# Where a fit starts, as factors of the modes of the lengthscale and the noise prior: some noise,
+# Where a fit starts, as factors of the lengthscale prior's mode and of a typical noise: some noise,
 # much noise, rough, smooth, smooth and noisy. The likelihood of few or wiggly data has several
 # maxima, and no single start finds the best one reliably. These were chosen on 672 data sets; on
 # 336 others no fit ended below BoTorch's. With more than _MANY data, where an evaluation is dear
@@ -179,9 +179,10 @@ class PlainRows:
         return priors.lengthscale_mode(self.model.X.shape[-1])
 
     def fixed_starts(self) -> Float[Tensor, "S b p"]:
-        """Multiples of the priors' modes: see `_STARTS`."""
+        """Multiples of the lengthscale prior's mode and a typical noise: see `_STARTS`."""
         starts = _STARTS if self.X.shape[-2] <= _MANY else _STARTS[:2]
-        modes = [math.log(self._lengthscale_mode()), math.log(priors.NOISE_MODE)]
+        typical = priors.EXACT_NOISE if self.model.noise_free else priors.NOISE_MODE
+        modes = [math.log(self._lengthscale_mode()), math.log(typical)]
         logs = self.X.new_tensor(starts).log() + self.X.new_tensor(modes)
         ell, noise = logs.T[..., None]  # S 1 each
         theta = self.X.new_zeros(len(starts), self.count, self.num_parameters)

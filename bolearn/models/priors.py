@@ -14,18 +14,19 @@ from typing import Any
 import torch
 from gpytorch.constraints import GreaterThan
 from gpytorch.kernels import MaternKernel, RBFKernel
-from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.priors import LogNormalPrior, Prior
 from torch import Tensor
 
 from ..errors import DataError
 
 __all__ = [
+    "EXACT_FLOOR",
+    "EXACT_NOISE",
     "LENGTHSCALE_FLOOR",
     "NOISE_FLOOR",
+    "NOISE_MODE",
     "LogNormalPrior",
     "default_kernel",
-    "default_likelihood",
     "lengthscale_mode",
     "common_range",
     "lengthscale_prior",
@@ -41,6 +42,8 @@ __all__ = [
 LENGTHSCALE_FLOOR = 0.025
 NOISE_FLOOR = 1e-4
 NOISE_MODE = math.exp(-4.0 - 1.0**2)  # of `noise_prior`
+EXACT_FLOOR = 1e-8  # of noise-free data: below it, kernels of smooth functions are singular
+EXACT_NOISE = 1e-6  # where a model of noise-free data starts
 
 
 def lengthscale_prior(d: int) -> LogNormalPrior:
@@ -103,17 +106,6 @@ def _scaled(d: int, batch_shape: Sequence[int]) -> dict[str, Any]:
         "lengthscale_prior": prior,
         "lengthscale_constraint": floor,
     }
-
-
-def default_likelihood(batch_shape: Sequence[int] = ()) -> GaussianLikelihood:
-    """Gaussian noise with its prior and a floor of 1e-4 of the outputs' variance."""
-    prior = noise_prior()
-    likelihood = GaussianLikelihood(
-        noise_prior=prior,
-        batch_shape=torch.Size(batch_shape),
-        noise_constraint=GreaterThan(NOISE_FLOOR, transform=None, initial_value=mode(prior)),
-    )
-    return likelihood.double()
 
 
 def log_density(prior: Prior, x: Tensor, rows: int) -> Tensor:

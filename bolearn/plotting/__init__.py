@@ -13,10 +13,12 @@ alternative text. matplotlib is imported when the first figure is drawn.
     chance    estimates and their spread, averages over recorded noise, even points
     dynamics  cobwebs, basins, descents, phase portraits
     experiments  clouds, shares, tables, line searches, batches
+    acquisitions  rounding errors, vanishing gradients, climbs, beliefs side by side
 
 Taught in part_4/tutorial_03.
 """
 
+from .acquisitions import beliefs, climb_maps, error_panels, shares
 from .chance import averages, estimate_histograms, points_in_cells
 from .dynamics import (
     ENDS,
@@ -90,4 +92,8 @@ __all__ = [
     "cycle_basins",
     "line_search",
     "batch_raster",
+    "error_panels",
+    "shares",
+    "climb_maps",
+    "beliefs",
 ]

@@ -274,7 +274,7 @@ def stability_triangle(
     r"""What a step of the heavy ball leaves of the distance, and the ball's path at some points.
 
     On the left, over step size times curvature h and momentum β, the modulus of the larger root of
-    z² − (1 + β − h) z + β: light is fast; outside the triangle the ball runs away. Below the dashed
+    z² − (1 + β − h) z + β: light is fast; outside the triangle the ball diverges. Below the dashed
     curve both roots are real. On the right the first steps from 1, starting at rest.
 
     Args:
@@ -282,7 +282,7 @@ def stability_triangle(
         steps: how many steps of each path.
 
     Example:
-        >>> figure = stability_triangle({"swings": (0.5, 0.8)})
+        >>> figure = stability_triangle({"oscillates": (0.5, 0.8)})
     """
     from matplotlib import pyplot
 

@@ -81,6 +81,15 @@ With a fidelity (the last input; 1 is the truth, for which the best value is sta
 | `Currin` | 2 + 1 | 13.79872 | closed form | is blurred |
 | `Borehole` | 8 + 1 | 309.5756 | enumerated | is a misfit |
 
+Over a space, of categories and steps (`bolearn.Space`):
+
+| problem | parameters | best value | known by | good for |
+|---|---|---|---|---|
+| `SpaceProblem` | yours |  |  | your function of a dictionary |
+| `TableProblem` | yours | the best entry | enumerated | your table of measured experiments |
+| `BuchwaldHartwig` | 4 x 3 x 22 | by halide | enumerated | categories of a real reaction |
+| `Suzuki` | 4 x 4 x 4 x 4 | 96.9 | enumerated | ordered inputs, missing entries |
+
 Taught in part_2/tutorial_01, part_3/tutorial_01, part_4/tutorial_03, part_5/tutorial_03,
 part_6/tutorial_02 and part_6/tutorial_03.
 """
@@ -142,6 +151,7 @@ from .scalable import (
     Schwefel,
     StyblinskiTang,
 )
+from .spaces import BuchwaldHartwig, SpaceProblem, Suzuki, TableProblem
 
 __all__ = [
     "Ackley",
@@ -154,6 +164,7 @@ __all__ = [
     "Branin",
     "BraninCurrin",
     "Budget",
+    "BuchwaldHartwig",
     "Bukin",
     "C2DTLZ2",
     "ConstrainedBranin",
@@ -195,9 +206,12 @@ __all__ = [
     "Schwefel",
     "Shekel",
     "SixHumpCamel",
+    "SpaceProblem",
     "Spring",
     "Step1d",
     "StyblinskiTang",
+    "Suzuki",
+    "TableProblem",
     "ThreeHumpCamel",
     "Townsend",
     "TwoScale1d",

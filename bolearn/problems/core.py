@@ -45,12 +45,15 @@ class Problem:
         fidelity: the index of an input in [0, 1] that trades truth for price; 1 is the truth.
         noise_scale: maps ``n d`` to ``n`` or ``n m`` factors >= 0 of ``noise_std`` (or to one
             number), if the noise depends on the place or the output.
+        noise_free: whether values are exact, so that a model may interpolate them. Default: without
+            noise of the problem's own (``noise_std == 0``) they are. Say False of a function that
+            repeats itself and yet holds noise, such as a table of measurements.
 
     Tensors are copied. Where both are given, f is evaluated at the optimal points once.
 
     Raises:
-        DataError: bad bounds, a negative noise level, labels or optimal points that do not fit, an
-            optimal value that is not that of f at the optimal points.
+        DataError: bad bounds, a negative noise level, noise in exact values, labels or optimal
+            points that do not fit, an optimal value that is not that of f at the optimal points.
 
     Example:
         >>> parabola = Problem(lambda X: -(X**2).sum(-1), torch.tensor([[-1.0], [2.0]]).double())
@@ -75,6 +78,7 @@ class Problem:
     optimal_hypervolume: float | None = None
     fidelity: int | None = None
     noise_scale: Callable[[Tensor], Any] | None = None
+    noise_free: bool | None = None
 
     def __post_init__(self) -> None:
         """Check at the border, before anything is measured."""
@@ -95,6 +99,7 @@ class Problem:
                 object.__setattr__(self, name, getattr(self, name).detach().clone())
         noise = check_number("noise_std", self.noise_std, least=0.0)
         object.__setattr__(self, "noise_std", noise)
+        object.__setattr__(self, "noise_free", self._exact())
         best = self.optimal_value
         if best is not None:
             # 0-d tensors and NumPy numbers are numbers too, texts are not
@@ -124,6 +129,21 @@ class Problem:
             )
         if self.optimal_value is not None and self.optimal_points is not None:
             self._check_optimum(self.optimal_value, self.optimal_points)
+
+    def _exact(self) -> bool:
+        """What is said of the noise, or what follows from its level."""
+        said = self.noise_free
+        if said is None:
+            return self.noise_std == 0
+        if not isinstance(said, bool):
+            raise DataError(f"noise_free: expected True, False or None, got {said!r}")
+        if said and self.noise_std > 0:
+            raise DataError(
+                f"noise_free: expected noise_std = 0 where values are exact, got "
+                f"{self.noise_std:g}; leave out one of them (in dataclasses.replace, pass "
+                "noise_free=None)"
+            )
+        return said
 
     def _check_optimum(self, best: float, points: Tensor) -> None:
         """Whether f attains the optimal value at the optimal points, and not more.
@@ -329,6 +349,7 @@ class Budget:
         self.calls = check_count("calls", calls)
         self.spent = 0
         self.bounds, self.d, self.noise_std = problem.bounds, problem.d, problem.noise_std
+        self.noise_free = problem.noise_free
         self.inputs, self.output, self.name = problem.inputs, problem.output, problem.name
 
     @property

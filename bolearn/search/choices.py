@@ -21,13 +21,32 @@ from .report import Candidates, SearchReport
 
 
 def check_either(
-    bounds: object, choices: object, fixed: object = None, input_constraints: object = ()
+    bounds: object,
+    choices: object,
+    fixed: object = None,
+    input_constraints: object = (),
+    space: object = None,
+    exclude: object = None,
 ) -> None:
-    """Check that a search has either a box or a finite set, and limits only for a box.
+    """Check that a search has a box, a finite set or a space, and limits only where they belong.
 
     Raises:
-        DataError: both or neither; fixed inputs or input constraints together with choices.
+        DataError: several or none; fixed inputs or input constraints together with choices; input
+            constraints or choices together with a space; excluded points without one.
     """
+    if space is not None:
+        for name, given in (("choices", choices), ("input_constraints", input_constraints)):
+            if given is not None and given != ():
+                raise DataError(
+                    f"{name}: expected none beside space=; constraints belong to the space: "
+                    "Space(parameters, constraints=['A + B <= 1'])"
+                )
+        return
+    if exclude is not None:
+        raise DataError(
+            "exclude: expected a space beside it, got none; of a finite set, leave the points out "
+            "of choices="
+        )
     if bounds is None and choices is None:
         raise DataError(
             "bounds: expected a float64 tensor 2 d, or a finite set to choose from, choices= "

@@ -8,10 +8,12 @@
    acquisition that knows its Hessian), an augmented Lagrangian where the
    inputs are constrained (`lagrangian`).
 
+In a space with categories, steps and whole numbers the search is another one: `mixed`.
+
 Taught in part_4/tutorial_02.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,13 +26,17 @@ from ..optim import backends, newton
 from ..optim.minimum import MESSAGES
 from ..protocols import Acquisition
 from ..shapes import check_count
+from ..space.parameters import Value
+from ..space.space import Space
 from . import lagrangian
 from .arguments import Search, check_search, exactly, replicate_shape, unit_limits
 from .batches import UnitAcquisition, level_and_spread
 from .choices import best_choices, check_choices, check_either
 from .constraints import InputConstraint
+from .mixed import best_in_space
 from .region import Region
 from .report import Candidates, SearchReport
+from .space_arguments import check_space_search
 from .starts import candidates, pick
 
 _FEW = 10  # variables up to which a Hessian pays
@@ -46,12 +52,14 @@ def optimize_acqf(
     num_restarts: int = 16,
     raw_samples: int = 512,
     sequential: bool = False,
-    fixed: dict[int, float | Float[Tensor, "..."]] | None = None,
+    fixed: Mapping[int, float | Float[Tensor, "..."]] | Mapping[str, Value] | None = None,
     input_constraints: Sequence[InputConstraint] = (),
+    space: Space | None = None,
+    exclude: Float[Tensor, "*e n d"] | None = None,
     batch_shape: Sequence[int] | None = None,
     seed: seeds.Seed | None = None,
 ) -> Candidates:
-    """Maximise an acquisition over a box or a finite set, for all replicates of its model at once.
+    """Maximise an acquisition over a box, a finite set or a space, for all replicates at once.
 
     Args:
         acq: maps ``*batch q d`` to ``*batch``; for a box, differentiable.
@@ -65,9 +73,15 @@ def optimize_acqf(
         sequential: choose the q points one after the other, each given those before (greedy);
             needs an acquisition with ``with_pending``. Otherwise all q are optimised jointly.
         fixed: inputs held at a value, by index: ``{2: 0.5}``, or at one for each replicate (a
-            tensor ``*r``), such as a context.
+            tensor ``*r``), such as a context. In a space, parameters by name:
+            ``{"solvent": "THF"}``.
         input_constraints: `linear_constraint` and `nonlinear_constraint`, which each of the q
-            points has to meet.
+            points has to meet. Those of a space belong to the space.
+        space: what may be run. The acquisition is a function of its codes ``*batch q d``, which is
+            asked at legal codes only, apart from real numbers without steps, and what comes back is
+            legal. Of q > 1 points each is chosen given those before. No bounds are needed.
+        exclude: codes ``n d`` or ``*r n d`` that are not to be proposed in a space, such as what
+            was run already where nothing is random.
         batch_shape: the replicate shape ``*r`` of an acquisition that is a bare function; others
             carry theirs in ``acq.model.batch_shape``.
         seed: an int, or one for each replicate; needed for a box.
@@ -81,7 +95,8 @@ def optimize_acqf(
         ShapeError: an acquisition that does not return ``*batch``, bounds that do not fit ``*r``.
         UnsupportedError: sequential choice from an acquisition without ``with_pending``.
         OptimizationError: the acquisition is not finite at any raw candidate.
-        InfeasibleError: no point of the box meets the constraints, or none was found.
+        InfeasibleError: no point of the box meets the constraints, or none was found; no point of
+            the space is left.
 
     Example:
         >>> box = torch.tensor([[0.0], [4.0]], dtype=torch.float64)
@@ -93,7 +108,11 @@ def optimize_acqf(
     appendix F; starts near the incumbent after Regis & Shoemaker, "Combining radial basis function
     surrogates and dynamic coordinate search", Engineering Optimization 45, 2013.
     """
-    check_either(bounds, choices, fixed, input_constraints)
+    check_either(bounds, choices, fixed, input_constraints, space, exclude)
+    if space is not None:
+        options = (num_restarts, raw_samples, fixed, exclude, batch_shape, seed)
+        found = check_space_search(acq, bounds, q, space, *options)
+        return best_in_space(acq, found, int(q))
     if choices is not None:
         r = replicate_shape(acq, batch_shape)
         q = check_count("q", q)

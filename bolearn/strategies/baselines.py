@@ -29,6 +29,8 @@ def random(
         >>> random(data, bounds, 4, (7, 8, 9)).shape
         torch.Size([3, 4, 2])
     """
+    if data.space is not None:
+        return _legal(data, q, seed)
     replicates, d = data.X.shape[:-2], data.X.shape[-1]
     u = uniform(replicate_seeds(seed, replicates), (q, d), bounds.device)
     return (bounds[0] + (bounds[1] - bounds[0]) * u).reshape(*replicates, q, d)
@@ -45,9 +47,21 @@ def sobol(
         Sobol', USSR Comp. Math. 7 (1967); scrambling: Owen, J. Complexity 14 (1998).
     """
     start, drawn = cast("tuple[Seed, int]", data.state or (seed, 0))
+    if data.space is not None and data.excluded is not None:
+        return _legal(data, q, start), (start, 0)  # the sequence, without what was run already
     replicates = data.X.shape[0] if data.X.ndim == 3 else None
-    points = sobol_points(bounds, drawn + q, seed=start, replicates=replicates)
+    if data.space is not None:
+        points = data.space.sobol(drawn + q, start, replicates)
+    else:
+        points = sobol_points(bounds, drawn + q, seed=start, replicates=replicates)
     return points[..., drawn:, :], (start, drawn + q)
+
+
+def _legal(data: StudyData, q: int, seed: Seed) -> Float[Tensor, "*r q d"]:
+    """q legal points of a Sobol sequence that are not excluded."""
+    assert data.space is not None
+    replicates = data.X.shape[0] if data.X.ndim == 3 else None
+    return data.space.sobol(q, seed, replicates, exclude=data.excluded).to(data.X.device)
 
 
 class _Ask(Exception):
@@ -87,6 +101,10 @@ class NelderMead:
 
         if q != 1:
             raise UnsupportedError(f"nelder_mead proposes one point at a time, got q={q}; use q=1")
+        if data.space is not None:
+            raise UnsupportedError(
+                "nelder_mead moves in boxes, got a space; use random, sobol or log_ei"
+            )
         start = seed if data.state is None else data.state
         assert isinstance(start, int)  # batched = False: one replicate at a time
         lower, width = bounds[0], bounds[1] - bounds[0]

@@ -5,20 +5,29 @@ observed)`` returns a Gaussian process that is not fitted yet. With ``fit=None``
 soon as it is made: ``model(X, Y, bounds, observed=observed, seed=seed)``, as ``bolearn.SAASGP`` and
 ``bolearn.DeepEnsemble`` are, or a class of your own with a method ``posterior``.
 
+A third says whether values are exact. With ``noise_free=True`` the model is made with
+``noise_free=True`` as a further argument, with ``noise_free=None`` where the problem says so
+(`StudyData.noise_free`). The default is False, because what is wrongly called exact is followed
+into its noise: ``replace(log_ei, noise_free=None)`` is the choice for simulators.
+
 Taught in part_4/tutorial_03.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
+from gpytorch.priors import Prior
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..acquisition.incumbent import Incumbent, incumbent
+from ..errors import DataError
 from ..models.exact import ExactGP
 from ..models.fit import fit_mll
+from ..models.noise import NoiseBelief
 from ..models.priors import matern_kernel
 from ..protocols import Surrogate
 from ..seeds import Seed
@@ -36,13 +45,17 @@ def matern_gp(
     Y: Float[Tensor, "*r n m"],
     bounds: Float[Tensor, "2 d"],
     observed: Bool[Tensor, "*r n"] | None = None,
+    *,
+    noise_prior: str | Prior | NoiseBelief | None = None,
+    noise_free: bool = False,
 ) -> ExactGP:
     """`ExactGP` with a Matern-5/2 kernel under its usual priors: the model of all strategies.
 
     Chosen by measurement: ``benchmarks/quality.py`` compares it with the RBF kernel.
     """
     kernel = matern_kernel(X.shape[-1], (*X.shape[:-2], Y.shape[-1]))
-    return ExactGP(X, Y, bounds, observed=observed, kernel=kernel)
+    noise: dict[str, Any] = {"noise_prior": noise_prior, "noise_free": noise_free}
+    return ExactGP(X, Y, bounds, observed=observed, kernel=kernel, **noise)
 
 
 def rbf_gp(
@@ -50,14 +63,20 @@ def rbf_gp(
     Y: Float[Tensor, "*r n m"],
     bounds: Float[Tensor, "2 d"],
     observed: Bool[Tensor, "*r n"] | None = None,
+    *,
+    noise_prior: str | Prior | NoiseBelief | None = None,
+    noise_free: bool = False,
 ) -> ExactGP:
     """`ExactGP` with its defaults (RBF), as in BoTorch: ``replace(log_ei, model=rbf_gp)``."""
-    return ExactGP(X, Y, bounds, observed=observed)
+    noise: dict[str, Any] = {"noise_prior": noise_prior, "noise_free": noise_free}
+    return ExactGP(X, Y, bounds, observed=observed, **noise)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a strategy gets its surrogate: `build` makes a model of data, `fit` fits it.
+
+    `noise_free`: True, False, or None for what the problem says of its values.
 
     What a round leaves to the next (`memory`): the hyperparameters, where the model has them; else
     the seed, and the best evaluated point, so that it is not trained again for a recommendation.
@@ -65,14 +84,29 @@ class Recipe:
 
     build: BuildModel
     fit: FitModel | None = fit_mll
+    noise_free: bool | None = False
+
+    def made(self, data: StudyData, **options: object) -> Any:
+        """The surrogate of the data as `build` makes it, told of exact values.
+
+        Raises:
+            DataError: values are exact, and `build` has no way to be told.
+        """
+        exact = data.noise_free if self.noise_free is None else self.noise_free
+        if exact:
+            _check_can_be_told(self.build)
+            options["noise_free"] = True
+        observed = None if bool(data.observed.all()) else data.observed
+        if self.fit is None:
+            return self.build(data.X, data.Y, data.bounds, observed=observed, **options)
+        return self.build(data.X, data.Y, data.bounds, observed, **options)
 
     def fitted(self, data: StudyData, last: object, seed: Seed) -> Any:
         """The surrogate of the data, from the last round's hyperparameters if it has them."""
-        observed = None if bool(data.observed.all()) else data.observed
         if self.fit is None:
-            return self.build(data.X, data.Y, data.bounds, observed=observed, seed=seed)
+            return self.made(data, seed=seed)
         start = None if _remembered(last) else last
-        return self.fit(self.build(data.X, data.Y, data.bounds, observed), start=start)
+        return self.fit(self.made(data), start=start)
 
     def memory(self, model: Any, data: StudyData, seed: Seed) -> dict[str, Any]:
         """What the next round should know of this one's model; plain types and tensors."""
@@ -90,9 +124,7 @@ class Recipe:
         remembered = _remembered(last)
         if last is None or remembered or self.fit is None:
             return self.fitted(data, last, remembered.get("seed", 0))
-        observed = None if bool(data.observed.all()) else data.observed
-        model = self.build(data.X, data.Y, data.bounds, observed)
-        return model.with_hyperparameters(**cast("dict[str, Any]", last))
+        return self.made(data).with_hyperparameters(**cast("dict[str, Any]", last))
 
     def recommended(self, data: StudyData, last: object) -> Float[Tensor, "*r d"]:
         """The evaluated point with the best posterior mean, under the last round's fit."""
@@ -137,6 +169,24 @@ def best_evaluated(model: Surrogate, data: StudyData) -> Incumbent:
     first = data.observed.byte().argmax(-1, keepdim=True).unsqueeze(-1)
     one = data.X.gather(-2, first.expand(*first.shape[:-1], data.X.shape[-1]))
     return incumbent(model, torch.where(data.observed.unsqueeze(-1), data.X, one))
+
+
+def _check_can_be_told(build: BuildModel) -> None:
+    """Check that a function that makes models takes ``noise_free=True``.
+
+    Raises:
+        DataError: it does not.
+    """
+    try:
+        known = inspect.signature(build).parameters.values()
+    except (TypeError, ValueError):  # a builtin, which does not say
+        return
+    if not any(p.name == "noise_free" or p.kind is p.VAR_KEYWORD for p in known):
+        name = getattr(build, "__name__", type(build).__name__)
+        raise DataError(
+            f"noise_free: expected a model that takes noise_free=True, such as matern_gp, got "
+            f"{name}; give it that argument, or leave noise_free of the strategy at False"
+        )
 
 
 def _remembered(last: object) -> dict[str, Any]:

@@ -6,10 +6,12 @@ Taught in part_4/tutorial_03.
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..seeds import Seed
+from ..space.space import Space
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +20,12 @@ class StudyData:
 
     `Y` is NaN where `observed` is False: that evaluation failed. `X_pending` holds points that are
     being evaluated elsewhere; in a study nothing is pending and it is None. `round` counts from 0,
-    the first `n_init` points are the shared initial design.
+    the first `n_init` points are the shared initial design. `noise_free`: whether the problem says
+    that its values are exact, so that a model may interpolate them.
+
+    Over a `bolearn.Space`, X holds its codes, and what is proposed has to be legal (``space.round``
+    makes it so). `unavailable` are codes ``k d`` that cannot be evaluated, such as gaps of a table;
+    `deterministic` says that a repeat gives the same value, so that nothing is learned from it.
     """
 
     X: Float[Tensor, "*r n d"]
@@ -29,6 +36,20 @@ class StudyData:
     round: int
     n_init: int
     state: object = None
+    noise_free: bool = False
+    space: Space | None = None
+    unavailable: Float[Tensor, "k d"] | None = None
+    deterministic: bool = False
+
+    @property
+    def excluded(self) -> Float[Tensor, "*r k d"] | None:
+        """Codes not to be proposed: what is unavailable, and repeats."""
+        gone = self.unavailable
+        if not self.deterministic:
+            return gone
+        if gone is None:
+            return self.X
+        return torch.cat([self.X, gone.expand(*self.X.shape[:-2], *gone.shape)], dim=-2)
 
 
 @runtime_checkable

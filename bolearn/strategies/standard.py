@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..acquisition.analytic import LogExpectedImprovement, UpperConfidenceBound
 from ..acquisition.monte_carlo import qLogExpectedImprovement, qLogNoisyExpectedImprovement
+from ..errors import UnsupportedError
 from ..models.fit import fit_mll
 from ..protocols import Acquisition, Surrogate
 from ..sampling import Sampler, sobol_points
@@ -25,6 +26,8 @@ from ..seeds import Seed, derive_each
 from ..shapes import check_count, check_number
 from .modelling import BuildModel, FitModel, Recipe, best_evaluated, matern_gp
 from .protocol import StudyData
+
+_CHOICES = 4096  # legal points of a space among which a path is maximised
 
 BuildAcquisition = Callable[[Any, Tensor, Seed], Acquisition]
 """Maps the fitted model, the best posterior mean so far (``*r``) and a seed to an acquisition."""
@@ -56,6 +59,8 @@ class ModelBased:
             ``n d``: choose among these points. A number: among that many points of the box, a
             Sobol sequence for each round, for models without derivatives such as a forest.
         batched: False for a model that knows no replicates: called for one at a time, ``X: n d``.
+        noise_free: True: values are exact, and the model is told so (``noise_free=True``); None:
+            where the problem says so; False: the model learns its noise.
 
     Example:
         >>> import bolearn as bl
@@ -73,18 +78,44 @@ class ModelBased:
     fixed: dict[int, float | Tensor] | None = None
     choices: Tensor | int | None = None
     batched: bool = True
+    noise_free: bool | None = False
 
     def __call__(
         self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
     ) -> tuple[Float[Tensor, "*r q d"], object]:
         """Fit, maximise the acquisition, return its best points and what to remember of the fit."""
-        recipe, own = Recipe(self.model, self.fit), derive_each(seed, "model")
+        recipe, own = Recipe(self.model, self.fit, self.noise_free), derive_each(seed, "model")
         model = recipe.fitted(data, data.state, own)
         best_f = best_evaluated(model, data).value
         lied_to = recipe.with_lies(model, data, ~data.observed, own)
         acq = self.acquisition(lied_to, best_f, derive_each(seed, "acquisition"))
-        x = self._maximised(acq, bounds, q, model.batch_shape, derive_each(seed, "optimize"))
+        look = derive_each(seed, "optimize")
+        if data.space is not None:
+            x = self._legal(acq, data, q, model.batch_shape, look)
+        else:
+            x = self._maximised(acq, bounds, q, model.batch_shape, look)
         return x, recipe.memory(model, data, own)
+
+    def _legal(
+        self, acq: Acquisition, data: StudyData, q: int, r: torch.Size, seed: Seed
+    ) -> Float[Tensor, "*r q d"]:
+        """Where the acquisition is highest among the legal points of a space that are left."""
+        if self.choices is not None or self.fixed is not None:
+            raise UnsupportedError(
+                "choices and fixed belong to boxes, got a space beside them; leave them out, and "
+                "give the space fewer labels instead"
+            )
+        x, _ = optimize_acqf(
+            acq,
+            q=q,
+            space=data.space,
+            exclude=data.excluded,
+            num_restarts=self.num_restarts,
+            raw_samples=self.raw_samples,
+            batch_shape=r,
+            seed=seed,
+        )
+        return x
 
     def _maximised(
         self, acq: Acquisition, bounds: Tensor, q: int, r: torch.Size, seed: Seed
@@ -111,7 +142,7 @@ class ModelBased:
 
     def recommend(self, data: StudyData) -> Float[Tensor, "*r d"]:
         """The evaluated point with the best posterior mean, under the last fit."""
-        return Recipe(self.model, self.fit).recommended(data, data.state)
+        return Recipe(self.model, self.fit, self.noise_free).recommended(data, data.state)
 
 
 def _log_ei(model: Surrogate, best_f: Tensor, seed: Seed) -> Acquisition:
@@ -127,7 +158,10 @@ def _q_log_nei(model: Any, best_f: Tensor, seed: Seed) -> Acquisition:
 
 
 log_ei = ModelBased(_log_ei)
-"""Log expected improvement over the best posterior mean, one point at a time (q = 1)."""
+"""Log expected improvement over the best posterior mean, one point at a time (q = 1).
+
+Where values are noisy, `q_log_nei` is the safer choice: over six functions the two are undecided,
+on a deceptive one this strategy is behind (`bolearn.incumbent` has the numbers)."""
 
 q_log_ei = ModelBased(_q_log_ei, sequential=True)
 """Monte-Carlo log expected improvement for batches (q >= 1), chosen one after the other."""
@@ -168,7 +202,8 @@ class Thompson:
     The paths believe that failed points gave the worst value observed, as in `ModelBased`.
 
     Args:
-        model, fit: as in `ModelBased`; with a kernel that has paths, or a method ``draw_paths``.
+        model, fit, noise_free: as in `ModelBased`; with a kernel that has paths, or a method
+            ``draw_paths``.
         num_restarts, raw_samples: for each path, as in `optimize_acqf`.
         num_features: as in `draw_paths`.
     """
@@ -179,15 +214,24 @@ class Thompson:
     num_features: int = 1024
     fit: FitModel | None = fit_mll
     batched: bool = True
+    noise_free: bool | None = False
 
     def __call__(
         self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
     ) -> tuple[Float[Tensor, "*r q d"], object]:
         """Fit, draw q paths for each replicate, return their maxima and what to remember."""
-        recipe, own = Recipe(self.model, self.fit), derive_each(seed, "model")
+        recipe, own = Recipe(self.model, self.fit, self.noise_free), derive_each(seed, "model")
         model = recipe.fitted(data, data.state, own)
+        told = recipe.with_lies(model, data, ~data.observed, own)
+        if data.space is not None:
+            r = data.X.shape[0] if data.X.ndim == 3 else None
+            choices = _choices(data, max(q, _CHOICES), derive_each(seed, "choices"), r)
+            x, _ = sample_maxima(
+                told, choices=choices, q=q, num_features=self.num_features, seed=seed
+            )
+            return x, recipe.memory(model, data, own)
         x, _ = sample_maxima(
-            recipe.with_lies(model, data, ~data.observed, own),
+            told,
             bounds,
             q,
             num_restarts=self.num_restarts,
@@ -199,7 +243,23 @@ class Thompson:
 
     def recommend(self, data: StudyData) -> Float[Tensor, "*r d"]:
         """The evaluated point with the best posterior mean, under the last fit."""
-        return Recipe(self.model, self.fit).recommended(data, data.state)
+        return Recipe(self.model, self.fit, self.noise_free).recommended(data, data.state)
+
+
+def _choices(
+    data: StudyData, most: int, seed: Seed, replicates: int | None
+) -> Float[Tensor, "*r n d"]:
+    """Legal points of a space that are left: all of them where they are few."""
+    assert data.space is not None
+    gone, count = data.excluded, most
+    if data.space.lattice.discrete.all():
+        excluded = 0 if gone is None else gone.shape[-2]
+        try:
+            count = min(most, int(data.space.num_designs) - excluded)
+        except UnsupportedError:
+            count = most
+    design = data.space.sobol(max(count, 1), seed, replicates, exclude=gone)
+    return design.to(data.X.device)
 
 
 thompson = Thompson()

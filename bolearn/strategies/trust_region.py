@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, UnsupportedError
 from ..models.fit import fit_mll
 from ..paths import draw_paths
 from ..sampling import shifted_sobol, sobol_points
@@ -39,7 +39,8 @@ class TuRBO:
     paths believe that failed points of the region gave its worst value, as in `ModelBased`.
 
     Args:
-        model, fit: as in `ModelBased`; with a kernel that has paths, or a method ``draw_paths``.
+        model, fit, noise_free: as in `ModelBased`; with a kernel that has paths, or a method
+            ``draw_paths``.
         length, shortest, longest: first, least and greatest edge of the region, in unit cubes.
         successes, failures: rounds; default failures ceil(max(4, d) / q).
         restart: evaluations of the design after a restart; default: the study's n_init.
@@ -65,6 +66,7 @@ class TuRBO:
     num_features: int = 1024
     fit: FitModel | None = fit_mll
     batched: bool = True
+    noise_free: bool | None = False
 
     def __post_init__(self) -> None:
         """Check at the border, before a region is made."""
@@ -85,6 +87,10 @@ class TuRBO:
         self, data: StudyData, bounds: Float[Tensor, "2 d"], q: int, seed: Seed
     ) -> tuple[Float[Tensor, "*r q d"], object]:
         """Update the regions, fit, and maximise q paths in each; the state holds the regions."""
+        if data.space is not None:
+            raise UnsupportedError(
+                "turbo moves in boxes, got a space; use log_ei, q_log_ei or thompson"
+            )
         if data.state is None:
             region = self._first(data, seed)
         else:
@@ -98,7 +104,8 @@ class TuRBO:
         if not starting.all():
             # a replicate that starts anew has no data of its own yet: its fit is not used
             seen = torch.where(starting.unsqueeze(-1), data.observed, own)
-            recipe, own_data = Recipe(self.model, self.fit), replace(data, observed=seen)
+            recipe = Recipe(self.model, self.fit, self.noise_free)
+            own_data = replace(data, observed=seen)
             model_seed = derive_each(seed, "model")
             model = recipe.fitted(own_data, region["fit"], model_seed)
             lied_to = recipe.with_lies(model, own_data, ~data.observed & inside, model_seed)
@@ -114,7 +121,7 @@ class TuRBO:
         """The point with the best posterior mean among all evaluated, in whichever region."""
         state = cast("dict[str, Any] | None", data.state)
         last = None if state is None else state["fit"]
-        return Recipe(self.model, self.fit).recommended(data, last)
+        return Recipe(self.model, self.fit, self.noise_free).recommended(data, last)
 
     def _restart(self, data: StudyData) -> int:
         return data.n_init if self.restart is None else self.restart

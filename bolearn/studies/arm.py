@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import BolearnError, DataError, OptimizationError, ShapeError
 from ..seeds import Seed, derive
+from ..space.space import Space
 from ..strategies.protocol import Strategy, StudyData
 
 _SAME_PROPOSAL = 1e-4  # of the box: how far a proposal in the batch may be from the one made alone
@@ -39,6 +40,7 @@ class Arm:
     note: str = ""
     state: Any = None  # in a batch one state, else a list of R states
     seconds: float = 0.0
+    space: Space | None = None
 
     @property
     def recommends(self) -> bool:
@@ -222,7 +224,25 @@ class Arm:
                 f"{where}, replicate {i}: {verb} {X[i, j].tolist()}, which is not inside the "
                 f"bounds {self.bounds.tolist()}; use X.clamp(bounds[0], bounds[1])"
             )
-        return torch.maximum(torch.minimum(X, upper), lower)
+        X = torch.maximum(torch.minimum(X, upper), lower)
+        if self.space is not None:
+            self._check_legal(X, where, verb)
+        return X
+
+    def _check_legal(self, X: Tensor, where: str, verb: str) -> None:
+        """Codes ``R k d`` have to be legal points of the space.
+
+        Raises:
+            DataError: some are not.
+        """
+        assert self.space is not None
+        legal = self.space.is_legal(X)
+        if not legal.all():
+            i, j = (int(k) for k in (~legal).nonzero()[0])
+            raise DataError(
+                f"{where}, replicate {i}: {verb} {X[i, j].tolist()}, which is no legal point of "
+                "the space; use data.space.round(X), or optimize_acqf(acq, space=data.space)"
+            )
 
 
 def _replicate(data: StudyData, i: int, axis: bool, state: object) -> StudyData:

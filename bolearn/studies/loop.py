@@ -13,6 +13,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 
 import torch
@@ -27,7 +28,7 @@ from .checkpoint import Checkpoint, check_place, check_state
 from .files import only_writer
 from .progress import ProgressLine
 from .results import StudyResult
-from .trials import Batch, Plan, Record, StudyProblem, Trials, fidelity_of, short
+from .trials import Batch, Plan, Record, StudyProblem, Trials, check_space, fidelity_of, short
 
 
 def study(
@@ -55,6 +56,9 @@ def study(
 
     An evaluation that raises or returns a number that is not finite is recorded as a failure and
     masked out: strategies see `observed` False, no average contains it.
+
+    Over a space (`bolearn.problems.SpaceProblem`), X holds codes, and proposals have to be legal;
+    ``problem.space.decode`` makes dictionaries of them.
 
     What counts is output 0 without noise: with constraints only where they are met (without noise,
     too), and with a fidelity at its target 1, whatever the fidelity of the measurement.
@@ -114,6 +118,7 @@ def study(
     run_seeds = tuple(replicate_seeds(seed, (replicates,)))
     _check_different(run_seeds)
     plan = Plan(problem, check_bounds(problem.bounds), n_init, n_iter, q, run_seeds)
+    check_space(plan)
     trials = Trials(problem, run_seeds, fidelity_of(problem, plan.bounds))
     place = check_place(checkpoint)
     with only_writer(place):
@@ -152,7 +157,7 @@ def _run(
 ) -> tuple[Record, Arm]:
     """All rounds of one strategy that are not in the checkpoint."""
     record = Record.begin(start, plan.n_init + plan.n_iter * plan.q, plan.n_iter + 1)
-    arm = Arm(name, strategy, plan.bounds, plan.seeds)
+    arm = Arm(name, strategy, plan.bounds, plan.seeds, space=plan.space)
     saved.restore(name, record, arm)
     for t in range(record.rounds, plan.n_iter + 1):
         try:
@@ -179,7 +184,10 @@ def _with_the_others(raised: dict[str, BolearnError], result: StudyResult | None
 
 def _advance(record: Record, arm: Arm, trials: Trials, plan: Plan, t: int) -> None:
     """One round: propose (not after the last), recommend for the data so far, evaluate."""
-    data = record.data(arm.bounds, plan.n_init, t)
+    data = record.data(arm.bounds, plan.n_init, t, plan.noise_free)
+    if plan.space is not None:
+        same = plan.problem.noise_std == 0
+        data = replace(data, space=plan.space, unavailable=plan.unavailable, deterministic=same)
     proposal = arm.propose(data, plan.q) if t < plan.n_iter else None
     if arm.recommends:
         # The state of this round was made from exactly this data: no second fit is needed.

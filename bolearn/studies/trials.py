@@ -17,6 +17,7 @@ from ..errors import DataError, ShapeError, UnsupportedError
 from ..sampling import sobol_points
 from ..seeds import Seed, derive, derive_each
 from ..shapes import check_tensor
+from ..space.space import Space
 from ..strategies.protocol import StudyData
 from .results import Failure
 
@@ -26,7 +27,10 @@ class StudyProblem(Protocol):
     """What a study needs of a problem; `bolearn.Problem` has it.
 
     If it has a method `feasible` (of values ``R k m``) or an attribute `fidelity` (the index of an
-    input whose target is 1), as `bolearn.Problem` does, the study takes note of them.
+    input whose target is 1), as `bolearn.Problem` does, the study takes note of them; and of an
+    attribute `noise_free`, where values without noise of the problem's own are not exact. So it
+    does of `space`, whose codes its inputs then are, and of `unavailable`, codes that cannot be
+    evaluated (`bolearn.problems.SpaceProblem`, `bolearn.problems.TableProblem`).
     """
 
     @property
@@ -60,13 +64,34 @@ class Plan:
     seeds: tuple[int, ...]
 
     @property
+    def space(self) -> Space | None:
+        """The space of the problem, if it has one."""
+        return getattr(self.problem, "space", None)
+
+    @property
+    def unavailable(self) -> Tensor | None:
+        """Codes of the space that cannot be evaluated."""
+        gone: Tensor | None = getattr(self.problem, "unavailable", None)
+        return gone if gone is not None and len(gone) else None
+
+    @property
     def name(self) -> str:
         """What the problem calls itself, else its type."""
         return str(getattr(self.problem, "name", None) or type(self.problem).__name__)
 
+    @property
+    def noise_free(self) -> bool:
+        """Whether the problem says that its values are exact."""
+        exact = self.problem.noise_std == 0
+        return exact and bool(getattr(self.problem, "noise_free", True))
+
     def design(self) -> Tensor:
         """The initial design ``R n_init d``, a Sobol sequence for each replicate."""
         own = derive_each(self.seeds, "design")
+        if self.space is not None:
+            gone = self.unavailable
+            design = self.space.sobol(self.n_init, own, len(self.seeds), exclude=gone)
+            return design.to(self.bounds.device)
         return sobol_points(self.bounds, self.n_init, seed=own, replicates=len(self.seeds))
 
 
@@ -199,7 +224,7 @@ class Record:
         self.failures += batch.failures
         self.used = where.stop
 
-    def data(self, bounds: Tensor, n_init: int, t: int) -> StudyData:
+    def data(self, bounds: Tensor, n_init: int, t: int, noise_free: bool = False) -> StudyData:
         """What the strategy may see."""
         n = self.used
         return StudyData(
@@ -210,6 +235,7 @@ class Record:
             X_pending=None,
             round=t,
             n_init=n_init,
+            noise_free=noise_free,
         )
 
 
@@ -245,6 +271,37 @@ def fidelity_of(problem: StudyProblem, box: Tensor) -> int | None:
             f"[{low:g}, {high:g}]; rescale it so that 1 is the truth, or drop fidelity="
         )
     return index
+
+
+def check_space(plan: Plan) -> None:
+    """Whether the space of a problem fits its bounds and has room for the evaluations.
+
+    Raises:
+        DataError: no `bolearn.Space`, other bounds, or more evaluations of exact values than legal
+            points.
+    """
+    space = plan.space
+    if space is None:
+        return
+    if not isinstance(space, Space) or not torch.equal(plan.bounds.cpu(), space.bounds):
+        raise DataError(
+            "problem: expected a bolearn.Space as space, and space.bounds as bounds, got "
+            f"{type(space).__name__} with bounds {plan.bounds.tolist()}; use "
+            "bolearn.problems.SpaceProblem(f, space)"
+        )
+    total = plan.n_init + plan.n_iter * plan.q
+    if plan.problem.noise_std != 0 or not space.lattice.discrete.all():
+        return
+    try:
+        there = space.num_designs
+    except UnsupportedError:
+        return  # too many to count
+    there -= 0 if plan.unavailable is None else len(plan.unavailable)
+    if total > there:
+        raise DataError(
+            f"n_init + n_iter * q: expected at most {there}, the number of points that can be "
+            f"evaluated, for nothing is learned from a repeat without noise, got {total}"
+        )
 
 
 def short(x: object) -> str:

@@ -210,11 +210,17 @@ def _torch_settings() -> list[Callable[[], object]]:
         if torch.get_default_device() != device:
             torch.set_default_device(device if device.type != "cpu" else None)
 
+    def determinism_back() -> None:
+        # Setting it imports torch's compiler, 1.5 s in every copy of a check: only if it changed.
+        now = torch.are_deterministic_algorithms_enabled()
+        if (now, torch.is_deterministic_algorithms_warn_only_enabled()) != (deterministic, warn):
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn)
+
     return [
         lambda: torch.set_default_dtype(dtype),
         lambda: torch.set_grad_enabled(grad),
         lambda: torch.set_num_threads(threads) if torch.get_num_threads() != threads else None,
-        lambda: torch.use_deterministic_algorithms(deterministic, warn_only=warn),
+        determinism_back,
         lambda: torch.autograd.set_detect_anomaly(anomaly, check_nan),
         device_back,
     ]

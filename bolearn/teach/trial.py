@@ -263,10 +263,11 @@ def is_empty(fn: Fn) -> bool:
 
 
 def plain(value: Any, kind: Any = None) -> Any:
-    """A result with Python's own numbers where NumPy's, or tensors without axes, stand for them.
+    """A result with Python's numbers and torch's tensors where NumPy's stand for them.
 
-    NumPy numbers become Python numbers everywhere. A tensor or array without axes becomes one where
-    the model answer says that it returns a number: right is what has the right value.
+    Where the model answer says that it returns a tensor, NumPy's arrays and numbers become tensors
+    of the same dtype. NumPy numbers become Python numbers everywhere else, and so does a tensor or
+    array without axes where it says that it returns a number: right is what has the right value.
 
     Args:
         value: what a learner's function returned.
@@ -277,10 +278,14 @@ def plain(value: Any, kind: Any = None) -> Any:
         (3, 2.5, tensor(2.5000))
         >>> plain((np.bool_(True), torch.tensor(1)), tuple[bool, int])
         (True, 1)
+        >>> plain((np.ones(2), np.float64(0.5)), tuple[Tensor, float])
+        (tensor([1., 1.], dtype=torch.float64), 0.5)
     """
+    arms = typing.get_args(kind) if _is_union(kind) else (kind,)
+    if Tensor in arms and not {bool, int, float} & set(arms):
+        value = _as_tensor(value)
     if isinstance(value, np.generic):
         value = value.item()
-    arms = typing.get_args(kind) if _is_union(kind) else (kind,)
     if isinstance(value, (Tensor, np.ndarray)) and value.ndim == 0:
         number = value.item()
         for wanted in (bool, int, float):
@@ -298,6 +303,19 @@ def plain(value: Any, kind: Any = None) -> Any:
         of = [typing.get_args(arm)[1] for arm in arms if typing.get_origin(arm) is dict]
         return {key: plain(entry, *of[:1]) for key, entry in value.items()}
     return value
+
+
+def _as_tensor(value: Any) -> Any:
+    """NumPy's arrays and numbers as tensors; what is none of these, or holds no numbers, as it is.
+
+    The tensor shares the array's memory where torch can, so that writing to it shows in both.
+    """
+    if not isinstance(value, (np.ndarray, np.generic)) or value.dtype.kind not in "biufc":
+        return value
+    value = np.asarray(value)
+    if not value.flags.writeable or any(step < 0 for step in value.strides):
+        value = value.copy()
+    return torch.from_numpy(value)
 
 
 def _entry_kinds(arms: tuple[Any, ...], count: int) -> list[Any]:

@@ -239,14 +239,14 @@ teach.reveal("p1.t1.q5", "only t", because="torch.tensor copies; from_numpy wrap
 print("torch.tensor([0.1]).dtype:             ", torch.tensor([0.1]).dtype)
 print("torch.tensor(np.array([0.1])).dtype:   ", torch.tensor(np.array([0.1])).dtype)
 teach.claim(
-    "a Python list arrives as float32, the same numbers in a NumPy array as float64", kind="run",
-    condition=torch.tensor([0.1]).dtype == torch.float32
+    "a list of Python floats arrives as float32, the same numbers in a NumPy array as float64",
+    kind="run", condition=torch.tensor([0.1]).dtype == torch.float32
     and torch.tensor(np.array([0.1])).dtype == torch.float64,
 )
 
 # %% [markdown]
-# A second surprise at the same border: the two routes differ in *format*. Section 7 shows what
-# that costs.
+# A second surprise at the same border: the two routes differ in *format*. (A list of whole numbers
+# arrives as int64 by either.) Section 7 shows what that costs.
 #
 # ## 5. Broadcasting: stride 0 without asking
 
@@ -290,7 +290,7 @@ pairs = list(zip(shapes[:500], shapes[500:], strict=True))
 fitting = sum(fits(a, b) for a, b in pairs)
 print(f"500 pairs of shapes: {fitting} fit, {500 - fitting} do not")
 teach.claim("torch adds two shapes exactly when the rule allows it, 500 random pairs",
-            kind="theorem", condition=all(fits(a, b) == torch_adds(a, b) for a, b in pairs))
+            kind="run", condition=all(fits(a, b) == torch_adds(a, b) for a, b in pairs))
 
 # %% [markdown]
 # **Exercise 2.** The rule says whether two shapes fit. Which shape comes out?
@@ -404,8 +404,8 @@ ladder = [torch.bool, torch.int32, torch.int64, torch.float32, torch.float64]
 results = [[(torch.ones(2, dtype=a) + torch.ones(2, dtype=b)).dtype for b in ladder]
            for a in ladder]
 teach.claim("of two of these five formats the one further up the ladder results, all 25 pairs",
-            kind="theorem", condition=results == [[ladder[max(i, j)] for j in range(5)]
-                                                  for i in range(5)])
+            kind="run", condition=results == [[ladder[max(i, j)] for j in range(5)]
+                                              for i in range(5)])
 whole, one = torch.tensor([16777217]), torch.tensor(1.0, dtype=torch.float64)
 print("int64 plus float32:", (whole + torch.zeros(1)).dtype, (whole + torch.zeros(1)).tolist())
 teach.claim("int64 plus float32 is float32, and drops the last digit of 16777217", kind="run",
@@ -600,8 +600,8 @@ teach.claim("torch refuses to add row[:-1] to row[1:] in place, but not row[:-2:
             and not refuses(lambda: row[2::2].add_(row[:-2:2])))
 
 # %% [markdown]
-# The last claim is the same danger within one tensor: each sum would read numbers that it has just
-# overwritten. torch refuses where it notices the overlap, and with steps it does not. Methods with
+# The last claim is the same danger within one tensor: each sum would read numbers just overwritten.
+# torch refuses where it notices the overlap, and with steps it does not. Methods with
 # a trailing underscore (`add_`, `fill_`) write in place too. Use them on tensors of your own that
 # nobody else is looking at through a view.
 #
@@ -610,7 +610,7 @@ teach.claim("torch refuses to add row[:-1] to row[1:] in place, but not row[:-2:
 # A storage lies on a **device**: the processor's memory (`cpu`), say, or a graphics card's
 # (`cuda`). Results stay where their inputs are; a new tensor needs `device=x.device`. The cell
 # tries `cpu`, `cuda` if this machine has it, and `meta`, whose tensors have a shape and no
-# numbers.
+# numbers. (Apple's `mps` has no float64.)
 
 # %%
 devices = ["meta", "cpu", *["cuda"] * torch.cuda.is_available()]
@@ -618,8 +618,8 @@ moved = [linalg.squared_distances(X.to(device), X.to(device)) for device in devi
 teach.claim("results stay on their inputs' device", kind="run",
             condition=[result.device.type for result in moved] == devices)
 worst = max((result.cpu() - D).abs().max() for result in moved[1:])
-teach.claim("every device with numbers computes the same squared distances", error=worst,
-            tolerance=1e-12)
+teach.claim("cpu, and cuda where it was tried, compute the same squared distances in float64",
+            error=worst, tolerance=1e-12)
 
 # %% [markdown]
 # ## What this notebook proved

@@ -444,7 +444,7 @@ teach.reveal("p1.t2.q7", "NaN" if slope(chosen_sqrt, zero).isnan() else "a numbe
 teach.claim("both have the same values", torch.equal(chosen_sqrt(grid), twice_chosen_sqrt(grid)))
 teach.claim("one where: the slope is NaN exactly where x is not positive", kind="run",
             condition=torch.equal(naive.isnan(), grid <= 0))
-teach.claim("two wheres: the slope is right everywhere",
+teach.claim("two wheres: the slope is ½/√x where x is positive, and 0 elsewhere",
             error=(safe - torch.where(grid > 0, 0.5 / grid.abs().sqrt(), 0.0)).abs(),
             tolerance=1e-12)
 teach.claim("clamp(min=0) before the root does not help: the slope at 0 is infinite", kind="run",
@@ -453,7 +453,7 @@ teach.claim("clamp(min=0) before the root does not help: the slope at 0 is infin
 # %% [markdown]
 # The chain rule computes *outer slope times inner slope*. At 0 the choice took the other branch, so
 # the outer slope is 0; the root's own slope there is infinite; and zero times infinity is NaN, like
-# zero times NaN. Choosing afterwards repairs the value, not the slope. The remedy is to choose
+# zero times NaN. The remedy is to choose
 # **before** as well, so that the forbidden number never reaches the root. (At 0 itself a root has
 # no slope, or an infinite one from the right; our 0 is a choice.)
 #

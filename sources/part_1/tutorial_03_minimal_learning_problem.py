@@ -585,7 +585,7 @@ teach.show(
 
 # %%
 separated = ((long.points[-1, 0, 0] @ A.T > 0) == (thrives == 1)).all()
-teach.claim("some plane puts all plants as measured on their right sides", bool(separated),
+teach.claim("some straight line puts all plants as measured on their right sides", bool(separated),
             kind="run")
 teach.claim("as measured: the parameters grow in every one of 10,000 steps",
             bool((size[1:, 0, 0] > size[:-1, 0, 0]).all()), kind="run")

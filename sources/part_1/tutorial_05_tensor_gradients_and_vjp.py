@@ -645,7 +645,7 @@ teach.reveal("p1.t5.q8", "yes, and elsewhere it may be", because="only the secon
 
 # %% [markdown]
 # Zero residuals make the second term zero, and so may residuals and second derivatives that cancel,
-# as at the folded pose. One pose where two matrices agree proves nothing about others.
+# as at the folded pose.
 #
 # ## What this notebook proved
 

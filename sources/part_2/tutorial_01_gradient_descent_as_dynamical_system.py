@@ -89,8 +89,7 @@ teach.reveal("p2.t1.q1", 2.0, because="1 - ηa = -1: it lands as far on the othe
 # %% [markdown]
 # One number, the **multiplier** $m = 1 - \eta a$, decides: between 0 and 1 the iterates approach
 # from one side; between $-1$ and 0 they ring; at $-1$ they cycle; below, they diverge. So
-# $\eta < 2/a$ promises convergence, not calm: ringing begins at $1/a$. With $m = 0$ one step
-# arrives.
+# $\eta < 2/a$ promises convergence, and ringing begins at $1/a$. With $m = 0$ one step arrives.
 #
 # ## 2. Many dimensions, one mode at a time
 #
@@ -157,7 +156,7 @@ teach.claim("200 random starts have all arrived by then, +1 step", kind="theorem
 teach.reveal("p2.t1.q2", needed, because="each step leaves 99 % of the flattest mode")
 
 # %% [markdown]
-# A learning rate below $1/L$ would bring $\rho$ closer to 1: too small a step costs steps.
+# A learning rate below $1/L$ would bring $\rho$ closer to 1, and take more steps.
 #
 # **Exercise 1.** A million steps in one.
 
@@ -234,8 +233,8 @@ teach.claim("at 1.01 · 2/L, from a start almost without the steep mode, the los
             bool((shy[1:281] < shy[:280]).all() & (shy[600] > shy[0])), kind="run")
 
 # %% [markdown]
-# Divergence need not show at once. The steep mode starts at a millionth and grows 2 % a step, while
-# the flat one shrinks in plain sight.
+# The steep mode starts at a millionth and grows 2 % a step, while the flat one, nearly all of the
+# loss, shrinks.
 #
 # **Exercise 2.** Repeating a linear map makes its strongest mode dominate, unless the start has
 # none of it. Use that to find 2/L from Hessian-vector products.
@@ -404,9 +403,9 @@ teach.claim("50 values of η between 1 and 2: a step from the highest point of a
             bool(((after > 0) == (etas < crisis)).all()), kind="theorem")
 
 # %% [markdown]
-# That is **chaos**: a rule without any chance, and no long-term forecast. The loss neither
-# converges nor diverges. Beyond $\eta = 3\sqrt3/2 - 1 = 1.598$ the orbit even crosses between the
-# valleys, and beyond $\eta = 2$ nearly every orbit diverges.
+# That is **chaos**: the rule is fixed, and a forecast for 200 steps needs the start to more than
+# nine digits. The loss neither converges nor diverges. Beyond $\eta = 3\sqrt3/2 - 1 = 1.598$ the
+# orbit even crosses between the valleys, and beyond $\eta = 2$ nearly every orbit diverges.
 #
 # ## 7. Which valley?
 #
@@ -590,8 +589,8 @@ teach.reveal("p2.t1.q7", "never", because="a step compares two heights, not what
 # What would keep it in its valley for certain? In one dimension: $\eta f'' < 1$ wherever it goes.
 # Then $T$ is increasing, orbits never change their order, and none passes the hilltop. For that
 # $\eta < 1/L$ is enough, with the largest curvature on the way, here that of the start. It is not
-# necessary: in this double well every $\eta$ below $2/L$ keeps the side. And in more dimensions
-# even $\eta < 1/L$ promises nothing of the kind (tutorial 4, section 2).
+# necessary: in this double well every $\eta$ below $2/L$ keeps a start beyond $+1$ on its side. And
+# in more dimensions even $\eta < 1/L$ promises nothing of the kind (tutorial 4, section 2).
 
 # %%
 steepest = 3 * 2.6**2 - 1
@@ -605,8 +604,8 @@ teach.claim("20 starts with η = 1/L: orbits from between 0 and the start keep t
                 (slow[1:] > slow[:-1]).all() & (end_of(x, 1 / L_start, 3000) == 1).all()))
 x = torch.linspace(1.001, 5, 20_000, dtype=torch.float64)
 stays = end_of(x, 0.999 * 2 / (3 * x**2 - 1), 1500) == 1
-teach.claim("in the double well 0.999 · 2/L of the start keeps all of 20,000 starts on their side",
-            bool(stays.all()), kind="theorem")
+teach.claim("in the double well 0.999 · 2/L, with the curvature L of the start, keeps each of "
+            "20,000 starts beyond +1 on its side", bool(stays.all()), kind="theorem")
 
 # %% [markdown]
 # **Exercise 5.** Back to the bowls, and to $m = 0$: when is a single step enough? With a proof to

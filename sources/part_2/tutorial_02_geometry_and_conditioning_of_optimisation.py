@@ -133,7 +133,7 @@ teach.explorable(
     "conditioning", {"kappa": 10.0, "eta_factor": 1.0},
     still=plotting.descents(panels, [(1.1, 1.1)]),
     alt="Twelve steps at the best learning rate: in the round bowl one reaches the minimum; "
-        "for κ = 10 the path zigzags; for κ = 100, in a narrow valley, it hardly moves.",
+        "for κ = 10 the path zigzags; for κ = 100, in a narrow valley, 79 % of the way is left.",
 )
 
 # %%
@@ -312,10 +312,9 @@ teach.claim("in 1000 random bowls of 6 dimensions no step of exact search is wor
             bool((ratio <= bound * (1 + 1e-12)).all()), kind="theorem")
 
 # %% [markdown]
-# Exact line search needs no $L$, and leaves $\kappa$. A greedy *length* does not cure the
-# *direction*: in a long valley the steepest way down seldom points at the minimum. (In two
-# dimensions $\eta = 1/L$, then $1/\mu$, arrive from any start; but one has to know both.) The flow
-# turns at every moment; descent goes straight until its step ends.
+# Exact line search needs no $L$, but from its worst start takes as many steps as $\eta^*$: in a
+# long valley the steepest way down seldom points at the minimum. (In two dimensions $\eta = 1/L$,
+# then $1/\mu$, arrive from any start; but one has to know both.)
 #
 # ## 5. The rules of a change of coordinates
 #
@@ -417,7 +416,7 @@ teach.show(
                     xlabel="angle between the valley and an axis (degrees)",
                     ylabel="condition number κ"),
     "Condition number against the valley's angle: always 100 before; after scaling 1 at 0 and 90 "
-    "degrees, above 10 from about 9 degrees on, and 100 at 45 degrees.",
+    "degrees, above 10 between about 9 and 81 degrees, and 100 at 45 degrees.",
 )
 
 # %%
@@ -504,8 +503,9 @@ teach.claim("and yet less than a third of those of plain gradient descent at its
             bool((slanted < plain / 3).all()), kind="paired")
 
 # %% [markdown]
-# So Adam is worth having, its momentum included; but what it mends are unequal axes, not slants.
-# ("Steps to a millionth" means the first visit: with a fixed rate Adam may leave again.)
+# So Adam, its momentum included, mends unequal axes, and in the turned valley keeps some of its
+# lead over plain descent. ("Steps to a millionth" means the first visit: with a fixed rate Adam may
+# leave again.)
 #
 # ## 7. Newton's method
 #
@@ -605,8 +605,8 @@ teach.claim("in ln s they are ½, whatever the units", error=(in_log - 0.5 * tor
 
 # %% [markdown]
 # The logarithm is no linear map, so $S^\top H S$ holds at the minimum only, where $S$ is the
-# diagonal matrix of the $s_i$. But it turns "times" into "plus", and positivity comes free. Hence:
-# scales in logarithms.
+# diagonal matrix of the $s_i$. It keeps them positive, too, and a step multiplies a scale by the
+# same factor whatever its unit: Part 3 fits scales by their logarithms.
 #
 # ## 9. Kernel matrices
 #
@@ -619,8 +619,9 @@ teach.claim("in ln s they are ½, whatever the units", error=(in_log - 0.5 * tor
 # $$\kappa \;\le\; 1 + n / \sigma^2 .$$
 
 # %%
-teach.predict("p2.t2.q9", "100 points, noise of standard deviation 0.1. Ten times better "
-              "measurements, 0.01, multiply κ by about ...", [10, 100, 1000], guess=None)
+teach.predict("p2.t2.q9", "100 random points between 0 and 1, ℓ = 0.2, noise of standard deviation "
+              "0.1. Ten times better measurements, 0.01, multiply κ by about ...", [10, 100, 1000],
+              guess=None)
 
 # %%
 sizes, noises = [10, 25, 50, 100, 200, 400], [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
@@ -657,15 +658,15 @@ for j, noise in enumerate(noises):
     lost.append(error / (table[-1, j] * 2**-52))
 teach.claim("400 points: solving for α multiplies float64's rounding by κ, within a factor of 100",
             bool(all(0.01 < share < 100 for share in lost)), kind="run")
-teach.reveal("p2.t2.q9", 100, because="κ goes like 1/σ², not like 1/σ")
+teach.reveal("p2.t2.q9", 100, because="K's smallest eigenvalue is far below σ²: κ goes like 1/σ²")
 
 # %% [markdown]
 # So measurements with little noise are harder for a solver: it loses up to about $\log_{10} \kappa$
 # of float64's 16 digits. (A shorter lengthscale $\ell$ flattens $K$'s spectrum and leaves more room
 # below the bound; once $K$'s smallest eigenvalue is far above $\sigma^2$, as for 100 random points
 # in ten dimensions, $\kappa$ hardly depends on the noise.) Jacobi scaling changes nothing: $K$'s
-# diagonal is constant already. Part 3 factorises instead of descending, which costs no steps, but
-# those digits.
+# diagonal is constant already. Part 3 factorises instead of descending, and loses those digits,
+# too.
 #
 # ## What this notebook proved
 

@@ -609,8 +609,9 @@ inside = torch.linspace(-1.5, 1.5, 1000, dtype=torch.float64).unsqueeze(-1)
 settings = [(share, beta) for share in (0.5, 1.0) for beta in (0.3, 4 / 9, 0.8)]
 held, ends = zip(*(slack(kinked, starts, 25.0, *setting) for setting in settings), strict=True)
 teach.claim("six settings, on the hillside of the cycle: the inequality holds at each of 600 steps "
-            "from 2401 starts, and all arrive", bool((torch.stack(held) > -1e-11).all()),
-            error=torch.stack(ends), tolerance=1e-6, kind="theorem")
+            "from 2401 starts", bool((torch.stack(held) > -1e-11).all()), kind="theorem")
+teach.claim("after these 600 steps all have arrived", error=torch.stack(ends), tolerance=1e-6,
+            kind="run")
 L_inside = 3 * 1.5**2 - 1  # the largest curvature of the double well on [-1.5, 1.5]
 held = [slack(DoubleWell().loss, inside, L_inside, *setting)[0] for setting in settings]
 teach.claim("it holds in the double well, from 1000 starts", kind="theorem",

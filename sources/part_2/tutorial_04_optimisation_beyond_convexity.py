@@ -278,7 +278,7 @@ teach.claim("three digits closer to the border cost ln(1000) / ln(1 + η|λ₋|)
 
 # %% [markdown]
 # Borders have no area, so a random start misses them (Lee and others prove this in general, for
-# $\eta < 1/L$). Saddles delay a descent; minima end it.
+# $\eta < 1/L$).
 #
 # ## 5. Noise I: a floor
 #
@@ -318,8 +318,9 @@ teach.claim("in a bowl the mean of two particles with opposite noise is descent 
 # = \sum_i \frac{\eta\sigma^2}{2\,(2 - \eta\lambda_i)} .$$
 
 # %%
-teach.predict("p2.t4.q5", "The bowl has curvatures 10 and 1. Which mode carries more of the loss?",
-              ["the steep one", "the flat one", "about the same"], guess=None)
+teach.predict("p2.t4.q5", "The bowl has curvatures 10 and 1. How much of the loss does the steep "
+              "mode carry, against the flat one?", ["ten times as much", "1.3 times as much",
+                                                    "a tenth"], guess=None)
 
 # %%
 def cloud(A, S, particles=10_000, rounds=10):
@@ -345,11 +346,11 @@ for sigma in (0.5, 1.0):
     spread.append(losses.std() / 100 / share_of_loss.sum())
 teach.claim("the measured floors are Σ ησ²/(2(2 - ηλ)), within 5 standard errors of below 0.5 %",
             max(spread) < 0.005, error=torch.stack(off), tolerance=5, kind="monte-carlo")
-teach.reveal("p2.t4.q5", "about the same", because="λ cancels but for the small ηλ")
+teach.reveal("p2.t4.q5", "1.3 times as much", because="λ cancels but for ηλ, ½ against 0.05")
 
 # %% [markdown]
 # In every mode about $\tau/2$ if $\eta\lambda$ is small (here it is $\tfrac12$ for the steep one,
-# which carries a third more), with
+# which carries 30 % more than the flat one), with
 #
 # $$\tau = \tfrac12\,\eta\sigma^2 .$$
 #
@@ -685,9 +686,8 @@ teach.claim("five coordinates, each by itself, succeed as computed, within 5 sta
             tolerance=5 * math.sqrt(level * (1 - level) / 3000), kind="monte-carlo")
 
 # %% [markdown]
-# Look at the last column: it was no faster method that shrank the bill, but *knowledge*: that the
-# loss is a sum. A restart knows nothing; it forgets all gradients and values that the ones before
-# have paid for.
+# Look at the last column: what shrank the bill is knowing that the loss is a sum. A restart uses
+# neither that nor the gradients and values that the ones before have paid for.
 #
 # If an evaluation is an experiment that takes a day, and has no gradient, even the cheap column is
 # too dear. We must keep what we have paid for, and let a **model** guess what the function is like

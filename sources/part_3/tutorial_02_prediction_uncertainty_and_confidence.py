@@ -481,7 +481,7 @@ teach.claim("a right model holds all 61 places on more than 45 % of the strips, 
 teach.reveal("p3.t2.q6", "55 %", because="neighbouring places are right or wrong together")
 
 # %% [markdown]
-# No picture of one strip can tell an honest band from a lucky one.
+# Hence bands are judged over many strips.
 #
 # **Exercise 2.** Coverage in general: any level, many strips, gaps in the data.
 

@@ -134,7 +134,9 @@ teach.claim("hills half a width apart have the RBF kernel, with ℓ = √2 width
 # A **Gaussian process** is a normal distribution for the values at *any* set of places, with a mean
 # (here 0) and covariances from a kernel. With $K = LL^\top$ the kernel matrix of 400 places,
 # $L\varepsilon$ is a draw of the ground there (Part 1, tutorial 6). Six kernels of variance 1, with
-# $\ell = 0.5$ (the slow ones 2), get the same two $\varepsilon$. (Matérn's formula: exercise 2.)
+# $\ell = 0.5$ (the slow ones 2), get the same two $\varepsilon$. (Matérn's formula: exercise 2.
+# They come from `gpytorch`, a library of Gaussian processes for torch, of which `bolearn` uses
+# kernels and priors; `linalg.gram` makes a kernel matrix of one.)
 # Sums and products of kernels are kernels: sums and products of independent grounds have them.
 
 # %%
@@ -439,7 +441,7 @@ teach.claim("jitter in place of noise: the map rises above 15 ounces; with noise
 teach.reveal("p3.t3.q6", "about 20", because="a slope of 100 ounces per km has to go somewhere")
 
 # %% [markdown]
-# Who leaves noise out says that the twins differ because the *ground* does.
+# Without noise the whole difference of the twins has to be the ground's.
 #
 # ## 6. Same data, four certainties
 #
@@ -705,7 +707,7 @@ teach.claim("the fitted band holds all the ground among the drills, and less tha
 # **priors** for what ten drills cannot know (then it maximises evidence times prior;
 # `log_marginal_likelihood` leaves priors out).
 #
-# And evidence knows only ground that was drilled: seven drills in the poor middle of the strip made
+# And evidence comes from drilled ground only: seven drills in the poor middle of the strip made
 # a $\sigma_f$ too small for the hills beyond.
 #
 # ## 9. How many drills make a judge?
@@ -819,7 +821,6 @@ teach.claim("seven drills: ℓ = 1 misses one by more than 5 standard deviations
 
 # %% [markdown]
 # With six drills, though, the largest miss for $\ell = 1$ was 1.8: this judge was fooled as well.
-# Both know the ground only where it was drilled.
 #
 # **Exercise 4.** Leave out whole days, still with one inverse.
 

@@ -207,7 +207,7 @@ teach.reveal("p3.t4.q3", "no", because="an old place brings up nothing that coul
 # %% [markdown]
 # Where a drill has been, the map says what it found and hardly doubts it. If it hopes for more
 # nowhere else, the highest hope is an old place, and drilling there again changes next to nothing:
-# tutorial 1's fixed point. The map *has* doubts; the rule does not hear them.
+# tutorial 1's fixed point. The rule never looks at the map's doubts.
 #
 # **Expedition 1**, on the page of section 1 (run its cell), where all seven of this tutorial start;
 # they keep the page's numbers. Get mean only stuck, as near as you can to where it would not be.
@@ -280,7 +280,7 @@ teach.reveal("p3.t4.q4", "beside the best drill", because="a speck more is there
 
 # %% [markdown]
 # PI bets on *any* improvement: a speck counts as much as a nugget. A $\xi$ mends that, but which?
-# It is in ounces: count in grams, and the old $\xi$ is 28 times too small.
+# It is in ounces: count in grams, and the old $\xi$ is 31 times too small.
 #
 # ## 5. What it is worth
 #
@@ -355,7 +355,7 @@ teach.predict("p3.t4.x5", "EI that asks for ξ = 1 ounce more, and UCB with β =
               ["EI's", "UCB's", "both", "neither"], guess=None)
 
 # %%
-ounce = 28.349523125  # in grams
+ounce = 31.1034768  # in grams: the troy ounce, by which gold is weighed
 holes, finds = page.random_drills(gold, 4)  # 200 mines
 units = {"mean": 4 * ounce, "variance": 4 * ounce**2, "noise_var": 4e-6 * ounce**2}
 ounces = page.start_model(gold, holes, finds)
@@ -771,7 +771,8 @@ for other in list(rules)[:-1]:
         gain = gains[name, other]
         decision, runs = verdict(gain)
         split = f"{int((gain > 0).sum())}:{int((gain < 0).sum())}"
-        row += f"{split:>7} {decision if decision != 'undecided' else f'{runs} runs':>12}"
+        takes = f"{runs} runs" if runs else "only ties"
+        row += f"{split:>7} {decision if decision != 'undecided' else takes:>12}"
     print(f"{other:26}" + row)
 
 # %%
@@ -855,8 +856,8 @@ for name, other in (("gold mine", "Thompson"), ("hard", "Thompson"), ("gold mine
                     f"40 runs; at least {runs}" if runs else "40 runs tie, at the ceiling")
 
 # %% [markdown]
-# Planned, then run on *fresh* seeds: those that raised a question must not also answer it. The
-# first 40 were unlucky for mean only. EI against UCB stays undecided, which is not "no
+# (On *fresh* seeds, for the first 40 runs had raised the question.) The first 40 were unlucky for
+# mean only. EI against UCB stays undecided, which is not "no
 # difference": where both solve every run, a ceiling shows nothing.
 #
 # **Exercise 5.** PI has lost its races because of $\xi = 0$. Can you save it?

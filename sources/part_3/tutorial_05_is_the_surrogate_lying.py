@@ -280,8 +280,8 @@ level = torch.tensor([0.05, 0.25, 0.5, 0.75], dtype=torch.float64)
 teach.claim("on 1,600 strips Ann's prior ranks the finds evenly: 5 %, 25 %, 50 % and 75 % of them "
             "as rarely, within 5 standard errors", kind="monte-carlo", tolerance=5,
             error=(often - level).abs() / (level * (1 - level) / 1600).sqrt())
-teach.claim("Ben's prior finds more than half of them so steep", rare["Ben"] > 0.5,
-            kind="monte-carlo")
+teach.claim("more than half of the strips are steeper than 95 % of the draws from Ben's prior",
+            rare["Ben"] > 0.5, kind="monte-carlo")
 
 # %% [markdown]
 # ## 4. Does a wrong map matter?
@@ -335,8 +335,10 @@ def ranks(v):
 
 print("searches that found the top:", found.sum(1).int().tolist())
 print("different places among 16 drills:", [f"{v:.0f}" for v in visited])
-worse = rmse[4] - 1.5 * rmse[2]
-teach.claim("at twice the lengthscale the map's error is more than 1.5 times that of the true one",
+worse = rmse[4] - 1.25 * rmse[2]
+times = rmse[4].mean() / rmse[2].mean()
+print(f"at twice the lengthscale the map's error is {times:.1f} times as large, on average")
+teach.claim("at twice the lengthscale the map's error is more than 1.25 times that of the true one",
             stats.verdict(worse).errors > 2, kind="paired")
 teach.claim("at twice the lengthscale more than six in ten find the top", share[4].low > 0.6,
             kind="monte-carlo")
@@ -346,7 +348,8 @@ ok = found[4] == 1
 teach.claim("where the search with twice the lengthscale found the top, its map's error around the "
             "top is less than half of that over the strip", kind="paired",
             condition=stats.verdict((0.5 * rmse[4] - at_top[4])[ok]).errors > 2)
-teach.claim("where it missed the top, the error around the top is larger", kind="monte-carlo",
+teach.claim("where it missed the top, the error around the top is on average more than three times "
+            "as large as where it found it", kind="run",
             condition=at_top[4][~ok].mean() > 3 * at_top[4][ok].mean())
 teach.reveal("p3.t5.q3", "falls a little", because="the top needs a good map only near the top")
 
@@ -579,14 +582,27 @@ teach.claim("after six drills MAP has a smaller mean regret than ML-II, in pairs
             condition=stats.verdict(few["ML-II"] - few["MAP"]).errors > 2)
 teach.claim("with a prior five times too long it is smaller than ML-II's, too, in pairs",
             stats.verdict(few["ML-II"] - few["MAP, far too long"]).errors > 2, kind="paired")
-worst = few["ML-II"].quantile(0.9)  # misses of the unlucky tenth, the same bar for both
-tail = stats.verdict((few["ML-II"] > worst).double() - (few["MAP"] > worst).double())
-teach.undecided("whether fewer MAP searches miss by as much as the worst tenth of ML-II",
-                f"1,000 pairs; at least {round(tail.needed, -2):,} would be needed"
-                if tail.decision == "undecided" else str(tail.decision))
 
 # %% [markdown]
-# A little, on average; here even a prior five times too long beats none.
+# And the unlucky tenth? On other seeds about 2,000 pairs would be needed, so 3,000 more.
+
+# %%
+more = {"ML-II": [few["ML-II"]], "MAP": [few["MAP"]]}
+for seed in (13, 15, 17):
+    ground, places4 = grounds(1000, seed=seed), random_places(1000, 4, seed=seed + 1)
+    for name, parts in more.items():
+        places, _ = search(ground, places4, 2, fitted(arms[name]))
+        parts.append(ground.amax(1) - ground.gather(1, places).amax(1))
+ml_ii, by_map = (torch.cat(parts) for parts in more.values())
+worst = ml_ii.quantile(0.9)  # what a tenth of the searches by ML-II miss; the same bar for both
+share_of_map = (by_map > worst).double().mean()
+print(f"MAP searches that miss as much as the worst tenth of ML-II: {share_of_map:.0%}")
+tail = stats.verdict((ml_ii > worst).double() - (by_map > worst).double())
+teach.claim("fewer MAP searches miss as much as the worst tenth of ML-II, in 4,000 pairs",
+            tail.errors > 2, kind="paired")
+
+# %% [markdown]
+# A little, on average and in the unlucky tenth.
 #
 # ## 7. Bend the scale
 #
@@ -679,7 +695,7 @@ teach.reveal("p3.t5.q6", "yes", because="but a hundred pairs do not decide it")
 
 # %%
 X, Y = drills(f, first)
-grams = bl.leave_one_out(fitted(prior)(X, 31.1 * Y - 500)).z
+grams = bl.leave_one_out(fitted(prior)(X, 31.1034768 * Y - 500)).z  # troy ounces
 teach.claim("z-scores do not change with unit and zero of the finds",
             error=(grams - bl.leave_one_out(fitted(prior)(X, Y)).z).abs(), tolerance=1e-4)
 
@@ -796,8 +812,7 @@ teach.claim("the alarm rings in none of the stuck searches of Forrester, whose d
             and bool(width[stuck].min() > 0.75))
 
 # %% [markdown]
-# The higher hill stands between two drills that do not hint at it. No test on drills replaces a few
-# drills placed without asking the map.
+# The higher hill stands between two drills that do not hint at it.
 #
 # ## 10. Which drill carries the decision?
 #
@@ -833,8 +848,7 @@ teach.claim("another find leaves the width of the band as it is, everywhere", ki
             error=(beliefs["another find"].variance - now.variance).abs(), tolerance=1e-12)
 teach.claim("two ounces more at one drill move EI's next drill in most of these 200 states",
             moved > 100, kind="run")
-teach.reveal("p3.t5.q9", "three times in four", because="doubt asks where one drilled, hope what "
-             "was found")
+teach.reveal("p3.t5.q9", "three times in four", because="the mean moved, and EI with it")
 
 # %% tags=["fresh-only"]
 expedition_8 = r''''''  # paste what the page shows under Python between the quotes
@@ -879,8 +893,6 @@ expedition_9 = goldmine.model_session(9)  # played in the page beforehand
 teach.check("p3.t4.expedition", expedition_9, number=9)
 
 # %% [markdown]
-# A large $z$ says that a drill surprises the map, not that the decision hangs on it. 
-#
 # ## What this notebook proved
 
 # %%

@@ -265,8 +265,7 @@ teach.claim(
 
 # %% [markdown]
 # Regrets spread over decades, so a few bad runs make the mean. Report the median and quartiles on a
-# logarithmic axis; and where, as here, the runs fall into two heaps, the share in each. One run
-# would have told you either half of it.
+# logarithmic axis; and where, as here, the runs fall into two heaps, the share in each.
 #
 # ## 4. Better than what?
 #
@@ -709,8 +708,7 @@ teach.reveal(
 )
 
 # %% [markdown]
-# A model's bound is a statement about the model. It is worth having, for it says when the model
-# expects nothing of *more of the same*; it does not say that you are done. (Of the 20 runs that
+# The bound says when the model expects no more. (Of the 20 runs that
 # found the higher hill, the rule would have stopped two too soon.) On real problems, add what does
 # not depend on the model: a few points placed without asking it, a restart from another design, a
 # budget.

@@ -100,7 +100,7 @@ def test_draws_agree_with_importance_sampling(tiny: tuple[bl.SAASGP, torch.Tenso
     # An independent route: hyperparameters from the prior, weighted by their likelihood.
     model, probes = tiny
     X, Y, bounds = model.X, model.Y, box(2)
-    N = 400_000
+    N = 100_000
     u = seeds.uniform([1], (N, 6))[0].numpy()
     tau = stats.halfcauchy(scale=0.1).ppf(u[:, 0])
     rho = tau[:, None] * stats.halfcauchy().ppf(u[:, 1:3])
@@ -116,7 +116,7 @@ def test_draws_agree_with_importance_sampling(tiny: tuple[bl.SAASGP, torch.Tenso
     log_weight = -0.5 * ((y * a).sum(-1) + np.linalg.slogdet(A)[1])
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
-    assert 1 / (weight**2).sum() > 2000, "too few draws from the prior carry the weight"
+    assert 1 / (weight**2).sum() > 500, "too few draws from the prior carry the weight"
 
     def reference(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean = weight @ values

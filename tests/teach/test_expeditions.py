@@ -280,7 +280,7 @@ def test_a_race_that_was_run_is_believed(policy: str) -> None:
 
 
 def test_a_race_in_grams_with_noise_is_believed() -> None:
-    data, ounce = data_of(10), 28.349523125
+    data, ounce = data_of(10), 31.1034768
     race = data["races"][0]
     race["noisy"] = True
     race["results"] = {policy: raced(race, policy) for policy in race["results"]}

@@ -32,7 +32,9 @@ def run(path, source, name):
 
 @each
 def test_model_answer_passes_and_every_wrong_answer_fails(path, exercise_id):
-    problems = teach.selftest(get(path, exercise_id), seeds=(0, 1, 2))
+    # Seed 0 is a learner's; `python -m bolearn.teach selftest`, run when an exercise changes, tries
+    # three and takes three times as long.
+    problems = teach.selftest(get(path, exercise_id), seeds=(0,))
     assert not problems, "\n".join(problems)
 
 

@@ -5,6 +5,7 @@ import faulthandler
 import itertools
 import os
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -201,6 +202,16 @@ def test_what_an_answer_changes_is_put_back(tmp_path):
     assert state() == before
 
 
+def test_a_check_does_not_load_the_compiler():
+    # torch imports it, for a second or more, where its deterministic mode is set: in every copy.
+    code = (
+        "import sys; from bolearn import teach; e = teach.exercises.find('p1.t1.e1'); "
+        "assert teach.evaluate(e, e.model_answer).status == 'passed'; "
+        "assert 'torch._inductor' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_code_that_seeds_the_global_generators_is_found(seed):
     for use in (torch.manual_seed, np.random.seed):
@@ -258,6 +269,68 @@ def test_tensors_stay_tensors_where_tensors_are_asked_for():
     leaf = torch.tensor(1.0, requires_grad=True)
     assert plain(leaf) is leaf and plain(leaf, torch.Tensor) is leaf
     assert isinstance(plain(torch.ones(1), float), torch.Tensor)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(3.0),
+        np.arange(6).reshape(2, 3)[:, ::-1],
+        np.broadcast_to(np.array([True]), (2, 1)),
+        np.zeros((0, 2), dtype=np.float32),
+        np.float64(2.5),
+        np.array(4),
+    ],
+    ids=["float64", "backwards", "read-only", "empty", "number", "no axes"],
+)
+@pytest.mark.parametrize("kind", [torch.Tensor, torch.Tensor | None])
+def test_arrays_are_tensors_where_tensors_are_asked_for(array, kind):
+    found = plain(array, kind)
+    assert isinstance(found, torch.Tensor) and tuple(found.shape) == np.shape(array)
+    assert np.array_equal(found.numpy(), array)
+    assert str(found.dtype) == f"torch.{array.dtype}"
+
+
+def test_arrays_within_results_are_tensors_where_tensors_are_asked_for():
+    found = plain((np.ones(2), [np.zeros(1)]), tuple[torch.Tensor, list[torch.Tensor]])
+    assert isinstance(found[0], torch.Tensor) and isinstance(found[1][0], torch.Tensor)
+    found = plain({"a": np.ones(2)}, dict[str, torch.Tensor])
+    assert isinstance(found["a"], torch.Tensor)
+
+
+def test_what_is_no_array_of_numbers_stays_what_it_is():
+    for value in (np.array(["a"]), np.array([None]), [1.0, 2.0], 3.0, None):
+        assert plain(value, torch.Tensor) is value or plain(value, torch.Tensor) == value
+    assert isinstance(plain(np.ones(2)), np.ndarray)  # nothing was said
+    assert isinstance(plain(np.ones(2), float), np.ndarray)
+    assert plain(np.float64(2.0), torch.Tensor | float) == 2.0
+
+
+def test_an_array_has_no_derivative_and_keeps_its_dtype():
+    e = Exercise(id="limits.e2", title="double", hints=("a", "b", "c"))
+
+    @e.answer
+    def double(x: torch.Tensor) -> torch.Tensor:
+        """Twice a tensor, with its derivative."""
+        return 2 * x
+
+    @e.cases
+    def cases(rng):
+        for k in range(20):
+            yield Case(rng.normal(k + 1).requires_grad_())
+
+    @e.shape
+    def shape(fn, x):
+        teach.has_shape(fn(x), x.shape, torch.float64)
+
+    @e.property("it has a derivative")
+    def differentiable(fn, x):
+        teach.require(fn(x).requires_grad)
+
+    cut = teach.evaluate(e, lambda x: 2 * x.detach().numpy())
+    single = teach.evaluate(e, lambda x: np.float32(2) * x.detach().numpy().astype(np.float32))
+    assert cut.status == "failed" and cut.statement == "it has a derivative"
+    assert single.status == "failed" and "expected dtype torch.float64" in single.message
 
 
 def test_results_of_numpy_pass():

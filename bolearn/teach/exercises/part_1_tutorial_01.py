@@ -1,10 +1,11 @@
 """The exercises of part_1/tutorial_01: tensor fundamentals."""
 
+import cProfile
 import math
 import statistics
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any, cast
 
 import numpy as np
@@ -48,20 +49,15 @@ class _CountCalls(TorchFunctionMode):
 
 def _torch_functions(call: Callable[[], object]) -> set[str]:
     """The names of torch's own Python functions that a call runs."""
-    names: set[str] = set()
     home = str(Path(torch.__file__).parent)
-
-    def note(frame: Any, event: str, _argument: object) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(home):
-            names.add(frame.f_code.co_name)
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        call()
-    finally:
-        sys.setprofile(before)
-    return names
+    profile = cProfile.Profile(subcalls=False, builtins=False)
+    profile.runcall(call)
+    codes = (entry.code for entry in profile.getstats())
+    return {
+        code.co_name
+        for code in codes
+        if isinstance(code, CodeType) and code.co_filename.startswith(home)
+    }
 
 
 # --- e1: view or copy? ------------------------------------------------------------------------
@@ -86,8 +82,8 @@ e1 = Exercise(
 def is_view(op: Callable[[Tensor], Tensor], x: Tensor) -> bool:
     """Whether op(x) shares memory with x, so that writing to one can change the other.
 
-    `op` is built from torch operations, and x has at least one element. Leave x as it was, and do
-    not use the attribute `_base`.
+    `op` is built from torch operations; x and op(x) have at least one element each. Leave x as it
+    was, and do not use the attribute `_base`.
     """
     return op(x).untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
 

@@ -447,7 +447,7 @@ def _(fn: Fn, X: Tensor) -> None:
     require(_growth(X, 0.99 * fn(X)) <= 1.0 + 1e-9, "0.99 times your rate diverges")
 
 
-@e3.property("one per cent above it, gradient descent runs away")
+@e3.property("one per cent above it, gradient descent diverges")
 def _(fn: Fn, X: Tensor) -> None:
     require(not _growth(X, 1.01 * fn(X)) < 10.0, "1.01 times your rate does not diverge")
 

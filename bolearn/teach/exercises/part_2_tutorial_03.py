@@ -72,10 +72,10 @@ def hb_spectral_radius(lr: float, beta: float, lams: Tensor) -> Tensor:
 def settings(rng: Rng) -> Iterator[Case]:
     yield Case(0.5, 0.0, _vector(1.0), note="gradient descent")
     yield Case(1.5, 0.0, _vector(1.0), note="gradient descent that rings")
-    yield Case(0.5, 0.5, _vector(1.0), note="one mode, which swings")
+    yield Case(0.5, 0.5, _vector(1.0), note="one mode, which oscillates")
     yield Case(0.01, 0.5, _vector(1.0), note="one mode, which creeps")
     yield Case(2.8, 0.5, _vector(1.0), note="one mode, which alternates")
-    yield Case(3.1, 0.5, _vector(1.0), note="runs away")
+    yield Case(3.1, 0.5, _vector(1.0), note="diverges")
     yield Case(0.5, 1.0, _vector(1.0), note="no friction")
     yield Case(0.25, 0.25, _vector(1.0), note="both multipliers equal")
     yield Case(0.3, -0.4, _vector(1.0), note="a memory that opposes")
@@ -181,7 +181,7 @@ e2 = Exercise(
     title="The best heavy ball for a bowl",
     hints=(
         "With a given β, no mode can do better than √β. When do all modes reach that at once?",
-        "All must swing, or nearly: (1 - √β)² ≤ ηλ ≤ (1 + √β)². The smallest β with which the "
+        "All must oscillate, or nearly: (1 - √β)² ≤ ηλ ≤ (1 + √β)². The smallest β with which the "
         "flattest and the steepest both just fit makes both of these equalities.",
         "Take roots: √η √μ = 1 - √β and √η √L = 1 + √β. Add the two equations for η; divide one by "
         "the other for √β.",
@@ -398,7 +398,7 @@ def leaps(rng: Rng) -> Iterator[Case]:
     yield Case(_bowl(10.0, 1.0), _vector(2.0, 2.0), 0.1, 0.5, 8)
     yield Case(_bowl(10.0, 1.0), _vector(2.0, -1.0), 0.1, 0.9, 20)
     yield Case(_bowl(2.0, -1.0), _vector(1.0, 1.0), 0.2, 0.5, 6, note="a saddle")
-    yield Case(_bowl(3.0), _vector(1.0), 1.0, 0.5, 6, note="runs away")
+    yield Case(_bowl(3.0), _vector(1.0), 1.0, 0.5, 6, note="diverges")
     for scale in (1e-6, 1e6):
         yield Case(_bowl(4.0, 1.0), scale * _vector(1.0, 2.0), 0.2, 0.6, 5, note=f"{scale:g}")
         yield Case(_bowl(4.0 * scale, scale), _vector(1.0, 2.0), 0.2 / scale, 0.6, 5)
@@ -760,14 +760,14 @@ def _(grad: Map, x0: Tensor, L: float, steps: int) -> Tensor:
     return x
 
 
-# --- e5: a swing of one's own -----------------------------------------------------------------
+# --- e5: an oscillation to measure ------------------------------------------------------------
 
 e5 = Exercise(
     id="p2.t3.e5",
-    title="A swing made to measure",
+    title="An oscillation made to measure",
     hints=(
-        "A swing of a given length is a complex pair of multipliers. Where in the plane does the "
-        "pair lie: what are its size and its angle?",
+        "An oscillation of a given length is a complex pair of multipliers. Where in the plane "
+        "does the pair lie: what are its size and its angle?",
         "The pair is rate · exp(±i 2π/period). The polynomial z² - (1 + β - ηλ) z + β has the sum "
         "and the product of its roots as coefficients.",
         "The product gives β, the sum 2 · rate · cos(2π/period) gives 1 + β - lr λ; solve for lr.",
@@ -777,23 +777,23 @@ e5 = Exercise(
 
 @e5.answer
 def ringing(lam: float, period: float, rate: float) -> tuple[float, float]:
-    """The (lr, beta) that make the heavy ball swing to measure on the bowl ½ lam x².
+    """The (lr, beta) that make the heavy ball oscillate to measure on the bowl ½ lam x².
 
-    One full swing, back and forth, takes `period` steps, more than 2 and not necessarily a whole
-    number; and each step leaves the fraction `rate`, between 0 and 1, of the swing's width.
+    One full oscillation, back and forth, takes `period` steps, more than 2 and not necessarily a
+    whole number; and each step leaves the fraction `rate`, between 0 and 1, of its width.
     """
     beta = rate**2
     return (1 + beta - 2 * rate * math.cos(2 * math.pi / period)) / lam, beta
 
 
 @e5.cases
-def swings(rng: Rng) -> Iterator[Case]:
+def oscillations(rng: Rng) -> Iterator[Case]:
     yield Case(1.0, 4.0, 0.5, note="a quarter turn for each step")
     yield Case(1.0, 3.0, 0.9)
     yield Case(1.0, 2.5, 0.9, note="hardly more than two steps")
     yield Case(1.0, 2.05, 0.8, note="hardly more than two steps")
     yield Case(1.0, 100.0, 0.99, note="slow and long")
-    yield Case(1.0, 1000.0, 0.5, note="stops long before a swing is over")
+    yield Case(1.0, 1000.0, 0.5, note="stops long before an oscillation is over")
     yield Case(1.0, 8.0, 0.01, note="stops almost at once")
     yield Case(1.0, 8.0, 0.9999, note="almost no friction")
     for lam in (1e-6, 1e6):
@@ -814,7 +814,7 @@ def _(fn: Fn, lam: float, period: float, rate: float) -> None:
     require(all(_is_number(entry) for entry in answer), "expected two numbers")
 
 
-@e5.property("it swings, and comes to rest: a complex pair inside the unit circle")
+@e5.property("it oscillates, and comes to rest: a complex pair inside the unit circle")
 def _(fn: Fn, lam: float, period: float, rate: float) -> None:
     lr, beta = _pair(fn(lam, period, rate))
     half = (1 + beta - lr * lam) / 2
@@ -845,7 +845,7 @@ def _(lam: float, period: float, rate: float) -> tuple[float, float]:
     return (1 + rate - 2 * rate**0.5 * math.cos(2 * math.pi / period)) / lam, rate
 
 
-@e5.wrong("half the angle: takes a swing for the way to the other side")
+@e5.wrong("half the angle: takes an oscillation for the way to the other side")
 def _(lam: float, period: float, rate: float) -> tuple[float, float]:
     beta = rate**2
     return (1 + beta - 2 * rate * math.cos(math.pi / period)) / lam, beta
@@ -886,7 +886,7 @@ def _(lam: float, period: float, rate: float) -> tuple[float, float]:
     return (1 + beta - 2 * rate * math.sin(2 * math.pi / period)) / lam, beta
 
 
-@e5.wrong("π/period in the size, too: the rate of half a swing")
+@e5.wrong("π/period in the size, too: the rate of half an oscillation")
 def _(lam: float, period: float, rate: float) -> tuple[float, float]:
     return ringing(lam, period, rate**0.5)
 

@@ -775,11 +775,11 @@ e4 = Exercise(
     title="Cool slowly",
     pure=True,
     hints=(
-        "Each walker has a current point, a proposal and the best point so far: three different "
+        "Each particle has a current point, a proposal and the best point so far: three different "
         "things. Which of them does the next proposal start from?",
         "Accept if a uniform random number is below exp(-rise / tau); a fall is then accepted by "
         "itself. At tau = 0 the quotient is not a number for a rise of 0: treat it separately.",
-        "A mask of walkers that move, `n`, and `torch.where(mask.unsqueeze(-1), proposal, x)` "
+        "A mask of particles that move, `n`, and `torch.where(mask.unsqueeze(-1), proposal, x)` "
         "move all of them at once; a second mask keeps the best. Draw all numbers from one "
         "`torch.Generator().manual_seed(seed)`.",
     ),
@@ -797,11 +797,11 @@ def anneal(
 ) -> tuple[Tensor, Tensor]:
     """Metropolis walks from all rows of x0 at once, at falling temperatures; the best they saw.
 
-    f maps points `n d` to losses `n`. It is called `budget` times, each time on all n walkers: once
-    on x0 (`n d`), then on proposals. Proposal k = 0, 1, ..., budget - 2 is the walker's current
-    point plus `width` times a standard normal for each coordinate. It becomes the current point
-    surely if its loss is not higher, else with probability exp(-rise / tau), where
-    tau = schedule(k / budget) >= 0; at tau = 0 never. Return the best point that each walker
+    f maps points `n d` to losses `n`. It is called `budget` times, each time on all n particles:
+    once on x0 (`n d`), then on proposals. Proposal k = 0, 1, ..., budget - 2 is the particle's
+    current point plus `width` times a standard normal for each coordinate. It becomes the current
+    point surely if its loss is not higher, else with probability exp(-rise / tau), where
+    tau = schedule(k / budget) >= 0; at tau = 0 never. Return the best point that each particle
     evaluated, `n d`, and its loss, `n`. All random numbers follow from the seed.
     """
     g = torch.Generator().manual_seed(seed)
@@ -859,7 +859,7 @@ def walks(rng: Rng) -> Iterator[Case]:
     yield Case(_bowl, one, _constant(0.0), 1, 0.5, 0, note="only the start is affordable")
     yield Case(_bowl, one, _constant(0.0), 2, 0.5, 1, note="a single proposal")
     yield Case(_bowl, one, _constant(0.0), 30, 0.5, 2, note="cold from the start")
-    yield Case(_bowl, one, _linear(1.0), 30, 0.5, 3, note="one walker")
+    yield Case(_bowl, one, _linear(1.0), 30, 0.5, 3, note="one particle")
     yield Case(_bowl, 0 * one, _linear(5.0), 20, 2.0, 4, note="starts at the minimum")
     yield Case(_flat, one, _constant(0.0), 10, 0.5, 5, note="flat and cold")
     yield Case(_flat, one, _linear(1.0), 10, 0.5, 6, note="flat")
@@ -871,7 +871,7 @@ def walks(rng: Rng) -> Iterator[Case]:
             x0 = rng.uniform_in(-2, 2, n, d).round(decimals=1)
             budget, top = rng.randint(3, 30), rng.choice((0.5, 1.0, 3.0))
             yield Case(f, x0, _linear(top), budget, 0.4, rng.randint(0, 99), note=name)
-    zero, many = torch.zeros(2000, 1).double(), "2000 walkers"
+    zero, many = torch.zeros(2000, 1).double(), "2000 particles"
     yield Case(_flat, zero, _constant(0.0), 11, 0.5, 11, note=many)
     half = _constant(1 / math.log(2))
     yield Case(_plain_with_a_hole, zero, half, 3, 0.5, 16, note=many)
@@ -880,9 +880,9 @@ def walks(rng: Rng) -> Iterator[Case]:
     yield Case(_bowl, zero, _linear(4.0), 200, 0.5, 13, note=many)
     for schedule in (_linear(1.0), _constant(0.0)):
         x0 = torch.ones(200, 1).double()
-        yield Case(_wells, x0, schedule, 300, 0.35, 14, note="200 walkers in the worse well")
+        yield Case(_wells, x0, schedule, 300, 0.35, 14, note="200 particles in the worse well")
     x0 = rng.uniform_in(-5, 5, 128, 4)
-    yield Case(_egg_box, x0, _linear(6.0), 600, 0.3, 15, note="128 walkers in an egg box")
+    yield Case(_egg_box, x0, _linear(6.0), 600, 0.3, 15, note="128 particles in an egg box")
 
 
 def _watched(f: Map) -> tuple[Map, list[Tensor]]:
@@ -895,12 +895,12 @@ def _watched(f: Map) -> tuple[Map, list[Tensor]]:
     return _named(f.__name__, watching), seen
 
 
-# The cases with hundreds of walkers are for statements about chances.
+# The cases with hundreds of particles are for statements about chances.
 MANY = 100
 
 
 def _last(fn: Fn, f: Map, *rest: Any) -> Tensor:
-    """The last proposals: where the walkers are, plus one more draw."""
+    """The last proposals: where the particles are, plus one more draw."""
     watching, seen = _watched(f)
     fn(watching, *rest)
     return seen[-1]
@@ -915,7 +915,7 @@ def _(fn: Fn, *args: Any) -> None:
     has_shape(result[1], (len(x0),), torch.float64)
 
 
-@e4.property("f is called `budget` times, each time on all walkers")
+@e4.property("f is called `budget` times, each time on all particles")
 def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, *rest: Any) -> None:
     watching, seen = _watched(f)
     fn(watching, x0, schedule, budget, *rest)
@@ -923,7 +923,7 @@ def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, *rest: Any) -
     require(len(seen) == budget, "not as many calls as the budget allows")
 
 
-@e4.property("the result is the best of all points that the walker evaluated")
+@e4.property("the result is the best of all points that the particle evaluated")
 def _(fn: Fn, f: Map, *rest: Any) -> None:
     watching, seen = _watched(f)
     best, lowest = fn(watching, *rest)
@@ -938,7 +938,7 @@ def _(fn: Fn, *args: Any) -> None:
     close(other, value, 0)
 
 
-@e4.property("another seed gives other proposals, and each walker has its own")
+@e4.property("another seed gives other proposals, and each particle has its own")
 def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int) -> None:
     if budget > 1:
         first = []
@@ -949,12 +949,12 @@ def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float,
         require(first[0] != first[1], "the first proposals do not change with the seed")
         apart = first[0].unsqueeze(0) != first[0].unsqueeze(1)
         own = apart.any(-1) | torch.eye(len(x0), dtype=torch.bool)
-        require(own, "two walkers step by the same numbers")
+        require(own, "two particles step by the same numbers")
 
 
-@e4.property("every walker is accepted or refused by a random number of its own")
+@e4.property("every particle is accepted or refused by a random number of its own")
 def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, *rest: Any) -> None:
-    if f is _plain_with_a_hole:  # half the walkers make the first step, and go on from there
+    if f is _plain_with_a_hole:  # half the particles make the first step, and go on from there
         _, width, _ = rest
         away = float(_last(fn, f, x0, schedule, *rest).square().mean()) / width**2
         close(away, 1.5, 0.2)
@@ -972,37 +972,37 @@ def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, *rest: Any) -
     close(sorted(set(asked)), [k / budget for k in range(budget - 1)], 1e-12)
 
 
-@e4.property("where f is flat every proposal is accepted: the walkers spread as freely as they can")
+@e4.property("where f is flat every proposal is accepted: particles spread as freely as they can")
 def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int) -> None:
     if f is _flat and len(x0) > MANY:
         away = _last(fn, f, x0, schedule, budget, width, seed) - x0
         close(float(away.square().mean()) / ((budget - 1) * width**2), 1.0, 0.2)
 
 
-@e4.property("at a constant temperature the walkers in a bowl c x² spread as exp(-c x² / tau)")
+@e4.property("at a constant temperature the particles in a bowl c x² spread as exp(-c x² / tau)")
 def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int) -> None:
     if f is _bowl and len(x0) > MANY and schedule(0.0) == schedule(1.0) > 0:
         x = _last(fn, f, x0, schedule, budget, width, seed)
         close(float(x.square().mean()) / (schedule(0.0) / 2 + width**2), 1.0, 0.15)
 
 
-@e4.property("hot first, cold last: in the bowl x² the walkers end close to the bottom")
+@e4.property("hot first, cold last: in the bowl x² the particles end close to the bottom")
 def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int) -> None:
     if f is _bowl and len(x0) > MANY and schedule(0.0) > schedule(1.0):
         x = _last(fn, f, x0, schedule, budget, width, seed)
-        require(x.square().mean() < 0.5, "the walkers are still hot at the end")
+        require(x.square().mean() < 0.5, "the particles are still hot at the end")
 
 
 @e4.property(
-    "from the worse of two wells most walkers reach the better one, and hardly any if cold"
+    "from the worse of two wells most particles reach the better one, and hardly any if cold"
 )
 def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, *rest: Any) -> None:
     if f is _wells and len(x0) > MANY:
         share = float((fn(f, x0, schedule, *rest)[0] < 0).double().mean())
         if schedule(0.0) > 0:
-            require(share > 0.8, "too few walkers reach the better well")
+            require(share > 0.8, "too few particles reach the better well")
         else:
-            require(share < 0.1, "too many walkers cross the hill, although it is cold")
+            require(share < 0.1, "too many particles cross the hill, although it is cold")
 
 
 @e4.property("in a bowl under an egg box it beats as many evaluations at random places, in pairs")
@@ -1019,7 +1019,7 @@ def _(fn: Fn, f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float,
 def _walk(
     f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int, rule: Fn
 ) -> tuple[Tensor, Tensor]:
-    """The walk with another rule (rise, tau, u) for which walkers move."""
+    """The walk with another rule (rise, tau, u) for which particles move."""
     g = torch.Generator().manual_seed(seed)
     x, value = x0, f(x0)
     best, lowest = x, value
@@ -1057,7 +1057,7 @@ def _(
     return _walk(f, x0, schedule, budget, width, seed, rule)
 
 
-@e4.wrong("returns where the walkers are at the end, not the best they saw")
+@e4.wrong("returns where the particles are at the end, not the best they saw")
 def _(
     f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int
 ) -> tuple[Tensor, Tensor]:
@@ -1103,7 +1103,7 @@ def _(
     return _walk(f, x0, schedule, budget + 1, width, seed, _accept)
 
 
-@e4.wrong("all walkers accept or refuse together")
+@e4.wrong("all particles accept or refuse together")
 def _(
     f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int
 ) -> tuple[Tensor, Tensor]:
@@ -1138,7 +1138,7 @@ def _(
     return _walk(f, x0, schedule, budget, width, 0, _accept)
 
 
-@e4.wrong("one uniform number for all walkers")
+@e4.wrong("one uniform number for all particles")
 def _(
     f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int
 ) -> tuple[Tensor, Tensor]:
@@ -1148,7 +1148,7 @@ def _(
     return _walk(f, x0, schedule, budget, width, seed, rule)
 
 
-@e4.wrong("the same displacement for all walkers")
+@e4.wrong("the same displacement for all particles")
 def _(
     f: Map, x0: Tensor, schedule: Schedule, budget: int, width: float, seed: int
 ) -> tuple[Tensor, Tensor]:

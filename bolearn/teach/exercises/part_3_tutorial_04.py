@@ -1126,7 +1126,7 @@ def seasons(rng: Rng) -> Iterator[Case]:
     yield Case(5, 6, 1.0, note="the last of 6 drills")
     yield Case(0, 8, 1e-6, note="gold of size 1e-6")
     yield Case(0, 8, 1e6, note="gold of size 1e6")
-    yield Case(0, 10, 28.35, note="in grams")
+    yield Case(0, 10, 31.1, note="in grams")
     for n_iter in (6, 7, 8, 9):
         yield Case(0, n_iter, 1.0)
     for _ in range(12):

@@ -26,7 +26,7 @@ from bolearn.stats import quantiles
 from bolearn.teach.goldmine import page
 from bolearn.teach.goldmine.page import Moment, Session
 
-OUNCE = 28.349523125  # in grams
+OUNCE = 31.1034768  # in grams: a troy ounce, as gold is weighed
 _NEARLY = 1e-5  # of the spread of a policy's ratings: places that differ by less are equally good
 _SHARES = (0.1, 0.5, 0.9)
 

@@ -311,7 +311,7 @@ def mine(name: str, seed: int = 0, *, scale: float = 1.0) -> Problem:
     Args:
         name: gold, two_scale, needle, step, draw or riddle.
         seed: of a random mine (draw, riddle); the same seed gives the same mine in both.
-        scale: 1 for ounces, 28.349523125 for grams.
+        scale: 1 for ounces, 31.1034768 for grams (an ounce of gold is a troy ounce).
 
     Raises:
         DataError: an unknown name, or a seed that is not a whole number below 2^31.

@@ -1,0 +1,1 @@
+"""What may be run: parameters with units, steps and categories, and linear constraints on them."""
