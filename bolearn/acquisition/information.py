@@ -36,7 +36,7 @@ _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _SQRT_HALF_PI = math.sqrt(math.pi / 2)
 _SQRT_HALF = math.sqrt(0.5)
 _FAR = 60.0  # 1 - x Q(x) / phi(x) has lost x^2 ulps; beyond this place its series has not
-_LOWER, _UPPER = -20.0, 8.0  # between them R loses no digits as its formula stands
+_LOWER, _UPPER = -6.0, 8.0  # between them R loses no digits as its formula stands
 _NEAR = -8.0  # above it gamma + lambda has lost two digits at most
 _NODES = 16
 # Below this rho^2 MES and GIBBON agree to rho^4 / 80 and better, and the difference of the two R's
