@@ -149,14 +149,13 @@ def score_strips(
 
     figure, panel = pyplot.subplots(figsize=(7.6, 0.62 * len(scores) + 1.3))
     panel.axvline(float(scores[baseline].mean()), color=GREY, ls="--", lw=1.5)
-    for k, (label, values) in enumerate(scores.items()):
+    for k, values in enumerate(scores.values()):
         look = line_look(k) | {"ls": "", "ms": 6, "mec": "black", "mew": 0.5, "alpha": 0.8}
         shift = torch.linspace(-0.22, 0.22, len(values)) + k
         panel.plot(values.tolist(), shift.tolist(), **look)
         panel.plot([float(values.mean())] * 2, [k - 0.36, k + 0.36], color="black", ls="-", lw=2.5)
-        panel.annotate(
-            f"{float(values.mean()):.2f}", (1.01, k), xycoords=("axes fraction", "data"), va="center"
-        )
+        place = {"xycoords": ("axes fraction", "data"), "va": "center"}
+        panel.annotate(f"{float(values.mean()):.2f}", (1.01, k), **place)
     panel.set_yticks(range(len(scores)), list(scores))
     panel.invert_yaxis()
     panel.set_xlabel(xlabel)

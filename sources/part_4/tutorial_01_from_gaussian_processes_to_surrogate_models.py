@@ -54,9 +54,9 @@ teach.setup("p4.t1")
 # %% [markdown]
 # ## 1. One method
 #
-# Acquisition functions, searches, loops and studies never look inside a model. They call
+# An acquisition function, a search or a loop need not know what a model is. They call
 # `model.posterior(X)`, and of what comes back they use three things: a mean, a variance, and joint
-# samples. That is the whole **contract**:
+# samples. That is the **contract** of a surrogate:
 #
 # | | shape |
 # |---|---|
@@ -64,8 +64,9 @@ teach.setup("p4.t1")
 # | `.mean`, `.variance` of m outputs | `*batch q m` |
 # | `.rsample(z)`, a differentiable function of standard normals `z` | `s *batch q m` |
 #
-# We put Part 3's Gaussian process behind it. The data: a weight on a spring, let go at time 0 and
-# read off twelve times, to about 1 mm.
+# (And three small things: `num_outputs`, `batch_shape`, and an option `observation_noise`.) We put
+# Part 3's Gaussian process behind it. The data: a weight on a spring, let go at time 0 and read off
+# twelve times, to about 1 mm.
 
 # %%
 seconds = torch.tensor([[0.0], [10.0]], dtype=torch.float64)  # bounds, 2 d
@@ -86,9 +87,10 @@ def matern(A, B, ell):
     return (1 + math.sqrt(5) * r + 5 * r**2 / 3) * torch.exp(-math.sqrt(5) * r)
 
 
-g = torch.Generator().manual_seed(0)
+lab = torch.Generator().manual_seed(0)
+g = torch.Generator().manual_seed(1)
 X = bl.sobol_points(seconds, n=12, seed=0)
-Y = spring(X) + torch.randn(12, 1, generator=g, dtype=torch.float64)
+Y = spring(X) + torch.randn(12, 1, generator=lab, dtype=torch.float64)
 
 
 # %%
@@ -180,11 +182,12 @@ teach.claim("as if independent, the chance for any of the five is too high by mo
 teach.reveal("p4.t1.q1", "too high", because="neighbours are high together, or not at all")
 
 # %% [markdown]
-# Whoever judges several points together, a batch of experiments or all places at once, needs the
-# samples. In return, whatever keeps the contract may use all that is written against it: our
-# twenty lines, and also a model that is no Gaussian process. Here are 64 curves of eight cosines,
-# each fitted to the readings drawn again with replacement (Part 3's bootstrap ensemble);
-# `SamplesPosterior` is a belief that consists of curves.
+# Whoever judges several points together needs more than means and variances. In return, whatever
+# keeps the contract may use all that is written against it: our twenty lines, and also a model that
+# is no Gaussian process. Here are 64 curves of eight cosines, each fitted to the readings drawn
+# again with replacement (Part 3's bootstrap ensemble). `SamplesPosterior` is a belief that consists
+# of curves; `qLogExpectedImprovement`, which tutorial 2 builds, averages improvements over joint
+# samples, and its `Sampler` has the $z$.
 
 
 # %%
@@ -229,8 +232,8 @@ def gp(X, Y, bounds, **options):
     return bl.fit_mll(bl.ExactGP(X, Y, bounds, kernel=matern_kernel(d, lead), **options))
 
 
-teach.predict("p4.t1.q2", "The spring's typical height is about 7 mm. The scaled model is typically "
-              "1.5 mm off. And the model of seconds and millimetres as they are?",
+teach.predict("p4.t1.q2", "Heights are typically about 7 mm, and the scaled model is typically 1.5 "
+              "mm off. And the model of seconds and millimetres as they are?",
               ["1.5 mm, too", "3 mm", "7 mm"], guess=None)
 
 # %%
@@ -247,8 +250,9 @@ teach.reveal("p4.t1.q2", "7 mm", because="its priors say 0.2 s, 1 mm and a noise
 colleague = gp(X / 3600, Y / 25.4, seconds / 3600).posterior(t / 3600)
 belief = scaled.posterior(t)
 teach.claim("fitted with declared bounds to hours and inches, the model predicts the same",
-            tolerance=1e-6, error=torch.stack([25.4 * colleague.mean - belief.mean,
-                                               25.4**2 * colleague.variance - belief.variance]).abs())
+            tolerance=1e-6, error=torch.stack([
+                25.4 * colleague.mean - belief.mean,
+                25.4**2 * colleague.variance - belief.variance]).abs())
 moved = HandMade(X, 3 * Y + 7, seconds, ell=0.08, noise=0.02).posterior(t)
 teach.claim("with lengthscale and noise held fixed, 3 y + 7 gives 3 means + 7 and 9 variances",
             tolerance=1e-8, error=torch.stack([
@@ -256,10 +260,10 @@ teach.claim("with lengthscale and noise held fixed, 3 y + 7 gives 3 means + 7 an
                 moved.variance - 9 * ours.posterior(t).variance]).abs())
 
 # %% [markdown]
-# Priors speak in units. The default lengthscale prior counts widths of the box, and its noise prior
-# shares of the outcomes' variance: with both scaled they mean the same in any laboratory. Hence
-# bounds are *declared*. Taken from the data's range they would move with every new reading, and the
-# prior with them. (Bounds scale; they do not fence: a posterior answers outside, too.)
+# Priors speak in units. The package's lengthscale prior counts widths of the box, and its noise
+# prior shares of the outcomes' variance: with both scaled they mean the same in any units. Hence
+# bounds are *declared*. Taken from the data's range they would move with every reading outside it,
+# and the prior with them. (Bounds scale; they do not fence: a posterior answers outside, too.)
 #
 # **Exercise 1.** Both directions, with what happens in practice: replicates, failed readings,
 # outcomes that are all equal.
@@ -315,11 +319,11 @@ teach.claim("the best of 16 climbs ends as high as fit_mll", tolerance=1e-5,
             error=(-ends.value.min() - scaled.fit_report.value).abs())
 
 # %% [markdown]
-# MAP depends on something that evidence alone does not: the letter in which one writes the prior. A
-# density of $\log\ell$ is that of $\ell$ times $\ell$ (the derivative of $e^{\log\ell}$), so the two
-# have their modes at different places. We climbed in logarithms, but what we added was the density
-# of $\ell$, as BoTorch and gpytorch do. Two log-normal priors are in play (their logarithms are
-# normal):
+# MAP depends on something that evidence alone does not: the parameter of which the prior is a
+# density. A density of $\log\ell$ is that of $\ell$ times $\ell$ (the derivative of
+# $e^{\log\ell}$), so the two have their modes at different places. We climbed in logarithms, but
+# what we added was the density of $\ell$, as BoTorch and gpytorch do. Two log-normal priors are in
+# play:
 #
 # $$\log\ell \sim N\left(\sqrt2 + \tfrac12\log d,\ 3\right), \qquad \log\sigma_n^2 \sim N(-4, 1) .$$
 
@@ -334,10 +338,10 @@ modes = {}
 for name, law in {"lengthscale, d = 1": lengthscale_prior(1), "noise": noise_prior()}.items():
     density = law.log_prob(grid)
     modes[name] = [grid[v.argmax()].item() for v in (density, density + grid.log())]
-    print(f"{name}: mode {modes[name][0]:.4f} of its own density, {modes[name][1]:.3f} of its log's")
-    ratio = modes[name][1] / modes[name][0]
+    own, logs = modes[name]
+    print(f"{name}: mode {own:.4f} of its own density, {logs:.3f} of its logarithm's")
     teach.claim(f"{name}: the two modes differ by the factor e^(variance of the logarithm)",
-                error=abs(math.log(ratio) - law.scale.item() ** 2), tolerance=1e-3)
+                error=abs(math.log(logs / own) - law.scale.item() ** 2), tolerance=1e-3)
 A, B = torch.rand(2, 20_000, 10, generator=g, dtype=torch.float64)
 figure, panels = pyplot.subplots(1, 2, figsize=(9.6, 3.6), sharey=True)
 x, eps = torch.linspace(0, 1, 201, dtype=torch.float64), torch.randn(201, 4, generator=g).double()
@@ -360,8 +364,8 @@ teach.claim("in ten dimensions two random points correlate by less than 0.2 at t
 teach.reveal("p4.t1.q3", "twenty times as long", because="the variance of log ℓ is 3, and e³ is 20")
 
 # %% [markdown]
-# One prior, two most probable worlds: functions with hills, or planes. Remember also $e^{-5} =
-# 0.0067$, the most probable noise.
+# So "the most probable lengthscale" means nothing before one says of which density. Remember also
+# $e^{-5} = 0.0067$, the mode of the noise prior's own density.
 #
 # ## 4. Two bands
 #
@@ -416,7 +420,8 @@ teach.claim("standardised again without the reading, a prediction moves by more 
 print(f"at most by {shift:.1f} mm")
 
 # %% [markdown]
-# Neither is wrong; they ask different questions. The closed form asks the model that you have.
+# The closed form is about the model that you have, with its scale; the other twelve refits are
+# about twelve models with slightly other scales, and so with other priors.
 #
 # **Exercise 2.** The formula for all replicates at once.
 
@@ -433,8 +438,8 @@ teach.claim("your loo, brought back to millimetres by your untransform, is bl.le
             tolerance=1e-8)
 
 # %% [markdown]
-# The opposite errand: a new reading comes, and a new fit would take too long, or the reading is only
-# imagined. The Cholesky factor grows by one row:
+# The opposite errand: a new reading comes, and a new fit would take too long, or the reading is
+# only imagined. The Cholesky factor grows by one row:
 #
 # $$\begin{pmatrix} L & 0 \\ b^\top & c \end{pmatrix}, \qquad L b = k_*, \qquad
 # c^2 = k_{**} + \sigma_n^2 - b^\top b ,$$
@@ -533,9 +538,9 @@ for name, noise in {"right": 0.5, "too sure": 0.05, "too timid": 2.0}.items():
     held[name] = share(model, unseen, y_unseen, 0.95)[:, 0]
     unseen_z[name], scores[name] = judge(model, unseen, y_unseen)
     left_out[name] = bl.leave_one_out(model).z[..., 0]
-    inside = (left_out[name].abs() < 1.96).double().mean()
+    inside, size = (left_out[name].abs() < 1.96).double().mean(), left_out[name].square().mean()
     print(f"{name:10} 95 % bands hold {held[name].mean():.0%} of the unseen, {inside:.0%} of those "
-          f"left out; mean z² {left_out[name].square().mean():.2f}, score {scores[name].mean():.2f}")
+          f"left out; mean z² {size:.2f}, log score {scores[name].mean():.2f}")
 
 # %%
 figure, panels = pyplot.subplots(1, 2, figsize=(10.0, 4.3))
@@ -558,13 +563,13 @@ for name, low, high in (("too sure", 0.0, 0.7), ("too timid", 0.99, 1.0)):
                 condition=stats.verdict(scores["right"] - scores[name]).errors > 2)
 
 # %% [markdown]
-# All three tests tell the three models apart. Now a real one.
+# All three tests tell the three models apart.
 #
 # ## 7. Four hundred and forty-two patients
 #
-# The outcome is now the real one: how far diabetes had progressed after a year. The model is fitted
-# with all defaults (Matérn-5/2, twelve hyperparameters: ten lengthscales, noise and mean), for 20
-# splits at once. First we ask its own 60 patients.
+# The outcome is now the real one: how far diabetes had progressed after a year. We fit Matérn-5/2,
+# as the package's studies do, with the default priors: twelve hyperparameters (ten lengthscales,
+# noise and mean), 20 splits at once. First we ask its own 60 patients.
 
 # %%
 y_seen, y_unseen = split(progress)
@@ -582,8 +587,8 @@ held = share(default, unseen, y_unseen, 0.95)[:, 0]
 default_z, default_score = judge(default, unseen, y_unseen)
 figure = plotting.reliability({"left out": loo_z, "unseen": default_z})
 teach.show(figure, "Reliability of the default model on 20 splits: for patients left out the curve "
-           "runs a little below the diagonal and is above it at 0.95; for unseen patients it runs far "
-           "below, to 0.82 at 0.95.")
+           "runs a little below the diagonal and is above it at 0.95; for unseen patients it runs "
+           "far below, to 0.82 at 0.95.")
 print(f"unseen: {held.mean():.0%} in the 95 % bands")
 teach.claim("of the unseen fewer are in the 95 % bands than of those left out, by more than 5 in a "
             "hundred, in pairs", stats.verdict(loo_share - held - 0.05).errors > 2, kind="paired")
@@ -606,6 +611,7 @@ def ridge(x, y, x_new):
     return mean, torch.full_like(mean, line.cv_results_.mean(0).min())
 
 
+# %%
 lines = [torch.stack(v) for v in zip(*map(ridge, seen, y_seen, unseen), strict=True)]
 unit = y_seen.std((1, 2)).log()
 ridge_score = unit - bl.negative_log_predictive_density(y_unseen, *lines).mean((1, 2))
@@ -625,8 +631,9 @@ teach.claim("so has a normal with mean and variance of the 60 outcomes, which lo
             kind="paired")
 
 # %% [markdown]
-# Worse than looking at nothing: whoever is sure and wrong pays in the log score. (The splits share patients, so their standard errors speak of random splits of *this* table, not
-# of other diseases.)
+# So the default is worse than a rival that looks at nothing: the log score punishes narrow bands
+# that miss. (The splits share patients, so their standard errors speak of random splits of *this*
+# table, not of other diseases.)
 #
 # ## 8. A test that the fit cannot spoil
 #
@@ -683,11 +690,11 @@ teach.claim("made-up patients, defaults fitted: the bands hold fewer of the unse
 # ## 9. Which change mends it?
 #
 # You know the symptoms: bands too narrow on unseen patients, and a straight line that predicts
-# better. One more, from the model itself: at its own 60 patients
+# better. One more: how far is the fitted mean from the outcomes of its own 60 patients?
 
 # %%
 miss = (default.posterior(seen).mean - y_seen).std((1, 2)) / y_seen.std((1, 2))
-print(f"the mean is off by {miss.median():.0%} of the outcomes' standard deviation")
+print(f"by {miss.median():.0%} of the outcomes' standard deviation")
 teach.predict("p4.t1.q6", "One change at a time. Which brings the model level with ridge "
               "regression?", ["an RBF kernel", "no prior on the lengthscales",
                               "one lengthscale for all inputs", "more noise"], guess=None)
@@ -707,16 +714,17 @@ changes = {
     "noise: half": {"noise_var": 0.5 * y_seen.var((1, 2), keepdim=True).expand_as(y_seen)},
     "noise: as ridge": {"noise_var": lines[1][:, :1].expand_as(y_seen)},
 }
-shares = {"default": held}
+
+# %%
 for name, change in changes.items():
     model = bl.ExactGP(seen, y_seen, box, **{"kernel": matern_kernel(10, (20, 1))} | change)
     model = bl.fit_mll(model)
     arms[name] = judge(model, unseen, y_unseen)[1]
-    shares[name] = share(model, unseen, y_unseen, 0.95)[:, 0]
-    verdict = stats.verdict(arms[name] - ridge_score, small=0.1)
+    inside = share(model, unseen, y_unseen, 0.95).mean()
     out = (bl.leave_one_out(model).z.abs() < 1.96).double().mean()
-    print(f"{name:20} bands hold {shares[name].mean():.0%} of the unseen, {out:.0%} of those left "
-          f"out; against ridge {verdict}")
+    verdict = stats.verdict(arms[name] - ridge_score, small=0.1)
+    print(f"{name:20} bands hold {inside:.0%} of the unseen, {out:.0%} of those left out; "
+          f"against ridge {verdict}")
     if "noise" in name:
         teach.claim(f"{name}: level with ridge regression", kind="paired",
                     condition=verdict.decision == "no difference")
@@ -736,8 +744,9 @@ teach.claim("noise as ridge leaves it scores better than the default, in pairs",
 teach.reveal("p4.t1.q6", "more noise", because="one lengthscale helps, but stays behind the line")
 
 # %% [markdown]
-# "One lengthscale" has nearly the right coverage and still predicts worse than the line: coverage
-# alone is no praise. (A band as wide as all outcomes covers, too.)
+# "One lengthscale" has nearly the right coverage and still scores below the line: coverage says
+# nothing of how wide the bands are. Nor is leave-one-out fooled there: one lengthscale instead of
+# ten leaves little to fit.
 #
 # ## 10. Who said 0.007?
 #
@@ -791,10 +800,10 @@ teach.claim("from 0.002 to 0.2 the evidence moves by less than 2 nats in the med
                 data_says.abs().max() < 2 and (data_says - with_prior)[4] > 5))
 
 # %% [markdown]
-# With ten lengthscales the model can explain sixty patients by noise or by short-range hills about
-# equally well; then the prior decides. $\log\sigma_n^2 \sim N(-4, 1)$, BoTorch's choice and ours,
-# was made for nearly noise-free experiments, and as a density of $\sigma_n^2$ its mode is $e^{-5}$,
-# section 3's number. Nobody measured it.
+# With ten lengthscales the model can explain sixty patients by noise or by short hills, and the
+# evidence hardly tells them apart; so the prior decides. $\log\sigma_n^2 \sim N(-4, 1)$, BoTorch's
+# choice, has half of its mass below $e^{-4} = 0.018$ of the variance, which suits experiments with
+# little noise, and as a density of $\sigma_n^2$ its mode is $e^{-5}$, section 3's number.
 #
 # What to do: give the noise where you know it (repeated readings, Part 6); ask what a line leaves
 # unexplained, and let the line be an arm of every comparison; leave out *and fit anew*. Which
@@ -847,10 +856,10 @@ teach.claims_table()
 #   *NeurIPS* (2020), [arXiv:1910.06403](https://arxiv.org/abs/1910.06403): `posterior` as the
 #   contract.
 # - C. Hvarfner, E. O. Hellsten, L. Nardi, "Vanilla Bayesian optimization performs great in high
-#   dimensions", *ICML* (2024), [arXiv:2402.02229](https://arxiv.org/abs/2402.02229): the lengthscale
-#   prior.
-# - T. Gneiting, A. E. Raftery, "Strictly proper scoring rules, prediction, and estimation", *Journal
-#   of the American Statistical Association* 102 (2007),
+#   dimensions", *ICML* (2024), [arXiv:2402.02229](https://arxiv.org/abs/2402.02229): the prior on
+#   lengthscales.
+# - T. Gneiting, A. E. Raftery, "Strictly proper scoring rules, prediction, and estimation",
+#   *Journal of the American Statistical Association* 102 (2007),
 #   [doi:10.1198/016214506000001437](https://doi.org/10.1198/016214506000001437): scores.
 # - G. C. Cawley, N. L. C. Talbot, "On over-fitting in model selection and subsequent selection bias
 #   in performance evaluation", *Journal of Machine Learning Research* 11 (2010),

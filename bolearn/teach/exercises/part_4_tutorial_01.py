@@ -93,7 +93,7 @@ def readings(rng: Rng) -> Iterator[Case]:
     yield Case(_vector(0.1, nan, 0.1, 0.1), note="a failed reading, the others equal")
     yield Case(_vector(0.0, 0.0, 1.0), note="ties")
     yield Case(1e-12 * _vector(1.0, 2.0, 4.0), note="small numbers, not constant")
-    yield Case(1e3 + 1e-3 * _vector(1.0, 2.0, 4.0), note="a small spread, not constant")
+    yield Case(1e6 + 1e-2 * _vector(1.0, 2.0, 4.0), note="a small spread, not constant")
     rows = torch.stack([_vector(1.0, 3.0, 5.0), _vector(0.1, 0.1, 0.1), _vector(nan, 2.0, 4.0)])
     yield Case(rows, note="three replicates: usual, constant, with a failure")
     for scale in (1e-6, 1.0, 1e6):
@@ -259,6 +259,19 @@ def _(y: Tensor) -> tuple[Tensor, Untransform]:
 @e1.wrong("calls every spread below 1e-8 constant, whatever the unit")
 def _(y: Tensor) -> tuple[Tensor, Untransform]:
     return _affine(y, constant=1e-8)
+
+
+@e1.wrong("calls every spread below a millionth of the readings constant")
+def _(y: Tensor) -> tuple[Tensor, Untransform]:
+    return _affine(y, constant=1e-6 * float(y[~y.isnan()].abs().max()))
+
+
+@e1.wrong("failed readings do not count in the sums, but in n")
+def _(y: Tensor) -> tuple[Tensor, Untransform]:
+    z, back = _sound(y)
+    seen = (~y.isnan()).sum(-1, keepdim=True)
+    factor = ((seen - 1).clamp(min=1) / max(y.shape[-1] - 1, 1)).sqrt()
+    return z / factor, lambda m, v: back(factor * m, factor.square() * v)
 
 
 @e1.wrong("adds 1e-6 to the deviation")
@@ -584,7 +597,8 @@ e3 = Exercise(
         "The second is L B^T = K_star, a triangular system. The third says what is left for the "
         "last block: D D^T = k_ss + noise - B B^T, where noise goes on the diagonal.",
         "torch.linalg.solve_triangular(L, K_star, upper=False) is B^T. A Cholesky factor of a p x "
-        "p matrix is D; for one reading a square root. Zeros fill the upper right block.",
+        "p matrix is D; for one reading a square root. Zeros fill the upper right block. And "
+        "torch.eye(p) alone is float32: 0.3 times that is wrong in the eighth digit.",
     ),
 )
 
@@ -831,7 +845,7 @@ class Stated:
     f_var: float
     noise_var: float
     num_outputs: int = 1
-    batch_shape: torch.Size = torch.Size()
+    batch_shape: tuple[int, ...] = ()
 
     def posterior(self, X: Tensor, *, observation_noise: bool = False) -> GaussianPosterior:
         size = X.norm(dim=-1, keepdim=True)
@@ -873,7 +887,7 @@ def promises(rng: Rng) -> Iterator[Case]:
         model = Stated(rng.uniform(0.2, 2.0), rng.uniform(0.2, 2.0))
         yield Case(model, *_drawn(rng, model, n), level, note="readings from the model itself")
     for r, m in (((3,), 1), ((), 2), ((2,), 3), ((2, 2), 2)):
-        model = Stated(0.3, 0.6, m, torch.Size(r))
+        model = Stated(0.3, 0.6, m, r)
         X, Y = _drawn(rng, model, 40)
         if m > 1:
             Y[..., rng.randrange(40), 0] = nan
