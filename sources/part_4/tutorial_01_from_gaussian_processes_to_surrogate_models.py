@@ -698,8 +698,8 @@ left = y_unseen - default.posterior(unseen).mean
 truly = 1 - left.square().mean((1, 2)) / y_unseen.var((1, 2))
 print(f"variance explained: left out {explained(default).mean():.0%}, unseen {truly.mean():.0%}; "
       f"shuffled outcomes, left out {nonsense.mean():.0%}")
-teach.claim("of shuffled outcomes leave-one-out seems to explain more than 5 % of the variance, by 5 "
-            "standard errors", kind="monte-carlo",
+teach.claim("of shuffled outcomes leave-one-out seems to explain more than 5 % of the variance, by "
+            "5 standard errors", kind="monte-carlo",
             condition=nonsense.mean() - 5 * standard_error(nonsense) > 0.05)
 
 # %% [markdown]

@@ -316,7 +316,8 @@ def _(y: Tensor) -> tuple[Tensor, Untransform]:
 
 @e1.wrong("a failure spoils its row")
 def _(y: Tensor) -> tuple[Tensor, Untransform]:
-    shift, scale = y.mean(-1, keepdim=True), y.std(-1, keepdim=True)
+    shift = y.mean(-1, keepdim=True)
+    scale = (y - shift).square().sum(-1, keepdim=True).div(max(y.shape[-1] - 1, 1)).sqrt()
     scale = torch.where(scale < 1e-15, 1.0, scale)
     return (y - shift) / scale, lambda m, v: (shift + scale * m, scale.square() * v)
 
@@ -851,9 +852,11 @@ class Stated:
         size = X.norm(dim=-1, keepdim=True)
         mean = torch.cat([(k + 1) * size for k in range(self.num_outputs)], dim=-1)
         var = self.f_var + (self.noise_var if observation_noise else 0.0)
-        sds = [(k + 1) * math.sqrt(var) * (1 + 0 * mean[..., k]) for k in range(self.num_outputs)]
-        covariance = torch.stack([torch.diag_embed(sd.square()) for sd in sds], dim=-3)
-        return GaussianPosterior.from_moments(mean, covariance)
+        sizes = torch.arange(1.0, self.num_outputs + 1, dtype=torch.float64).square()
+        variance = (var * sizes).expand(mean.shape)
+        return GaussianPosterior(
+            mean.shape, lambda: (mean, variance), lambda: (mean, torch.diag_embed(variance.mT))
+        )
 
 
 def _drawn(rng: Rng, model: Stated, n: int, scale: float = 1.0) -> tuple[Tensor, Tensor]:
