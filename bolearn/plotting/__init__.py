@@ -13,6 +13,7 @@ alternative text. matplotlib is imported when the first figure is drawn.
     chance    estimates and their spread, averages over recorded noise, even points
     dynamics  cobwebs, basins, descents, phase portraits
     experiments  clouds, shares, tables, line searches, batches
+    surrogates  two bands, reliability, residuals, scores of many splits
     acquisitions  rounding errors, vanishing gradients, climbs, beliefs side by side
 
 Taught in part_4/tutorial_03.
@@ -44,6 +45,7 @@ from .lines import curves, predicted_and_measured, with_intervals
 from .models import contour, model_report, posterior_1d
 from .studies import paired_differences, regret_bands, regret_curves, traced_bound
 from .style import GREY, HATCHES, LINE_STYLES, MARKERS, OKABE_ITO, PALE, use_style
+from .surrogates import reliability, residual_histograms, score_strips, two_bands
 from .tensors import axes_flow, broadcast_diagram, height_map, memory_layout, success_heatmap
 
 __all__ = [
@@ -92,6 +94,10 @@ __all__ = [
     "cycle_basins",
     "line_search",
     "batch_raster",
+    "two_bands",
+    "reliability",
+    "residual_histograms",
+    "score_strips",
     "error_panels",
     "shares",
     "climb_maps",
