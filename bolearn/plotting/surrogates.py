@@ -5,7 +5,7 @@ Taught in part_4/tutorial_01.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -154,7 +154,7 @@ def score_strips(
         shift = torch.linspace(-0.22, 0.22, len(values)) + k
         panel.plot(values.tolist(), shift.tolist(), **look)
         panel.plot([float(values.mean())] * 2, [k - 0.36, k + 0.36], color="black", ls="-", lw=2.5)
-        place = {"xycoords": ("axes fraction", "data"), "va": "center"}
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center"}
         panel.annotate(f"{float(values.mean()):.2f}", (1.01, k), **place)
     panel.set_yticks(range(len(scores)), list(scores))
     panel.invert_yaxis()

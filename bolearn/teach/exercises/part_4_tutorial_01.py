@@ -472,7 +472,7 @@ def _(fn: Fn, K: Tensor, y: Tensor) -> None:
     for k, (A, row) in enumerate(zip(K.reshape(-1, n, n), y.reshape(-1, n), strict=True)):
         for i in range(n):
             rest = [j for j in range(n) if j != i]
-            w = np.linalg.solve(A[rest][:, rest].numpy(), A[rest, i].numpy()) if rest else []
+            w: Any = np.linalg.solve(A[rest][:, rest].numpy(), A[rest, i].numpy()) if rest else []
             expected = float(np.dot(w, row[rest].numpy())) if rest else 0.0
             left = float(A[i, i]) - (float(np.dot(w, A[rest, i].numpy())) if rest else 0.0)
             close(mean[k, i], expected, 1e-8 * _unit(A, row))
@@ -772,7 +772,8 @@ def _(L: Tensor, K_star: Tensor, k_ss: Tensor, noise: float) -> Tensor:
     p = len(k_ss)
     A = _whole(L, K_star, k_ss + noise * torch.eye(p, dtype=L.dtype), noise)
     order = [*range(len(L), len(A)), *range(len(L))]
-    return torch.linalg.cholesky(A[order][:, order])
+    factor: Tensor = torch.linalg.cholesky(A[order][:, order])
+    return factor
 
 
 @e3.wrong("a diagonal block: the new readings do not know of each other")
@@ -800,7 +801,8 @@ def _(L: Tensor, K_star: Tensor, k_ss: Tensor, noise: float) -> Tensor:
 @e3.wrong("adds the noise to the old readings again")
 def _(L: Tensor, K_star: Tensor, k_ss: Tensor, noise: float) -> Tensor:
     A = _whole(L, K_star, k_ss, noise)
-    return torch.linalg.cholesky(A + noise * torch.eye(len(A), dtype=A.dtype) + 0.0)
+    factor: Tensor = torch.linalg.cholesky(A + noise * torch.eye(len(A), dtype=A.dtype) + 0.0)
+    return factor
 
 
 # --- e4: coverage -------------------------------------------------------------------------------
@@ -836,7 +838,8 @@ def coverage(model: Surrogate, X: Tensor, Y: Tensor, level: float) -> Tensor:
     half = torch.special.ndtri(torch.tensor(0.5 + level / 2, dtype=torch.float64))
     seen = ~Y.isnan()
     inside = ((Y - belief.mean).abs() <= half * belief.variance.sqrt()) & seen
-    return inside.sum(-2) / seen.sum(-2).double()
+    share: Tensor = inside.sum(-2) / seen.sum(-2).double()
+    return share
 
 
 @dataclass(frozen=True, eq=False)
@@ -1074,7 +1077,8 @@ def _(model: Any, X: Tensor, Y: Tensor, level: float) -> Tensor:
     c = float(scipy_stats.norm.ppf(0.5 + level / 2))
     sd = (2 * reading.variance - f.variance).sqrt()
     inside = (Y - reading.mean).abs() <= c * sd
-    return inside.sum(-2) / (~Y.isnan()).sum(-2).double()
+    share: Tensor = inside.sum(-2) / (~Y.isnan()).sum(-2).double()
+    return share
 
 
 @e4.wrong("adds standard deviations of f and noise")
@@ -1085,7 +1089,8 @@ def _(model: Any, X: Tensor, Y: Tensor, level: float) -> Tensor:
     c = float(scipy_stats.norm.ppf(0.5 + level / 2))
     sd = f.variance.sqrt() + (reading.variance - f.variance).clamp(min=0).sqrt()
     inside = (Y - reading.mean).abs() <= c * sd
-    return inside.sum(-2) / (~Y.isnan()).sum(-2).double()
+    share: Tensor = inside.sum(-2) / (~Y.isnan()).sum(-2).double()
+    return share
 
 
 @e4.wrong("three standard deviations at every level")
