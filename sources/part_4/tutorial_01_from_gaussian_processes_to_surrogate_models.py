@@ -672,8 +672,7 @@ teach.reveal("p4.t1.q5", "about 80 %", because="now the fit knows nothing of tho
 
 # %% [markdown]
 # So sixty patients can tell. Is it something about these patients? The made-up ones of section 6
-# have a kernel of the family that is fitted, and noise that is normal. And, to see how far it goes,
-# we shuffle the real outcomes among the sixty, so that there is nothing to predict.
+# have a kernel of the family that is fitted, and noise that is normal.
 
 # %%
 made_seen, made_unseen = split(made_up)
@@ -685,6 +684,9 @@ teach.claim("made-up patients, defaults fitted: the bands hold fewer of the unse
             "left out, in pairs", stats.verdict(fooled - true_share).errors > 2, kind="paired")
 
 # %% [markdown]
+# And to see how far it goes: shuffle the real outcomes among the sixty, so that there is nothing to
+# predict.
+
 # %%
 def explained(model):
     """Share of the outcomes' variance that leave-one-out predictions seem to explain: r."""
@@ -705,8 +707,8 @@ teach.claim("of shuffled outcomes leave-one-out seems to explain more than 5 % o
 # %% [markdown]
 # The lie comes from the fit, then, not from diabetes. Ten lengthscales decide which patients count
 # as alike. Among so many choices some make the outcomes of *these* sixty resemble those of their
-# neighbours by chance. Evidence, a record of predictions from others (tutorial 3.3), prefers
-# them, and leave-one-out asks for the same resemblance once more. Tutorial 3.5's alarm has this
+# neighbours by chance. Evidence (tutorial 3.3) prefers them, and leave-one-out asks for the same
+# resemblance once more. Tutorial 3.5's alarm has this
 # limit, too: it is for models that were not fitted to the drills that test them, or with few
 # hyperparameters to many drills.
 #
