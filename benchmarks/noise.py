@@ -296,42 +296,57 @@ def report(cells: dict[str, Any]) -> str:
     lines = [
         "gain over botorch: mean of paired differences, in standard errors, and the verdict",
         "searches: log10 of the final regret in units of the function's spread",
+        f"{'':<26}{'rule':<16}{'median':>8}{'mean':>8}{'gain':>8}{'errors':>8}  verdict",
     ]
-    head = f"{'':<26}{'rule':<16}{'median':>8}{'mean':>8}{'gain':>8}{'errors':>8}  verdict"
-    lines.append(head)
-    for name in (name for name in cells if name in SEARCHES):
-        exact = SEARCHES[name].level == 0
-        kind = "simple" if exact else "inference"
-        scores = {
-            rule: torch.tensor(cell[kind], dtype=torch.float64).clamp(min=LEAST[exact]).log10()
-            for rule, cell in cells[name].items()
-        }
+    searched = {name: _regrets(name, cells[name]) for name in cells if name in SEARCHES}
+    for name, scores in searched.items():
         for rule, score in scores.items():
             row = f"{score.median():>+8.2f}{score.mean():>+8.2f}"
-            lines.append(_line(name, rule, row, scores, score))
+            lines.append(_line(name, rule, row, scores))
+    for title, exact in (("all, exact", True), ("all, noisy", False)):
+        these = [s for name, s in searched.items() if (SEARCHES[name].level == 0) == exact]
+        pooled = _weighted_alike(these)
+        for rule, score in pooled.items():
+            lines.append(_line(title, rule, f"{'':>8}{score.mean():>+8.2f}", pooled))
     lines += ["", "predictions: negative log predictive density, coverage of 95 %, median noise"]
     lines.append(
         f"{'':<26}{'rule':<16}{'nlpd':>8}{'within':>8}{'noise':>9}{'gain':>8}{'errors':>8}"
     )
     for name in (name for name in cells if name in PREDICTIONS):
-        scores = {
-            rule: torch.tensor(cell["nlpd"], dtype=torch.float64)
-            for rule, cell in cells[name].items()
-        }
+        scores = {rule: _tensor(cell["nlpd"]) for rule, cell in cells[name].items()}
         for rule, score in scores.items():
-            within, noise = (torch.tensor(cells[name][rule][key]) for key in ("coverage", "noise"))
+            within, noise = (_tensor(cells[name][rule][key]) for key in ("coverage", "noise"))
             row = f"{score.mean():>+8.2f}{within.mean():>8.3f}{noise.median():>9.1e}"
-            lines.append(_line(name, rule, row, scores, score))
+            lines.append(_line(name, rule, row, scores))
     return "\n".join(lines)
 
 
-def _line(name: str, rule: str, row: str, scores: dict[str, Tensor], score: Tensor) -> str:
+def _tensor(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _regrets(name: str, cell: dict[str, Any]) -> dict[str, Tensor]:
+    """log10 of the final regrets of each rule."""
+    exact = SEARCHES[name].level == 0
+    kind = "simple" if exact else "inference"
+    return {rule: _tensor(c[kind]).clamp(min=LEAST[exact]).log10() for rule, c in cell.items()}
+
+
+def _weighted_alike(tasks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Each replicate's mean over several searches, for the rules that all of them have."""
+    shared = [rule for rule in (tasks[0] if tasks else ()) if all(rule in task for task in tasks)]
+    if len({len(task[rule]) for task in tasks for rule in shared}) != 1:
+        return {}
+    return {rule: torch.stack([task[rule] for task in tasks]).mean(0) for rule in shared}
+
+
+def _line(name: str, rule: str, row: str, scores: dict[str, Tensor]) -> str:
     """A rule's scores, and how far it is ahead of "botorch"."""
     text = f"{name:<26}{rule:<16}{row}"
     base = scores.get("botorch")
-    if rule == "botorch" or base is None or len(base) != len(score):
+    if rule == "botorch" or base is None or len(base) != len(scores[rule]):
         return text
-    found = bl.stats.verdict(base - score)
+    found = bl.stats.verdict(base - scores[rule])
     errors = found.errors
     needed = f" ({found.needed} pairs)" if found.decision == "undecided" and found.needed else ""
     return f"{text}{found.mean:>+8.3f}{errors:>+8.1f}  {found.decision}{needed}"
