@@ -35,7 +35,7 @@ from gpytorch.priors import LogNormalPrior
 from torch import Tensor
 
 import bolearn as bl
-from bolearn.models.noise import NoiseBelief, botorch, noise_free
+from bolearn.models.noise import NoiseBelief, botorch, noise_free, noisy
 
 from .arms import versions
 
@@ -96,7 +96,7 @@ RULES = {
     "noise_free": Rule((noise_free(),)),
     "two ends": Rule((noise_free(), log_normal(-1.0, 1.0, 1e-4))),
     "LN(-2,1) 1e-4": Rule((log_normal(-2.0, 1.0, 1e-4),)),
-    "LN(-1,1) 1e-4": Rule((log_normal(-1.0, 1.0, 1e-4),)),
+    "LN(-1,1) 1e-4": Rule((noisy(),)),
 }
 
 

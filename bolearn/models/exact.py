@@ -80,7 +80,8 @@ class ExactGP(nn.Module):
         noise_var: known noise variance in squared user units: a number, ``m``, or per point
             ``*r n m``. Default: one learned variance for each replicate and output.
         noise_prior: of a learned variance, in units of the outputs' variance: ``"botorch"``
-            (LogNormal(-4, 1), at least 1e-4; the default), a gpytorch prior, whose density is
+            (LogNormal(-4, 1), at least 1e-4; the default), ``"noisy"`` for measurements with much
+            noise (LogNormal(-1, 1), at least 1e-4), a gpytorch prior, whose density is
             that of the variance, not of its logarithm, or a `models.noise.NoiseBelief`.
         noise_free: whether values are exact, as a deterministic simulator's are. The learned
             variance then is as good as zero: LogNormal(-12, 3), at least 1e-8.

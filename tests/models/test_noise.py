@@ -24,7 +24,7 @@ from oracles import T, assert_close, box, dataset, draw, surface
 from scipy import stats
 
 import bolearn as bl
-from bolearn import strategies
+from bolearn import seeds, strategies
 from bolearn.models.noise import NoiseBelief
 from bolearn.strategies import StudyData
 
@@ -36,6 +36,7 @@ KERNELS: dict[str, Any] = {
 BELIEFS: dict[str, dict[str, Any]] = {
     "default": {},
     "botorch": {"noise_prior": "botorch"},
+    "noisy": {"noise_prior": "noisy"},
     "wide": {"noise_prior": LogNormalPrior(-4.0, 3.0)},
     "half-Cauchy": {"noise_prior": HalfCauchyPrior(0.1)},
     "noise-free": {"noise_free": True},
@@ -117,6 +118,21 @@ def test_a_prior_of_ones_own_is_copied_and_decides() -> None:
     found = bl.fit_mll(uniform).hyperparameters()["noise_var"]
     assert 0.3 <= uniform.hyperparameters()["noise_var"].item() <= 0.5
     assert 0.3 <= found.item() <= 0.5
+
+
+def test_the_noisy_prior_finds_noise_where_the_default_takes_it_for_structure() -> None:
+    X, bounds = draw((8, 30, 6), "noisy"), box(6)
+    chance = seeds.normal([seeds.derive(3, i) for i in range(8)], (30, 1))
+    Y = X[..., :1] + 0.3 * chance  # half of the variance is noise
+    noise = {
+        name: bl.fit_mll(bl.ExactGP(X, Y, bounds, noise_prior=name)).hyperparameters()["noise_var"]
+        for name in ("botorch", "noisy")
+    }
+    assert noise["botorch"].max() < 0.01 < 0.05 < noise["noisy"].median()
+    density = bl.ExactGP(X, Y, bounds, noise_prior="noisy")
+    for v in (1e-3, 0.4):
+        known = stats.lognorm(s=1.0, scale=T(-1.0).exp().item()).logpdf(v)
+        assert log_prior(density, v) == pytest.approx(known, rel=1e-6)
 
 
 def test_a_belief_with_a_floor_of_its_own() -> None:
