@@ -62,7 +62,7 @@ teach.setup("p4.t1")
 # |---|---|
 # | points `X`: q of them are judged together, for each entry of a batch | `*batch q d` |
 # | `.mean`, `.variance` of m outputs | `*batch q m` |
-# | `.rsample(z)`, a differentiable function of standard normals `z` | `s *batch q m` |
+# | `.rsample(z)`, joint samples from standard normals `z`, differentiable in `X` | `s *batch q m` |
 #
 # (And three small things: `num_outputs`, `batch_shape`, an option `observation_noise`.) We put Part
 # 3's Gaussian process behind it. The data: a weight on a spring, let go at time 0 and read off
@@ -179,15 +179,16 @@ teach.claim("one by one the samples exceed 6 mm as often as means and variances 
             error=(marginal.mean(0) - each).abs() / (marginal.std(0) / math.sqrt(100_000)))
 teach.claim("as if independent, the chance for any of the five is too high by more than 0.03",
             apart - above.mean() > 0.03, kind="monte-carlo")
-teach.reveal("p4.t1.q1", "too high", because="neighbours are high together, or not at all")
+teach.reveal("p4.t1.q1", "too high",
+             because="8.5 s and 9 s, the doubtful two, are high together or not at all")
 
 # %% [markdown]
-# Whoever judges several points together needs more than means and variances. In return, whatever
-# keeps the contract may use all that is written against it: our twenty lines, and also a model that
-# is no Gaussian process. Here are 64 curves of eight cosines, each fitted to the readings drawn
-# again with replacement (Part 3's bootstrap ensemble). `SamplesPosterior` is a belief that consists
-# of curves; `qLogExpectedImprovement`, which tutorial 2 builds, averages improvements over joint
-# samples, and its `Sampler` has the $z$.
+# Whoever judges several points together needs more than means and variances. In return, all that
+# asks only for joint samples serves whatever keeps the contract: our twenty lines, and also a model
+# that is no Gaussian process. Here are 64 curves of eight cosines, each fitted to the readings
+# drawn again with replacement (Part 3's bootstrap ensemble). `SamplesPosterior` is a belief that
+# consists of curves; `qLogExpectedImprovement`, which tutorial 2 builds, averages improvements over
+# joint samples, and its `Sampler` supplies the $z$.
 
 
 # %%
@@ -246,7 +247,8 @@ off = {name: (v - spring(t)).square().mean().sqrt().item() for name, v in
 print({name: f"{v:.1f} mm" for name, v in off.items()})
 teach.claim("as they are, the numbers give predictions over four times as far off as scaled ones",
             off["as they are"] > 4 * off["scaled"], kind="run")
-teach.reveal("p4.t1.q2", "7 mm", because="its priors expect 0.2 s, 1 mm and a noise of 0.1 mm")
+teach.reveal("p4.t1.q2", "7 mm",
+             because="a signal of 1 mm is built in, so it calls the swings noise")
 colleague = gp(X / 3600, Y / 25.4, seconds / 3600).posterior(t / 3600)
 belief = scaled.posterior(t)
 teach.claim("fitted with declared bounds to hours and inches, the model predicts the same",
@@ -261,9 +263,10 @@ teach.claim("with lengthscale and noise held fixed, 3 y + 7 gives 3 means + 7 an
 
 # %% [markdown]
 # Priors speak in units. The package's lengthscale prior counts widths of the box, and its noise
-# prior shares of the outcomes' variance: with both scaled they mean the same in any units. Hence
-# bounds are *declared*. Taken from the data's range they would move with every reading outside it,
-# and the prior with them. (Bounds scale; they do not fence: a posterior answers outside, too.)
+# prior shares of the outcomes' variance: with both scaled they mean the same in any linear units.
+# Hence bounds are *declared*. Taken from the data's range they would move with every reading
+# outside it, and the prior with them. (Bounds scale; they do not fence: a posterior answers
+# outside, too.)
 #
 # **Exercise 1.** Both directions, with what happens in practice: replicates, failed readings,
 # outcomes that are all equal.
@@ -275,7 +278,7 @@ teach.claim("with lengthscale and noise held fixed, 3 y + 7 gives 3 means + 7 an
 # ## 3. A prior is a density *of something*
 #
 # A fit by MAP climbs evidence times prior. By hand, for the spring (Part 3's formula for the
-# evidence; logarithms, because all is positive; many rows at once):
+# evidence; logarithms of lengthscale and noise, which are positive; many rows at once):
 
 
 # %%
@@ -360,8 +363,9 @@ teach.show(figure, "Four draws each: with the lengthscale 0.2 they rise and fall
 print("median correlation of two random points in ten dimensions:",
       [round(v, 3) for v in typical.values()])
 short, long = typical.values()
-teach.claim("in ten dimensions two random points correlate by less than 0.2 at the mode of ℓ, by "
-            "more than 0.98 at the mode of log ℓ", short < 0.2 and long > 0.98, kind="monte-carlo")
+teach.claim("in ten dimensions half of all random pairs correlate by less than 0.2 at the mode of "
+            "ℓ, by more than 0.98 at the mode of log ℓ", short < 0.2 and long > 0.98,
+            kind="monte-carlo")
 
 # %% [markdown]
 # So "the most probable lengthscale" means nothing before one says of which density. Remember also
@@ -385,7 +389,7 @@ teach.show(plotting.two_bands(scaled, spring, xlabel="time (s)", ylabel="height 
 # ## 5. One out, one in
 #
 # Leave-one-out in closed form is from Part 3: with $A$ the covariance of the readings, noise
-# included,
+# included, and $y$ the readings less their prior mean,
 #
 # $$\mu_{-i} = y_i - [A^{-1}y]_i / [A^{-1}]_{ii}, \qquad \sigma^2_{-i} = 1/[A^{-1}]_{ii} .$$
 #
@@ -421,7 +425,7 @@ print(f"at most by {shift:.1f} mm")
 
 # %% [markdown]
 # The closed form is about the model that you have, with its scale; the other twelve refits are
-# about twelve models with slightly other scales, and so with other priors.
+# about twelve models with other shifts and scales, and so with other priors in mm.
 #
 # **Exercise 2.** The formula for all replicates at once.
 
@@ -474,12 +478,12 @@ teach.claim("condition gives the belief of all 14 readings, scale and hyperparam
 # %% [markdown]
 # ## 6. Tests, tried on models whose truth we know
 #
-# A test must let a right model pass and a wrong one fail. We try ours where we know which is which,
-# on made-up patients: the ten real measurements of scikit-learn's 442 diabetes patients, and an
-# outcome that we draw ourselves from a Gaussian process ($\ell = 2$ widths of the box in every
-# input, variance 1, noise variance 0.5). Twenty times we draw an outcome, show 60 random patients
-# to a model, and keep the other 382 for the test. (The box: the table's ranges of the measurements;
-# no outcome enters them.)
+# A test must let a right model pass and the wrong ones that we fear fail. We try ours where we know
+# which is which, on made-up patients: the ten real measurements of scikit-learn's 442 diabetes
+# patients, and an outcome that we draw ourselves from a Gaussian process ($\ell = 2$ widths of the
+# box in every input, variance 1, noise variance 0.5; between patients the signal varies by only
+# about 0.2). Twenty times we draw an outcome, show 60 random patients to a model, and keep the
+# other 382 for the test. (The box: the table's ranges of the measurements; no outcome enters them.)
 
 # %%
 table = load_diabetes(scaled=False)
@@ -507,10 +511,10 @@ y_seen, y_unseen = split(made_up)
 # Three models know the kernel and are told a noise variance: the right one, a tenth of it, four
 # times as much. Nothing is fitted. Three tests: the **coverage** of bands at every level (a
 # *reliability* curve), the z-scores of leave-one-out, and the **log score**, the mean log density
-# that the model gave to what came up (higher is better; constant per unit of the outcome, so only
-# differences count).
+# that the model gave to what came up (higher is better; another unit of the outcome shifts all
+# scores alike, so only differences count).
 #
-# **Exercise 4.** The share of readings in their bands, for any surrogate.
+# **Exercise 4.** The share of readings in their bands, for any surrogate with normal beliefs.
 
 # %%
 # exercise: p4.t1.e4
@@ -547,8 +551,8 @@ figure, panels = pyplot.subplots(1, 2, figsize=(10.0, 4.3))
 plotting.reliability(unseen_z, ax=panels[0], title="unseen patients")
 plotting.residual_histograms(left_out, ax=panels[1])
 panels[1].set_title("leave-one-out")
-teach.show(figure, "Left: the right model's reliability curve lies on the diagonal, that of too "
-           "little noise far below, that of too much above. Right: the right model's z-scores "
+teach.show(figure, "Left: the right model's reliability curve lies close to the diagonal, that of "
+           "too little noise far below, that of too much above. Right: the right model's z-scores "
            "follow the normal density; the other two are much wider and much narrower (what is "
            "beyond 6 stands at the ends).")
 right, ones = held["right"], left_out["right"].square().mean(1)
@@ -579,7 +583,7 @@ loo_z = bl.leave_one_out(default).z[..., 0]
 loo_share, loo_size = (loo_z.abs() < 1.96).double().mean(1), loo_z.square().mean(1)
 print(f"left out: {loo_share.mean():.0%} in the 95 % bands, mean z² {loo_size.mean():.2f}")
 teach.claim("leave-one-out finds no fault: between 93 % and 98 % in the bands, a mean z² between "
-            "0.9 and 1.1", kind="monte-carlo", condition=bool(
+            "0.9 and 1.1", kind="run", condition=bool(
                 0.93 < loo_share.mean() < 0.98 and 0.9 < loo_size.mean() < 1.1))
 teach.predict("p4.t1.q4", "What share of the 382 unseen patients is in the 95 % bands?", guess=None)
 
@@ -588,12 +592,12 @@ held = share(default, unseen, y_unseen, 0.95)[:, 0]
 default_z, default_score = judge(default, unseen, y_unseen)
 figure = plotting.reliability({"left out": loo_z, "unseen": default_z})
 teach.show(figure, "Reliability of the default model on 20 splits: for patients left out the curve "
-           "runs a little below the diagonal and is above it at 0.95; for unseen patients it runs "
+           "runs below the diagonal up to 0.65, then on it; for unseen patients it runs "
            "far below, to 0.82 at 0.95.")
 print(f"unseen: {held.mean():.0%} in the 95 % bands")
 teach.claim("of the unseen fewer are in the 95 % bands than of those left out, by more than 5 in a "
             "hundred, in pairs", stats.verdict(loo_share - held - 0.05).errors > 2, kind="paired")
-teach.reveal("p4.t1.q4", round(held.mean().item(), 2), because="leave-one-out was fooled")
+teach.reveal("p4.t1.q4", round(held.mean().item(), 2), because="its bands are too narrow")
 
 # %% [markdown]
 # So this surrogate lies: of a hundred patients about eighteen are outside bands that promised five.
@@ -632,9 +636,9 @@ teach.claim("so has a normal with mean and variance of the 60 outcomes, which lo
             kind="paired")
 
 # %% [markdown]
-# So the default is worse than a rival that looks at nothing: the log score punishes narrow bands
-# that miss. (The splits share patients, so their standard errors speak of random splits of *this*
-# table, not of other diseases.)
+# So by log score the default is behind a rival that looks at nothing: it punishes narrow bands that
+# miss. (The splits share patients, so their standard errors speak of random splits of *this* table,
+# not of other diseases. Intervals are the mean ± 4 standard errors of the paired differences.)
 #
 # ## 8. A test that the fit cannot spoil
 #
@@ -671,8 +675,9 @@ teach.claim("and fewer than leave-one-out in closed form says, in pairs", kind="
 teach.reveal("p4.t1.q5", "about 80 %", because="now the fit knows nothing of those left out")
 
 # %% [markdown]
-# So sixty patients can tell. Is it something about these patients? The made-up ones of section 6
-# have a kernel of the family that is fitted, and noise that is normal.
+# So the sixty can tell, on average over 20 splits, though each refit sees 48. Is it something about
+# these patients? The made-up ones of section 6 have a kernel of the family that is fitted, and
+# noise that is normal, though far more of it than the noise prior expects.
 
 # %%
 made_seen, made_unseen = split(made_up)
@@ -707,10 +712,9 @@ teach.claim("of shuffled outcomes leave-one-out seems to explain more than 5 % o
 # %% [markdown]
 # The lie comes from the fit, then, not from diabetes. Ten lengthscales decide which patients count
 # as alike. Among so many choices some make the outcomes of *these* sixty resemble those of their
-# neighbours by chance. Evidence (tutorial 3.3) prefers them, and leave-one-out asks for the same
-# resemblance once more. Tutorial 3.5's alarm has this
-# limit, too: it is for models that were not fitted to the drills that test them, or with few
-# hyperparameters to many drills.
+# neighbours by chance. Evidence (tutorial 3.3) does not see through them, and leave-one-out asks
+# for the same resemblance once more. Tutorial 3.5's alarm has this limit, too: it is for models
+# that were not fitted to the drills that test them, or with few hyperparameters to many drills.
 #
 # ## 9. Which change mends it?
 #
@@ -768,10 +772,10 @@ teach.claim("noise as ridge leaves it scores better than the default, in pairs",
 teach.reveal("p4.t1.q6", "more noise", because="one lengthscale helps, but stays behind the line")
 
 # %% [markdown]
-# Noise, then; what the default learnt of its own sixty as signal, to within 1 %, was noise. "One
-# lengthscale" has nearly the right coverage and still scores below the line: coverage says nothing
-# of how wide the bands are. And there leave-one-out is hardly fooled: one lengthscale in place of
-# ten leaves less to choose.
+# Noise, then; of what the default took for signal in its own sixty, to within 1 %, about half was
+# noise. "One lengthscale" has nearly the right coverage and still scores below the line: coverage
+# says nothing of how wide the bands are. And there leave-one-out is hardly fooled: one lengthscale
+# in place of ten leaves less to choose.
 #
 # ## 10. Who said 0.007?
 #
@@ -797,11 +801,11 @@ teach.claim("no climb from a noise of 0.5 ends higher than the default fit", tol
             error=gain.clamp(min=0), kind="run")
 teach.claim("most climbs from 0.5 come back to a noise below 0.02", (end_noise < 0.02).sum() > 10,
             kind="run")
-teach.reveal("p4.t1.q7", "mostly back at 0.007", because="evidence times prior is higher there")
+teach.reveal("p4.t1.q7", "mostly back at 0.007", because="uphill leads back: 0.5 is no summit")
 
 # %% [markdown]
-# No optimiser is to blame. To separate data and prior, hold the noise at six values, fit all the
-# rest (in the first ten splits), and look at the two terms.
+# So the fit was not stuck short of 0.5. To separate data and prior, hold the noise at six values,
+# fit all the rest (in the first ten splits), and look at the noise prior, and at all the rest.
 
 # %%
 values = torch.tensor([0.002, math.exp(-5), 0.02, 0.06, 0.2, 0.5], dtype=torch.float64)
@@ -819,15 +823,16 @@ teach.show(figure, "Median of ten splits, relative to the noise e⁻⁵. Evidenc
 data_says, with_prior = (v[:5] for v in medians.values())
 prior_says = (noise_prior().log_prob(values[1]) - noise_prior().log_prob(values[5])).item()
 print(f"the prior prefers e⁻⁵ to 0.5 by {prior_says:.1f} nats")
-teach.claim("from 0.002 to 0.2 the evidence moves by less than 2 nats in the median, while the "
-            "noise prior prefers e⁻⁵ to 0.2 by more than 5", kind="monte-carlo", condition=bool(
+teach.claim("from 0.002 to 0.2 evidence and lengthscale prior stay within 2 nats of e⁻⁵ in the "
+            "median; the noise prior prefers e⁻⁵ to 0.2 by more than 5", kind="run", condition=bool(
                 data_says.abs().max() < 2 and (data_says - with_prior)[4] > 5))
 
 # %% [markdown]
 # With ten lengthscales the model can explain sixty patients by noise or by short hills, and the
-# evidence hardly tells them apart; so the prior decides. $\log\sigma_n^2 \sim N(-4, 1)$, BoTorch's
-# choice, has half of its mass below $e^{-4} = 0.018$ of the variance, which suits experiments with
-# little noise, and as a density of $\sigma_n^2$ its mode is $e^{-5}$, section 3's number.
+# evidence, maximised over them, hardly tells these apart (alone it would not ask for 0.5 either);
+# so between them the prior decides. $\log\sigma_n^2 \sim N(-4, 1)$, BoTorch's choice, has half of
+# its mass below $e^{-4} = 0.018$ of the variance, which suits experiments with little noise, and as
+# a density of $\sigma_n^2$ its mode is $e^{-5}$.
 #
 # What to do: give the noise where you know it (repeated readings, Part 6); ask what a line leaves
 # unexplained, and compare with the line; leave out *and fit anew*. Which default serves noisy and
