@@ -52,7 +52,8 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         Real as Real,
     )
     from .space.space import Space as Space
-    from .models.exact import ExactGP as ExactGP, log_marginal_likelihood as log_marginal_likelihood
+    from .models.exact import ExactGP as ExactGP
+    from .models.evidence import log_marginal_likelihood as log_marginal_likelihood
     from .models.fit import FitReport as FitReport, fit_mll as fit_mll
     from .models.model_list import ModelList as ModelList
     from .models.warped import WarpedKernel as WarpedKernel
@@ -140,7 +141,8 @@ _PUBLIC = {
     "sampling": "Sampler sobol_points",
     "space.parameters": "Categorical Integer Real",
     "space.space": "Space",
-    "models.exact": "ExactGP log_marginal_likelihood",
+    "models.exact": "ExactGP",
+    "models.evidence": "log_marginal_likelihood",
     "models.fit": "FitReport fit_mll",
     "models.model_list": "ModelList",
     "models.warped": "WarpedKernel",

@@ -26,7 +26,8 @@ from .. import seeds
 from ..errors import DataError
 from ..posteriors import GaussianPosterior, MixturePosterior, SamplesPosterior
 from ..shapes import check_count, check_points
-from .exact import ExactGP, refuse_loading
+from .exact import ExactGP
+from .sealing import refuse_loading
 
 _INPUT_SCALE = 2 * math.sqrt(3)  # the unit cube's uniform distribution gets variance 1
 

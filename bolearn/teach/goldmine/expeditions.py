@@ -26,7 +26,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bolearn.errors import BolearnError
-from bolearn.models.exact import ExactGP, log_marginal_likelihood
+from bolearn.models.evidence import log_marginal_likelihood
+from bolearn.models.exact import ExactGP
 from bolearn.teach.goldmine import again
 from bolearn.teach.goldmine import page as goldmine
 from bolearn.teach.goldmine.sessions import NAMES, model_session, wrong_sessions

@@ -75,7 +75,8 @@ from bolearn.acquisition.analytic import (
     UpperConfidenceBound,
 )
 from bolearn.errors import DataError, ShapeError
-from bolearn.models.exact import ExactGP, log_marginal_likelihood
+from bolearn.models.evidence import log_marginal_likelihood
+from bolearn.models.exact import ExactGP
 from bolearn.problems.core import Problem
 from bolearn.problems.one_input import GoldMine1d, Needle1d, Step1d, TwoScale1d
 from bolearn.shapes import check_count
