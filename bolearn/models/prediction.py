@@ -110,9 +110,7 @@ def marginal(
             each = X.movedim(-2, 0).unsqueeze(-2)  # q sets of one point
             reference = partial(_reference_of_each, model)
             mean, _, variance = ClosedForm.apply(each, algebra, reference)  # type: ignore[no-untyped-call]
-            mean, variance = (
-                v.squeeze(-2).movedim(0, -2) for v in (mean, variance.squeeze(-1).mT)
-            )
+            mean, variance = (v.squeeze(-2).movedim(0, -2) for v in (mean, variance.squeeze(-1).mT))
         else:
             mean, variance = marginal_reference(model, X)
         return mean, variance + model.new_noise() if observation_noise else variance
