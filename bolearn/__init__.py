@@ -47,6 +47,12 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         SamplesPosterior as SamplesPosterior,
     )
     from .sampling import Sampler as Sampler, sobol_points as sobol_points
+    from .pareto import (
+        hypervolume as hypervolume,
+        infer_reference_point as infer_reference_point,
+        is_non_dominated as is_non_dominated,
+    )
+    from .boxes import box_decomposition as box_decomposition
     from .space.parameters import (
         Categorical as Categorical,
         Integer as Integer,
@@ -142,6 +148,8 @@ _PUBLIC = {
     "transforms": "LogWarp PowerWarp",
     "posteriors": "GaussianPosterior MixturePosterior SamplesPosterior",
     "sampling": "Sampler sobol_points",
+    "pareto": "hypervolume infer_reference_point is_non_dominated",
+    "boxes": "box_decomposition",
     "space.parameters": "Categorical Integer Real",
     "space.space": "Space",
     "models.exact": "ExactGP",

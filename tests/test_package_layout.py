@@ -17,7 +17,8 @@ PACKAGE = ROOT / "bolearn"
 # core, so nothing in the core imports it.
 CORE = (
     ("errors", "shapes", "seeds"),
-    ("protocols", "numerics", "linalg", "transforms", "posteriors", "sampling", "pareto", "stats"),
+    ("protocols", "numerics", "linalg", "transforms", "posteriors", "sampling", "pareto", "boxes"),
+    ("stats",),
     ("optim", "convergence", "mcmc"),
     ("space",),
     ("models",),

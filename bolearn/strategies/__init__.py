@@ -14,10 +14,23 @@ model=build)`, where ``build(X, Y, bounds, observed)`` returns a Gaussian proces
 fitted; ``replace(log_ei, model=bolearn.SAASGP, fit=None)`` for models that are ready when they are
 made. Whole examples, a forest among them: ``docs/your_own.md``.
 
+Classical designs of experiments (`fractional_factorial`, `central_composite`, ...) take part like
+others, and `Staged` starts one strategy from another.
+
 Taught in part_4/tutorial_03.
 """
 
 from .baselines import NelderMead, nelder_mead, random, sobol
+from .classical import (
+    CentralComposite,
+    FractionalFactorial,
+    OneFactorAtATime,
+    SimplexLattice,
+    central_composite,
+    fractional_factorial,
+    one_factor_at_a_time,
+    simplex_lattice,
+)
 from .information import (
     AboutMaximum,
     EntropySearch,
@@ -29,6 +42,7 @@ from .information import (
 )
 from .modelling import BuildModel, FitModel, matern_gp, rbf_gp
 from .protocol import Strategy, StudyData
+from .staged import Staged
 from .standard import (
     BuildAcquisition,
     ModelBased,
@@ -48,6 +62,15 @@ __all__ = [
     "sobol",
     "nelder_mead",
     "NelderMead",
+    "one_factor_at_a_time",
+    "OneFactorAtATime",
+    "fractional_factorial",
+    "FractionalFactorial",
+    "central_composite",
+    "CentralComposite",
+    "simplex_lattice",
+    "SimplexLattice",
+    "Staged",
     "log_ei",
     "q_log_ei",
     "q_log_nei",
