@@ -47,6 +47,7 @@ class Encoder:
         self.revisions = tuple(revisions)
         self.space: Space = self.revisions[-1].space
         self._known: dict[tuple[Any, ...], Tensor | None] = {}
+        self.designs: dict[tuple[Any, ...], Tensor] = {}  # of `proposals`: parts of the sequence
 
     def point(self, parameters: Mapping[str, Value], revision: int) -> dict[str, Value]:
         """Parameters of an earlier revision, renamed and filled in for the present one."""

@@ -11,197 +11,32 @@ again after a crash, and go on.
 Taught in part_5/tutorial_04.
 """
 
-import getpass
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from ..errors import BudgetError, DataError, StorageError, UnsupportedError
-from ..seeds import check_one_seed
+from ..errors import BudgetError, DataError, NotFittedError, UnsupportedError
 from ..shapes import check_count, check_number
-from ..space.parameters import Value, plain
+from ..space.parameters import Value
 from ..space.space import Space
-from . import changes, proposals, tables
-from .beliefs import Encoder
+from . import changes, checks, proposals, revise, sheets, tables, workers
+from .beliefs import Beliefs, believe
 from .budget import check_budget, left
-from .goals import Goals, check_outcome_name
-from .own_strategy import Chosen, chosen
-from .schema import Place
-from .store import Revision, Snapshot, Store
-from .trial import Event, Trial
-from .values import check_outcomes, check_parameter_texts, check_text, digest, dumps
+from .checks import Check
+from .explain import Explanation, Prediction, explained
+from .ledger import Ledger, actor_of
+from .store import Snapshot
+from .trial import Trial
+from .values import check_outcomes, check_text, digest, dumps
 
 
-class Campaign:
+class Campaign(Ledger):
     """Trials of one undertaking in a store; see `Campaign.create` and `Campaign.open`.
 
     Attributes:
         name: of the campaign within its file or database.
         seed: all chance comes from it.
     """
-
-    def __init__(self, store: Store, strategy: Chosen | None = None) -> None:
-        """Use `create` or `open`."""
-        self._store = store
-        settings = store.read().settings
-        self.name, self.seed = store.read().name, int(settings["seed"])
-        self.review, self.deterministic = settings["review"], settings["deterministic"]
-        self._strategy = chosen(None, settings["strategy"]) if strategy is None else strategy
-        self._encoder: Encoder | None = None
-
-    @classmethod
-    def create(
-        cls,
-        where: Any,
-        space: Space,
-        goals: Sequence[str],
-        *,
-        name: str | None = None,
-        seed: int,
-        strategy: Any = None,
-        budget: Any = None,
-        review: bool = False,
-        deterministic: bool = False,
-        outcomes: Sequence[str] = (),
-        note: str = "",
-    ) -> "Campaign":
-        """Begin a campaign.
-
-        Args:
-            where: path of an SQLite file, made where there is none; ``postgresql://...``; None: in
-                memory.
-            space: what may be run.
-            goals: texts such as ``"maximize yield"``, ``"cost <= 5"``,
-                ``"purity >= 1.05 * baseline"``.
-            name: of the campaign, where a file or database holds several; default "campaign".
-            seed: all chance comes from it.
-            strategy: None for the rule of `bolearn.campaign.proposals`; one of
-                `bolearn.strategies`, or its name; or a function ``(data, bounds, q, seed) -> X``.
-            budget: number of trials, or ``{"trials": 60, "cost": 500.0, "hours": 72}``.
-            review: whether what is asked for has to be approved before it is run.
-            deterministic: whether measuring again gives the same value: nothing is then proposed
-                twice, and models have no noise.
-            outcomes: measured beside those of the goals.
-            note: what it is about.
-
-        Raises:
-            DataError: something that cannot be used; the message says what.
-            StorageError: the place cannot be used, or has a campaign of that name.
-
-        Example:
-            >>> import bolearn as bl
-            >>> space = bl.Space([bl.Real("temperature", 20, 90, unit="°C", step=0.5)])
-            >>> c = bl.Campaign.create(None, space, ["maximize yield"], seed=7)
-            >>> (t,) = c.ask()
-            >>> c.tell(t.id, {"yield": 62.0}).state
-            'completed'
-        """
-        if not isinstance(space, Space):
-            raise DataError(f"space: expected a bolearn.Space, got {type(space).__name__}")
-        read = Goals.read(goals)
-        more = _extra_outcomes(outcomes, read, space)
-        for flag, value in (("review", review), ("deterministic", deterministic)):
-            if not isinstance(plain(value), bool):
-                raise DataError(f"{flag}: expected True or False, got {value!r}")
-        how = chosen(strategy, None)
-        settings = {
-            "seed": check_one_seed(seed),
-            "strategy": how.stored,
-            "review": bool(review),
-            "deterministic": bool(deterministic),
-            "note": check_text("note", note, needed=False) or "",
-        }
-        for p in space:
-            for label in getattr(p, "values", ()):
-                check_parameter_texts({p.name: label})
-        first = Revision(0, space, read, more, {"budget": check_budget(budget)}, {}, {})
-        called = "campaign" if name is None else check_text("name", name, needed=True)
-        assert called is not None
-        store = Store.create(Place(where), called.strip(), settings, first)
-        made = cls(store, how)
-        with store.writing(_actor(None)) as w:
-            details = {"goals": read.texts, "space": space.to_json(), "settings": settings}
-            w.event("create", None, {**details, "budget": first.settings["budget"]})
-        return made
-
-    @classmethod
-    def open(
-        cls, where: Any, name: str | None = None, *, read_only: bool = False, strategy: Any = None
-    ) -> "Campaign":
-        """A campaign that is there.
-
-        Args:
-            where: as in `create`.
-            name: which one, where there are several.
-            read_only: whether only to look.
-            strategy: the function that `create` was given, if it was one of your own.
-
-        Raises:
-            StorageError: there is none, or it is damaged, or written by newer code; what is there
-                stays as it is.
-        """
-        store = Store.open(Place(where), name, bool(read_only))
-        stored = store.read().settings["strategy"]
-        return cls(store, chosen(strategy, stored))
-
-    # ---------------------------------------------------------------- what it is
-
-    @property
-    def space(self) -> Space:
-        """What may be run, as of the present revision."""
-        return self._view().revision.space
-
-    @property
-    def goals(self) -> tuple[str, ...]:
-        """What it is after, as of the present revision."""
-        return tuple(self._view().revision.goals.texts)
-
-    @property
-    def outcomes(self) -> tuple[str, ...]:
-        """All outcomes that can be told, those of the goals first."""
-        return _outcomes(self._view())
-
-    @property
-    def budget(self) -> dict[str, int | float] | None:
-        """What may be used up."""
-        return self._view().revision.settings.get("budget")
-
-    @property
-    def strategy(self) -> str:
-        """How the next point is chosen, in words."""
-        view = self._view()
-        if self._strategy.own:
-            return f"strategy {self._strategy.name}"
-        if self._strategy.design:
-            return f"{self._strategy.name}: points that spread evenly, without a model"
-        return proposals.rule(view, deterministic=self.deterministic).text
-
-    @property
-    def trials(self) -> list[Trial]:
-        """All trials, in order."""
-        view = self._view()
-        return [view.trials[i] for i in sorted(view.trials)]
-
-    def queue(self) -> list[Trial]:
-        """Trials that wait to be run."""
-        return [t for t in self.trials if t.state == "queued"]
-
-    def __getitem__(self, trial: int) -> Trial:
-        """A trial by its number."""
-        return changes.find(self._view(), trial)
-
-    def __len__(self) -> int:
-        return len(self._view().trials)
-
-    def __repr__(self) -> str:
-        view = self._view()
-        states = [t.state for t in view.trials.values()]
-        counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(sorted(states)))
-        return (
-            f"Campaign {self.name!r} ({self._store.place}): {view.revision.goals}; "
-            f"{len(states)} trials{': ' if counts else ''}{counts}"
-        )
 
     # ---------------------------------------------------------------- ask and tell
 
@@ -233,7 +68,7 @@ class Campaign:
             DataError: bad arguments, a fixed value outside the space, a baseline that is missing.
             InfeasibleError: no legal point is left.
         """
-        n, actor = check_count("n", n), _actor(by)
+        n, actor = check_count("n", n), actor_of(by)
         term = None if lease is None else check_number("lease", lease, least=0.0)
         with self._store.asking():
             view = self._view()
@@ -298,7 +133,7 @@ class Campaign:
         remark, mark = check_text("note", note), check_text("token", token)
         if not told and parameters is None and paid is None and remark is None:
             raise DataError("tell: expected outcomes, got none; give a dictionary")
-        with self._store.writing(_actor(by)) as w:
+        with self._store.writing(actor_of(by)) as w:
             found = changes.find(w.view, trial)
             space = w.view.revisions[found.revision].space
             used = None if parameters is None else changes.used(found, parameters, space)
@@ -347,7 +182,7 @@ class Campaign:
         told = {} if outcomes is None else check_outcomes(outcomes, self.outcomes)
         paid = None if spent is None else check_number("spent", spent, least=0.0)
         texts = check_text("label", label), check_text("note", note)
-        with self._store.writing(_actor(by)) as w:
+        with self._store.writing(actor_of(by)) as w:
             point = changes.checked(w.view.revision.space, parameters, bool(allow_outside))
             trial = Trial(
                 id=-1,
@@ -389,7 +224,7 @@ class Campaign:
         by: str | None = None,
     ) -> Trial:
         """A candidate may be run; with parameters, so changed: what was asked is kept beside."""
-        with self._store.writing(_actor(by)) as w:
+        with self._store.writing(actor_of(by)) as w:
             found = changes.find(w.view, trial)
             space = w.view.revision.space
             edited = None if parameters is None else changes.edited(found, parameters, space)
@@ -404,10 +239,82 @@ class Campaign:
         self, trial: int | Trial, change: Any, kind: str, reason: str, by: str | None
     ) -> Trial:
         why = check_text("reason", reason, needed=True)
-        with self._store.writing(_actor(by)) as w:
+        with self._store.writing(actor_of(by)) as w:
             found = changes.find(w.view, trial)
             made = change(found, why, w.now_us)
             return found if made == found else w.save(made, kind, {"reason": why})
+
+    def report(
+        self,
+        trial: int | Trial,
+        step: float,
+        outcomes: Any,
+        *,
+        by: str | None = None,
+    ) -> bool:
+        """A partial result, and whether to stop there (the median rule, see `checks`).
+
+        Args:
+            trial: a running one.
+            step: how far it is: an epoch, minutes.
+            outcomes: as in `tell`, as of this step.
+
+        Returns:
+            True if it is behind most others at this step: it is stopped then, and its last values
+            count for the models. What is told later all the same completes it.
+
+        Raises:
+            DataError: no running trial, a step or values that cannot be used.
+        """
+        told = check_outcomes(outcomes, self.outcomes)
+        when = check_number("step", step, least=0.0)
+        with self._store.writing(actor_of(by)) as w:
+            found = changes.find(w.view, trial)
+            if found.state == "stopped":
+                return True
+            stop = checks.should_stop(w.view, found, when, told)
+            made = changes.reported(found, when, told, stop, w.now_us)
+            stored = {k: m.stored() for k, m in told.items()}
+            w.save(made, "report", {"step": when, "outcomes": stored, "stop": stop})
+        return stop
+
+    def change(
+        self,
+        *,
+        space: Space | None = None,
+        goals: Sequence[str] | None = None,
+        fill: Mapping[str, Value] | None = None,
+        rename: Mapping[str, str | None] | None = None,
+        budget: Any = None,
+        by: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Another space, other goals or another budget from now on; no trial is lost.
+
+        Args:
+            space: the new one. Limits may move and labels come and go without a word.
+            goals: the new ones; old trials need not be measured again.
+            fill: what earlier trials had where the space has a new parameter: ``{"pH": 7.0}``.
+            rename: old names of parameters to new ones; to None to give one up.
+            budget: as in `create`.
+            by: who changes it.
+            note: why.
+
+        Raises:
+            DataError: something that cannot be used, or a parameter that comes or goes without a
+                word.
+        """
+        if all(x is None for x in (space, goals, budget)):
+            raise DataError("change: expected a space, goals or a budget, got none")
+        limits, remark = check_budget(budget), check_text("note", note)
+        with self._store.writing(actor_of(by)) as w:
+            old = w.view.revision
+            settings = {**old.settings, **({"budget": limits} if budget is not None else {})}
+            new = revise.revised(old, space, goals, fill, rename, settings)
+            w.revise(new)
+            details = {"revision": new.number, "goals": new.goals.texts, "note": remark}
+            more = {"space": new.space.to_json(), "fill": new.fill, "rename": new.rename}
+            w.event("change", None, {**details, **more, "settings": settings})
 
     # ---------------------------------------------------------------- what is known
 
@@ -417,73 +324,144 @@ class Campaign:
         Raises:
             UnsupportedError: several objectives: there is no best, see `pareto`.
         """
-        view = self._view()
-        goals = view.revision.goals
+        goals = self._view().revision.goals
         if len(goals.objectives) > 1:
             raise UnsupportedError(
                 f"best: expected one objective, got {len(goals.objectives)}; use pareto()"
             )
-        aim = goals.objectives[0]
-        good = tables.feasible(view)
-        return max(good, key=lambda t: aim.sign * tables.values(t)[aim.outcome], default=None)
+        found = self.pareto()
+        return found[0] if found else None
 
-    def table(self) -> Any:
-        """All trials as a pandas table, a row each."""
-        return tables.table(self._view())
+    def pareto(self) -> list[Trial]:
+        """Trials that keep all limits and that no other trial beats in every objective."""
+        return tables.pareto(self._view())
 
-    def history(self) -> list[Event]:
-        """All that happened, in order: who, when, what. Nothing is ever removed from it."""
-        return self._store.history()
+    def predict(self, parameters: Any) -> Any:
+        """What the models expect of a setting, or of a list of settings.
 
-    # ---------------------------------------------------------------- the store
+        Args:
+            parameters: a dictionary, or a list of them; beyond the limits of the space, too.
 
-    def close(self) -> None:
-        """Give the connections back. The file then holds everything by itself."""
-        self._store.close()
+        Returns:
+            For each, outcome to `Prediction`: ``.mean``, ``.std``, ``.low``, ``.high``.
 
-    def __enter__(self) -> "Campaign":
-        return self
+        Raises:
+            NotFittedError: too few values for a model.
+        """
+        view = self._view()
+        beliefs = self._beliefs(view)
+        if beliefs is None:
+            raise NotFittedError(
+                "predict: expected two values of every outcome of the goals, got fewer; tell more"
+            )
+        one = isinstance(parameters, Mapping)
+        points = [parameters] if one else list(parameters)
+        X = view.revision.space.encode(points, allow_outside=True)
+        found = beliefs.predict(X)
+        each = [
+            {name: Prediction(mean[i], std[i]) for name, (mean, std) in found.items()}
+            for i in range(len(points))
+        ]
+        return each[0] if one else each
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def explain(self, trial: int | Trial) -> Explanation:
+        """Why a trial was proposed, as it was believed then; later data do not change it.
 
-    def __reduce__(self) -> Any:
-        """In another process: the same campaign, opened there."""
-        if self._store.place.memory:
-            raise StorageError("a campaign in memory cannot go to another process; give a path")
-        place = self._store.place
-        where: str | Path = place.url if place.path is None else place.path
-        return _opened, (where, self.name, self._store.read_only, self._strategy.callable)
+        Raises:
+            DataError: an unknown trial, or one that a person added.
+        """
+        view = self._view()
+        found = changes.find(view, trial)
+        return explained(found, view.revisions[found.revision].goals)
 
-    def _view(self) -> Snapshot:
-        return self._store.read()
+    def health(self) -> list[Check]:
+        """Named checks: is the model to be trusted, are there enough data, what fails."""
+        view = self._view()
+        return checks.health(view, self._encoding(view), self._beliefs(view))
 
-    def _encoding(self, view: Snapshot) -> Encoder:
-        """The codes of trials; kept as long as the space stays."""
-        if self._encoder is None or len(self._encoder.revisions) != len(view.revisions):
-            self._encoder = Encoder(view.revisions)
-        return self._encoder
+    def stop_reason(self) -> str | None:
+        """Why there is nothing more to do: the budget, an exhausted space, nothing promised."""
+        return checks.stop_reason(self._view(), deterministic=self.deterministic)
 
+    def _beliefs(self, view: Snapshot) -> Beliefs | None:
+        """The models of the present data; fitted once for each state of the store."""
+        if not checks.enough_for_model(view):
+            return None
+        if self._last is None or self._last[0] != view.next_seq:
+            exact = self.deterministic
+            names = view.revision.goals.outcomes
+            made = believe(view, self._encoding(view), names, deterministic=exact)
+            self._last = (view.next_seq, made)
+        return self._last[1]
 
-def _opened(where: Any, name: str, read_only: bool, strategy: Any) -> Campaign:
-    return Campaign.open(where, name, read_only=read_only, strategy=strategy)
+    # ---------------------------------------------------------------- sheets
 
+    def to_csv(self, path: Any, *, decimal: str = ".") -> Path:
+        """All trials as a sheet to be filled in; an Excel file if the name ends in .xlsx.
 
-def _actor(by: object) -> str:
-    """Who acts: a name, by default that of the user of this machine."""
-    if by is not None:
-        name = check_text("by", by, needed=True)
-        assert name is not None
-        return name
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"
+        Args:
+            path: of the file; one that is there is replaced.
+            decimal: "," writes decimal commas and semicolons, as Excel expects in many countries.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        return sheets.write(self._view(), path, decimal, self.outcomes)
+
+    def read_csv(
+        self, path: Any, *, dry_run: bool = False, replace: bool = False, by: str | None = None
+    ) -> list[Trial]:
+        """Read a sheet that was filled in: all of it, or nothing. Read twice, it counts once.
+
+        Rows belong to trials by their number, whatever their order. Empty cells say nothing. A
+        parameter that differs from what was asked is what was really set; a text in the column
+        "failed" says why a trial failed.
+
+        Args:
+            path: CSV as Excel writes it (commas, semicolons or tabs, decimal point or comma), or
+                .xlsx.
+            dry_run: only check, and say what would change.
+            replace: whether values may differ from those told before.
+            by: who tells.
+
+        Returns:
+            The trials that changed, as they are then.
+
+        Raises:
+            DataError: every cell that cannot be used, with its row and column; nothing is stored.
+            StorageError: no such file, or none that is a sheet.
+        """
+        sheet = sheets.read(path)
+        with self._store.writing(actor_of(by)) as w:
+            changed = sheets.changed(w.view, sheet, self.outcomes, bool(replace), w.now_us)
+            if not dry_run:
+                for trial, kind, details in changed:
+                    w.save(trial, kind, details)
+        return [trial for trial, _, _ in changed]
+
+    # ---------------------------------------------------------------- for workers
+
+    def claim(self, *, lease: float | None = None, by: str | None = None) -> Trial | None:
+        """The queued trial that has waited longest, now running; None if none waits.
+
+        Args:
+            lease: seconds within which to report or to `renew`.
+            by: who runs it.
+        """
+        return workers.claim(self._store, actor_of(by), lease)
+
+    def renew(self, trial: int | Trial, lease: float, *, by: str | None = None) -> bool:
+        """Prolong a lease; False if the trial is no longer the caller's to run."""
+        return workers.renew(self._store, trial, lease, actor_of(by))
+
+    def requeue(self, trial: int | Trial, reason: str, *, by: str | None = None) -> Trial:
+        """A running trial waits again, for whoever comes."""
+        why = check_text("reason", reason, needed=True) or ""
+        return workers.requeue(self._store, trial, why, actor_of(by))
+
+    def expire(self, *, retries: int = 1, by: str | None = None) -> list[Trial]:
+        """Queue running trials whose lease has run out again; fail those that had their retries."""
+        return workers.expire(self._store, retries, actor_of(by))
 
 
 def _affordable(view: Snapshot, n: int) -> int:
@@ -496,26 +474,3 @@ def _affordable(view: Snapshot, n: int) -> int:
     if why is not None:
         raise BudgetError(f"ask: {why}; raise it by change(budget=...), or stop here")
     return int(min(n, room))
-
-
-def _outcomes(view: Snapshot) -> tuple[str, ...]:
-    """Outcomes of the present goals, further ones, and those of earlier goals."""
-    names = list(view.revision.goals.outcomes)
-    for r in reversed(view.revisions):
-        names += [*r.goals.outcomes, *r.outcomes]
-    return tuple(dict.fromkeys(names))
-
-
-def _extra_outcomes(outcomes: object, goals: Goals, space: Space) -> tuple[str, ...]:
-    """Names of further outcomes; no outcome may be called as a parameter is.
-
-    Raises:
-        DataError: something else.
-    """
-    if isinstance(outcomes, str) or not isinstance(outcomes, Sequence):
-        raise DataError(f"outcomes: expected a list of names, got {outcomes!r}")
-    more = tuple(dict.fromkeys(check_outcome_name(name) for name in outcomes))
-    for name in (*goals.outcomes, *more):
-        if name in space.names:
-            raise DataError(f"outcome {name!r}: expected a name that no parameter has; rename one")
-    return tuple(name for name in more if name not in goals.outcomes)

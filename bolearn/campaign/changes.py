@@ -180,6 +180,28 @@ def _check_correct(trial: Trial, what: str, old: str, new: str, correct: bool) -
         )
 
 
+def reported(
+    trial: Trial, step: float, found: dict[str, Measured], stop: bool, now_us: int
+) -> Trial:
+    """A running trial with a partial result.
+
+    Raises:
+        DataError: it is not running, or was further already.
+    """
+    _check_state(trial, "report", ("queued", "running"), "tell")
+    if trial.reports and step < trial.reports[-1][0]:
+        raise DataError(
+            f"report: expected a step >= {trial.reports[-1][0]:g}, the last of trial {trial.id}, "
+            f"got {step:g}"
+        )
+    before = tuple(r for r in trial.reports if r[0] != step)
+    made = replace(trial, state="running", reports=(*before, (step, found)))
+    if not stop:
+        return made
+    why = f"behind the median of the others at step {step:g}"
+    return replace(made, state="stopped", reason=why, ended_us=now_us, lease_us=None)
+
+
 def failed(trial: Trial, reason: str, now_us: int) -> Trial:
     """It went wrong."""
     _check_state(trial, "fail", ("queued", "running", "failed"), "exclude")

@@ -241,21 +241,20 @@ class Proposer:
     def _by_design(self, seed: int, fixed: Mapping[str, Value]) -> Float[Tensor, "d"]:
         """The next point of the campaign's Sobol sequence that is left."""
         block, k = divmod(self.number, _BLOCK)
-        own = derive(self.seed, "design", block)
-        if not fixed:
-            code = self._sequence(own)[k]
-            taken = self.taken()
-            if taken is None or not _among(code, taken):
-                return code
+        code = self._sequence(block, fixed)[k]
+        taken = self.taken()
+        if taken is None or not _among(code, taken):
+            return code
         return self._any(seed, fixed)
 
-    def _sequence(self, seed: int) -> Float[Tensor, "n d"]:
-        count = _BLOCK
-        if self.space.lattice.discrete.all():
-            free = math.prod(p.levels or 1 for p in self.space.parameters)
-            count = min(_BLOCK, free)
-        found = self.space.sobol(count, seed)
-        return found.repeat(-(-_BLOCK // count), 1)
+    def _sequence(self, block: int, fixed: Mapping[str, Value]) -> Float[Tensor, "n d"]:
+        """The points of a part of the sequence; drawn once."""
+        key = (block, tuple(fixed.items()))
+        known = self.encoder.designs
+        if key not in known:
+            own = derive(self.seed, "design", block)
+            known[key] = self.space.sobol(_BLOCK, own, fixed=fixed or None)
+        return known[key]
 
     def _any(self, seed: int, fixed: Mapping[str, Value]) -> Float[Tensor, "d"]:
         """Any legal point that is left: rejected ones last, measured ones not if values are exact.
@@ -334,9 +333,20 @@ class Proposer:
             "predicted": {n: {"mean": m[0], "std": s[0]} for n, (m, s) in predicted.items()},
             "told": len(beliefs.baseline_X),
         }
+        record |= self._best()
         if beliefs.success is not None:
             record["success"] = works
         return code, record
+
+    def _best(self) -> dict[str, float]:
+        """The best value so far, where there is one objective and a trial that keeps the limits."""
+        goals = self.goals
+        if len(goals.objectives) > 1:
+            return {}
+        aim, base = goals.objectives[0], baseline_of(self.trials)
+        found = [{k: m.mean for k, m in counted(t).items()} for t in self.trials]
+        good = [v[aim.outcome] for v in found if aim.outcome in v and not goals.broken(v, base)]
+        return {"best": max(good, key=lambda y: aim.sign * y)} if good else {}
 
     def _objective(self, beliefs: Beliefs, seed: int) -> Objective:
         """The goal as one number to maximise."""

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, insert, select, text, update
@@ -127,6 +128,23 @@ class Writer:
         self._c.execute(update(schema.trial).where(*where).values(row))
         self._trials[trial.id] = trial
         return trial
+
+    def lease(self, number: int, until_us: int | None) -> None:
+        """Until when a running trial's owner has to report; no line in the history."""
+        t = schema.trial.c
+        where = (t.campaign_id == self._store.id, t.number == number)
+        self._c.execute(update(schema.trial).where(*where).values(lease_us=until_us))
+        self._trials[number] = replace(self._trials[number], lease_us=until_us)
+
+    def overdue(self) -> list[Trial]:
+        """Running trials whose owner should have reported by now."""
+        t = schema.trial.c
+        rows = self._c.execute(
+            select(t.number).where(
+                t.campaign_id == self._store.id, t.state == "running", t.lease_us < self.now_us
+            )
+        )
+        return [self._trials[n] for n in sorted(rows.scalars())]
 
     def remember(self, memory: str | None) -> None:
         """What the strategy keeps for its next call."""
@@ -428,6 +446,53 @@ class Store:
                     yield
                 finally:
                     c.execute(text("select pg_advisory_unlock(:key)"), key)
+
+    def backup(self, path: object) -> Path:
+        """A copy in a new file.
+
+        Raises:
+            StorageError: the file exists, or cannot be written.
+        """
+        target = schema.Place(path).path
+        if target is None:
+            raise StorageError(f"backup: expected the path of a file, got {path!r}")
+        if target.exists():
+            raise StorageError(f"{target}: exists already; choose a name that is free")
+        with self._lock, _told(self.place):
+            self._after_fork()
+            if self.place.path is not None:
+                schema.copy_file(self.place.path, target)
+            elif self.place.memory:
+                with self.engine.connect().execution_options(reading=True) as c:
+                    raw: Any = c.connection.driver_connection
+                    c.rollback()
+                    raw.execute("vacuum into ?", (str(target),))
+            else:
+                self._copy_to(target)
+        return target
+
+    def _copy_to(self, target: Path) -> None:
+        """The rows of this campaign in a new SQLite file."""
+        copies = [(schema.campaign, schema.campaign.c.id)] + [
+            (table, table.c.campaign_id)
+            for table in (schema.revision, schema.trial, schema.token, schema.log)
+        ]
+        with self.engine.connect() as c:
+            c = c.execution_options(isolation_level="REPEATABLE READ")
+            rows = [
+                [dict(row) for row in c.execute(select(table).where(own == self.id)).mappings()]
+                for table, own in copies
+            ]
+        place = schema.Place(target)
+        target.touch()
+        engine = place.engine()
+        schema.prepare(place, engine, None)
+        with engine.begin() as c:
+            for (table, _), found in zip(copies, rows, strict=True):
+                if found:
+                    c.execute(insert(table), found)
+        engine.dispose()
+        schema.checkpoint(target)
 
     def close(self) -> None:
         """Give the connections back; an SQLite file is whole without its companions then."""

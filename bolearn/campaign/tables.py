@@ -35,6 +35,22 @@ def feasible(view: Snapshot) -> list[Trial]:
     return good
 
 
+def pareto(view: Snapshot) -> list[Trial]:
+    """Feasible trials that no other dominates, in order; of equal ones the first."""
+    aims, good = view.revision.goals.objectives, feasible(view)
+    points = [tuple(o.sign * values(t)[o.outcome] for o in aims) for t in good]
+    kept = []
+    for i, (t, p) in enumerate(zip(good, points, strict=True)):
+        beaten = any(
+            all(a >= b for a, b in zip(q, p, strict=True)) and (q != p or j < i)
+            for j, q in enumerate(points)
+            if j != i
+        )
+        if not beaten:
+            kept.append(t)
+    return kept
+
+
 def table(view: Snapshot) -> Any:
     """A pandas table with a row for each trial, parameters in the units of the present space."""
     import pandas as pd  # slow to load
