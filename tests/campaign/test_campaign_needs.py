@@ -6,6 +6,7 @@ test_campaign_models; sheets in test_campaign_sheets.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_need_5_pending_points_are_never_proposed_again(strategy: str | None) ->
     c = make(space=space, strategy=strategy)
     points = [tuple(t.parameters.values()) for _ in range(6) for t in c.ask()]
     assert len(set(points)) == 6
-    with pytest.raises(bl.InfeasibleError, match="on its way.*change"):
+    with pytest.raises(bl.InfeasibleError, match=r"on its way.*change"):
         c.ask()
 
 
@@ -106,7 +107,7 @@ def test_need_9_the_lab_used_something_else() -> None:
     assert done.asked["temperature"] == asked and not done.pending
     row = c.table().loc[t.id]
     assert (row["temperature"], row["temperature (asked)"]) == (71.3, asked)
-    with pytest.raises(bl.DataError, match="temprature.*did you mean"):
+    with pytest.raises(bl.DataError, match=r"temprature.*did you mean"):
         c.tell(c.ask()[0].id, 1.0, parameters={"temprature": 70})
 
 
@@ -310,7 +311,7 @@ def test_need_25_history_says_who_when_and_what(tmp_path: Path) -> None:
         (4, "ben", "fail", 1),
     ]
     assert found[0].details["settings"]["note"] == "Suzuki, second try"
-    assert all(a.at <= b.at for a, b in zip(found, found[1:], strict=False))
+    assert all(a.at <= b.at for a, b in itertools.pairwise(found))
 
 
 WRONG = [
@@ -369,7 +370,7 @@ def test_story_5_unknown_trials_and_outcomes() -> None:
     ):
         with pytest.raises(bl.DataError, match=words):
             c.tell(wrong, 1.0)
-    with pytest.raises(bl.DataError, match="unknown outcome 'yeild'.*did you mean 'yield'"):
+    with pytest.raises(bl.DataError, match=r"unknown outcome 'yeild'.*did you mean 'yield'"):
         c.tell(0, {"yeild": 1.0})
     assert c.tell(np.int64(0), 1.0).state == "completed"
 
