@@ -39,9 +39,15 @@ class WorkerUnfit(Exception):
 
 
 def evaluate(measure: Measure, parameters: Mapping[str, Any]) -> Answer:
-    """Call a function; what it raises becomes a reason, in words."""
+    """Call a function; what it raises becomes a reason, in words.
+
+    Raises:
+        WorkerLost: the function says that nothing is known: another attempt may do.
+    """
     try:
         return "told", measure(dict(parameters))
+    except WorkerLost:
+        raise
     except (Exception, SystemExit) as error:
         return "failed", reason_of(error)
 
@@ -77,7 +83,10 @@ class Inline:
     def submit(self, measure: Measure, parameters: Mapping[str, Any]) -> "Future[Answer]":
         """Measure."""
         future: Future[Answer] = Future()
-        future.set_result(evaluate(measure, parameters))
+        try:
+            future.set_result(evaluate(measure, parameters))
+        except WorkerLost as error:
+            future.set_exception(error)
         return future
 
     def drop(self, future: "Future[Answer]") -> bool:
@@ -155,7 +164,10 @@ class _Worker:
                     raise WorkerUnfit(what)
                 self.fit = True
             self.pipe.send(parameters)
-            return self._receive()
+            kind, what = self._receive()
+            if kind == "lost":
+                raise WorkerLost(what)
+            return kind, what
         except (EOFError, OSError):
             self.process.join(10)
             code = self.process.exitcode
@@ -264,7 +276,10 @@ def _serve(
             while not pipe.poll(_LOOK):
                 if os.getppid() != parent:  # a brother may hold the other end of the pipe
                     return
-            answer = evaluate(measure, pipe.recv())
+            try:
+                answer = evaluate(measure, pipe.recv())
+            except WorkerLost as error:
+                answer = ("lost", f"{error}")
             try:
                 pipe.send(answer)
             except (pickle.PicklingError, AttributeError, TypeError) as error:

@@ -202,6 +202,7 @@ class _Runner:
         self.late: dict[Future[Answer], Trial] = {}  # given up, but their workers go on
         self.asking: Future[list[Trial]] | None = None
         self.dry = False  # nothing was left to ask for; until something changes
+        self.stirred = False  # something has changed since the last question
         self.ask_seconds = self.seconds = 0.0
         self.told = 0
         self.expired = -math.inf
@@ -237,7 +238,7 @@ class _Runner:
         if not self.flying and not self.asking and not self.ready:
             if not self._others():
                 return False
-            self.dry = False
+            self._stir()
             self.stop.wait(min(0.5, self.lease / 4))
             return True
         wait(waiting, timeout=self._patience(), return_when=FIRST_COMPLETED)
@@ -300,10 +301,11 @@ class _Runner:
             done, self.asking = self.asking, None
             found = done.result()
             self.ready.extend(found)
-            self.dry = not found
+            self.dry = not found and not self.stirred
         wanted = self._free() + self._ahead() - len(self.ready)
         if self.asking is not None or self.dry or wanted <= 0:
             return
+        self.stirred = False
         if isinstance(self.pool, Inline):
             found = self._more(1)
             self.ready.extend(found)
@@ -342,7 +344,11 @@ class _Runner:
         if now - self.expired >= self.lease / 4:
             self.expired = now
             if self.campaign.expire(retries=self.retries, by=self.by):
-                self.dry = False
+                self._stir()
+
+    def _stir(self) -> None:
+        """Something has changed: asking may help again."""
+        self.dry, self.stirred = False, True
 
     def _others(self) -> bool:
         """Whether others have trials that may come back to the queue soon."""
@@ -360,7 +366,8 @@ class _Runner:
 
     def _collect(self, future: "Future[Answer]", flight: _Flight) -> None:
         """Tell what came out, or see what happened to the worker."""
-        trial, self.dry = flight.trial, False
+        self._stir()
+        trial = flight.trial
         error = None if future.cancelled() else future.exception()
         if future.cancelled() or isinstance(error, CancelledError):
             self._lost(trial, "the executor cancelled it")
@@ -401,7 +408,7 @@ class _Runner:
             else:
                 often = f", {trial.attempt + 1} times" if trial.attempt else ""
                 self.campaign.fail(trial.id, f"{why}{often}", by=self.by)
-        self.dry = False
+        self._stir()
 
     def _time_out(self) -> None:
         if self.timeout is None:

@@ -122,7 +122,7 @@ def test_a_free_worker_does_not_wait_for_a_slow_one() -> None:
 
     c = bl.run(line(), measure, workers=2, budget=6)
     assert states(c) == {"completed": 6}
-    assert c.trials[0].ended_at == max(t.ended_at for t in c.trials if t.ended_at)
+    assert sum(t.ended_us < c.trials[0].ended_us for t in c.trials if t.ended_us) >= 4
 
 
 def test_what_goes_wrong_makes_a_failed_trial_with_its_reason() -> None:
