@@ -458,12 +458,16 @@ def program(
     Raises:
         DataError: text that is no command, or that names no parameter.
     """
+    safe = command  # names may hold spaces, on which a command line is split
+    for i, name in enumerate(names):
+        for end in "}:":
+            safe = safe.replace(f"{{{name}{end}", f"{{p{i}{end}")
     try:
-        parts = shlex.split(command)
+        parts = shlex.split(safe)
         if not parts:
             raise ValueError("it is empty")
         for part in parts:
-            part.format_map(dict.fromkeys(names, 1))
+            part.format_map({f"p{i}": 1 for i in range(len(names))})
     except (ValueError, IndexError, AttributeError) as error:
         raise DataError(f"command: expected a command line, got {command!r}: {error}") from None
     except KeyError as error:
@@ -472,7 +476,8 @@ def program(
         ) from None
 
     def measure(parameters: dict[str, Any]) -> Any:
-        words = [part.format_map(parameters) for part in parts]
+        values = {f"p{i}": parameters[name] for i, name in enumerate(names)}
+        words = [part.format_map(values) for part in parts]
         try:
             done = subprocess.run(
                 words,

@@ -157,7 +157,7 @@ def test_exit_codes_and_clear_errors(file: Path, tmp_path: Path) -> None:
     assert "decimals with a point" in call("tell", file, 0, "yield=61,5", code=1)
     assert "expected NAME=VALUE" in call("tell", file, 0, "61.5", code=1)
     assert "expected a trial of" in call("fail", file, 77, "why", code=1)
-    assert "unknown" in call("ask", file, "--fixed", "temp=3", code=1)
+    assert "expected the name of a parameter" in call("ask", file, "--fixed", "temp=3", code=1)
     assert call("ask", code=2) and call("dance", code=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TERM", "dumb")
@@ -202,7 +202,7 @@ def test_programs_that_hang_die_or_say_nothing(tmp_path: Path) -> None:
     say = program(f"'{sys.executable}' -c 'print(1); print({{x}})'", ("x",))
     assert say(point) == 0.5
     with pytest.raises(
-        ValueError, match="expected a number or a JSON object on the last line, got n"
+        ValueError, match="expected a number or a JSON object on the last line, got 'n"
     ):
         program("true", ("x",))(point)
     die = program(f"'{sys.executable}' -c 'import os; os.kill(os.getpid(), 9)'", ("x",))
