@@ -25,9 +25,9 @@ from .budget import check_budget, left
 from .checks import Check
 from .explain import Explanation, Prediction, explained
 from .ledger import Ledger, actor_of, outcomes_of
-from .store import Snapshot
 from .trial import Trial
 from .values import check_outcomes, check_text, digest, dumps
+from .writer import Snapshot
 
 
 class Campaign(Ledger):

@@ -17,9 +17,9 @@ from . import tables
 from .beliefs import Beliefs, Encoder, counted
 from .budget import left
 from .proposals import baseline_of
-from .store import Snapshot
 from .trial import Trial
 from .values import Measured
+from .writer import Snapshot
 
 _FEW = 10  # outcomes below which no model is to be trusted
 _PROMISE = 1e-3  # of the range of the values: an expected improvement below is nothing
