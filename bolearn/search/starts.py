@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .. import seeds
+from ..acquisition.objectives import evaluate, scale_of
 from ..errors import OptimizationError
 from ..protocols import Acquisition, has_training_data
 from ..sampling import shifted_sobol
@@ -86,7 +87,7 @@ def raw_candidates(
         return raw, count
     R, n = len(streams), model.X.shape[-2]
     # searches beyond the model's own replicates share its data
-    level = model.Y[..., 0].expand(*r, n).reshape(R, n)
+    level = _promise(acq, model).expand(*r, n).reshape(R, n)
     level = torch.where(model.observed.expand(*r, n).reshape(R, n), level, -torch.inf)
     top = level.topk(min(4, n), dim=-1).indices  # R top
     seen = cube.encode(model.X).expand(*r, n, d).reshape(R, n, d)
@@ -101,6 +102,26 @@ def raw_candidates(
     move = torch.where(u[..., 1] < min(1.0, 20 / d), move, 0.0)
     copies = (centre + move).reshape(R, near, q * d)
     return torch.cat([raw[:, : count - near], copies], dim=1), count - near
+
+
+def _promise(acq: Acquisition, model: Any) -> Float[Tensor, "*r n"]:
+    """How good each observation was: by the objective, and the less feasible, the lower.
+
+    Points that break a constraint stand below all others, those that break it most last.
+    """
+    Y, constraints = model.Y, getattr(acq, "outcome_constraints", ())
+    objective = getattr(acq, "objective", None)
+    with torch.no_grad():
+        level: Tensor = Y[..., 0]
+        value = None if objective is None else objective(Y)
+        if isinstance(value, Tensor) and value.shape == level.shape:
+            level = value
+        broken = torch.zeros_like(level)
+        for c in constraints:
+            excess = evaluate(c, Y, "outcome_constraints").clamp(min=0)
+            broken = broken + excess / scale_of(c, model).unsqueeze(-1)
+        lowest = torch.where(model.observed, level, torch.inf).amin(-1, keepdim=True)
+        return torch.where(broken > 0, lowest - broken, level)
 
 
 def is_flat(values: Float[Tensor, "R raw"]) -> Tensor:

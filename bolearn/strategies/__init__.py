@@ -31,6 +31,7 @@ from .classical import (
     one_factor_at_a_time,
     simplex_lattice,
 )
+from .constrained import ConstrainedLogEI, constrained_log_ei
 from .information import (
     AboutMaximum,
     EntropySearch,
@@ -74,6 +75,8 @@ __all__ = [
     "log_ei",
     "q_log_ei",
     "q_log_nei",
+    "constrained_log_ei",
+    "ConstrainedLogEI",
     "ucb",
     "thompson",
     "Thompson",
