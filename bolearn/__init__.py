@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     from .errors import (
         BolearnError as BolearnError,
         BolearnWarning as BolearnWarning,
+        BudgetError as BudgetError,
         DataError as DataError,
         FitError as FitError,
         FitWarning as FitWarning,
@@ -132,6 +133,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     )
     from .studies.results import StudyResult as StudyResult
     from .studies.loop import study as study
+    from .campaign.campaign import Campaign as Campaign
 
 
 __version__ = "0.1.0"
@@ -139,8 +141,9 @@ __version__ = "0.1.0"
 # The same names at run time: a module, and what is public in it ("" are modules themselves).
 _PUBLIC = {
     "": "plotting problems stats strategies teach",
-    "errors": "BolearnError BolearnWarning DataError FitError FitWarning InfeasibleError "
-    "NotFittedError NumericsError OptimizationError ShapeError StorageError UnsupportedError",
+    "errors": "BolearnError BolearnWarning BudgetError DataError FitError FitWarning "
+    "InfeasibleError NotFittedError NumericsError OptimizationError ShapeError StorageError "
+    "UnsupportedError",
     "protocols": "Acquisition Posterior Surrogate",
     "transforms": "LogWarp PowerWarp",
     "posteriors": "GaussianPosterior MixturePosterior SamplesPosterior",
@@ -181,6 +184,7 @@ _PUBLIC = {
     "diagnostics": "calibration crps leave_one_out negative_log_predictive_density",
     "studies.results": "StudyResult",
     "studies.loop": "study",
+    "campaign.campaign": "Campaign",
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
