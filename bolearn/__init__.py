@@ -92,6 +92,10 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         qSimpleRegret as qSimpleRegret,
         qUpperConfidenceBound as qUpperConfidenceBound,
     )
+    from .acquisition.multi_objective import (
+        qLogExpectedHypervolumeImprovement as qLogExpectedHypervolumeImprovement,
+        qLogNoisyExpectedHypervolumeImprovement as qLogNoisyExpectedHypervolumeImprovement,
+    )
     from .acquisition.entropy import (
         BALD as BALD,
         GIBBON as GIBBON,
@@ -169,6 +173,8 @@ _PUBLIC = {
     "acquisition.templates": "LogMonteCarloAcquisition MonteCarloAcquisition",
     "acquisition.monte_carlo": "qLogExpectedImprovement qLogNoisyExpectedImprovement "
     "qLogProbabilityOfFeasibility qSimpleRegret qUpperConfidenceBound",
+    "acquisition.multi_objective": "qLogExpectedHypervolumeImprovement "
+    "qLogNoisyExpectedHypervolumeImprovement",
     "acquisition.entropy": "BALD GIBBON JointEntropySearch MaxValueEntropySearch",
     "acquisition.lookahead": "log_knowledge_gradient qKnowledgeGradient qLogKnowledgeGradient",
     "acquisition.objectives": "at_least at_most output weighted_sum",
