@@ -54,7 +54,7 @@ from .standard import (
     thompson,
     ucb,
 )
-from .trust_region import TuRBO, turbo
+from .trust_region import TuRBO, scbo, turbo
 
 __all__ = [
     "Strategy",
@@ -81,6 +81,7 @@ __all__ = [
     "thompson",
     "Thompson",
     "turbo",
+    "scbo",
     "TuRBO",
     "knowledge_gradient",
     "KnowledgeGradient",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import bolearn as bl
 from bolearn.search.starts import raw_candidates
-from bolearn.strategies import StudyData, constrained
+from bolearn.strategies import StudyData, constrained, trust_region
 from bolearn.transforms import UnitCube
 
 LIMIT = (bl.at_most(1, 0.0),)
@@ -164,3 +164,44 @@ def test_what_cannot_be_says_so() -> None:
     data = start(1, 5)
     with pytest.raises(bl.DataError, match="log_ei"):
         FAST(replace(data, Y=data.Y[..., :1]), data.bounds, 1, (0,))
+
+
+def test_a_feasible_outcome_is_better_than_any_other_then_less_violation_is() -> None:
+    Y = T([5.0, -2.0, 1.0], [1.0, 0.0, 0.5], [3.0, -1.0, -0.1], [-9.0, 0.3, 0.2], [2.0, -0.1, 1.0])
+    seen = torch.ones(5, dtype=torch.bool)
+    order = trust_region._merit(Y, Y, seen).argsort(descending=True)
+    short = (-Y[:, 1:]).clamp(min=0).div(Y[:, 1:].std(0)).sum(-1)
+    feasible = [1, 3]  # values 1 and -9
+    rest = sorted((i for i in range(5) if i not in feasible), key=lambda i: short[i].item())
+    assert order.tolist() == feasible + rest
+    assert torch.equal(trust_region._merit(Y[:, :1], Y[:, :1], seen), Y[:, 0])
+
+
+def test_a_trust_region_keeps_to_limits_and_ignores_their_units() -> None:
+    data, seeds = start(2, 8), (3, 4)
+    turbo = replace(bl.strategies.scbo, num_features=64, candidates=128)
+    X, state = turbo(data, data.bounds, 2, seeds)
+    other, _ = turbo(replace(data, Y=data.Y * T(1e6, 1e-3, 1e5)), data.bounds, 2, seeds)
+    assert (X - other).abs().max() < 1e-3
+    handed = turbo.recommend(replace(data, state=state))
+    allowed = (data.Y[..., 1:] <= 0).all(-1)
+    best = torch.where(allowed, data.Y[..., 0], -torch.inf).argmax(-1)
+    assert torch.equal(handed, data.X[torch.arange(2), best])
+    for i in range(2):
+        one = slice(i, i + 1)
+        own = replace(data, X=data.X[one], Y=data.Y[one], observed=data.observed[one])
+        assert (turbo(own, data.bounds, 2, seeds[one])[0][0] - X[i]).abs().max() < 1e-6
+
+
+def test_trust_regions_find_feasible_points_of_many_inputs() -> None:
+    def f(X: Tensor) -> Tensor:
+        value = -(X - 0.7).square().sum(-1)
+        return torch.stack([value, 1e4 * (X.sum(-1) - 5.0), 0.2 - X[..., 0] * X[..., 1]], dim=-1)
+
+    best = -10 * 0.2**2  # on the border sum x = 5, x_0 x_1 >= 0.2 aside
+    problem = bl.Problem(f, box(10), num_outputs=3, num_constraints=2, optimal_value=best)
+    turbo = replace(bl.strategies.scbo, num_features=256, candidates=500)
+    arms: dict[str, Any] = {"region": turbo, "chance": bl.strategies.sobol}
+    result = bl.study(problem, arms, n_init=10, n_iter=12, q=4, replicates=4, seed=0)
+    own, chance = (result.regret(name)[:, -1] for name in arms)
+    assert torch.isfinite(own).all() and (own < 0.5 * chance).all()
