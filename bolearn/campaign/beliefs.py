@@ -46,7 +46,7 @@ class Encoder:
     def __init__(self, revisions: Sequence[Revision]) -> None:
         self.revisions = tuple(revisions)
         self.space: Space = self.revisions[-1].space
-        self._known: dict[tuple[Any, ...], Tensor | None] = {}
+        self._known: dict[int, tuple[Trial, Tensor | None]] = {}
         self.designs: dict[tuple[Any, ...], Tensor] = {}  # of `proposals`: parts of the sequence
 
     def point(self, parameters: Mapping[str, Value], revision: int) -> dict[str, Value]:
@@ -61,11 +61,14 @@ class Encoder:
 
     def code(self, trial: Trial) -> Tensor | None:
         """The code ``d`` of what was really set; None where the present space has none."""
-        parameters = trial.parameters
-        key = (trial.revision, *parameters.items())
-        if key not in self._known:
-            self._known[key] = self._encoded(self.point(parameters, trial.revision))
-        return self._known[key]
+        known = self._known.get(trial.id)
+        if known is not None:
+            before = known[0]
+            if before is trial or (before.asked == trial.asked and before.used == trial.used):
+                return known[1]
+        code = self._encoded(self.point(trial.parameters, trial.revision))
+        self._known[trial.id] = (trial, code)
+        return code
 
     def _encoded(self, point: dict[str, Value]) -> Tensor | None:
         gone: list[str] = []
@@ -109,10 +112,11 @@ def counted(trial: Trial) -> dict[str, Measured]:
     """What a trial has to say: its outcomes; of one that was stopped, the last that it reported."""
     if trial.excluded:
         return {}
+    if trial.state != "stopped":
+        return trial.measured
     found: dict[str, Measured] = {}
-    if trial.state == "stopped":
-        for _, values in trial.reports:
-            found |= values
+    for _, values in trial.reports:
+        found |= values
     return {**found, **trial.measured}
 
 

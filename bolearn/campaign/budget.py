@@ -56,7 +56,9 @@ def left(view: Snapshot) -> tuple[int | float, str | None]:
     data from before do not. Of money, a trial on its way reserves what trials have cost so far on
     average.
     """
-    budget = view.revision.settings.get("budget") or {}
+    budget = view.revision.settings.get("budget")
+    if not budget:
+        return math.inf, None
     trials = [t for t in view.trials.values() if t.origin != "data" and t.state != "abandoned"]
     waiting = [t for t in trials if t.pending]
     ended = len(trials) - len(waiting)

@@ -47,7 +47,7 @@ class Campaign(Ledger):
         fixed: Mapping[str, Value] | None = None,
         same: Sequence[str] = (),
         by: str | None = None,
-        lease: float | None = None,
+        lease: float | int | None = None,
     ) -> list[Trial]:
         """What to measure next: n new trials, running, or candidates where there is a review.
 
@@ -98,7 +98,7 @@ class Campaign(Ledger):
         outcomes: Any = None,
         *,
         parameters: Mapping[str, Value] | None = None,
-        spent: float | None = None,
+        spent: float | int | None = None,
         replace: bool = False,
         token: str | None = None,
         by: str | None = None,
@@ -159,7 +159,7 @@ class Campaign(Ledger):
         label: str | None = None,
         baseline: bool = False,
         allow_outside: bool = False,
-        spent: float | None = None,
+        spent: float | int | None = None,
         by: str | None = None,
         note: str | None = None,
     ) -> Trial:
@@ -247,7 +247,7 @@ class Campaign(Ledger):
     def report(
         self,
         trial: int | Trial,
-        step: float,
+        step: float | int,
         outcomes: Any,
         *,
         by: str | None = None,
@@ -441,7 +441,7 @@ class Campaign(Ledger):
 
     # ---------------------------------------------------------------- for workers
 
-    def claim(self, *, lease: float | None = None, by: str | None = None) -> Trial | None:
+    def claim(self, *, lease: float | int | None = None, by: str | None = None) -> Trial | None:
         """The queued trial that has waited longest, now running; None if none waits.
 
         Args:
@@ -450,7 +450,7 @@ class Campaign(Ledger):
         """
         return workers.claim(self._store, actor_of(by), lease)
 
-    def renew(self, trial: int | Trial, lease: float, *, by: str | None = None) -> bool:
+    def renew(self, trial: int | Trial, lease: float | int, *, by: str | None = None) -> bool:
         """Prolong a lease; False if the trial is no longer the caller's to run."""
         return workers.renew(self._store, trial, lease, actor_of(by))
 

@@ -88,9 +88,9 @@ class Chosen:
                     )
                 return self._asked(view, proposer, data, n, seed)
         held, found = dict(fixed), []
-        how = rule(view, deterministic=deterministic)
-        if self.design or self.own:
-            how = Rule("design", f"Sobol design ({self.name})")
+        how = Rule("design", f"Sobol design ({self.name})")
+        if not (self.design or self.own):
+            how = rule(view, deterministic=deterministic)
         for _ in range(n):
             found.append(proposer.propose(how, held))
             held |= {name: found[0].point[name] for name in same}

@@ -91,10 +91,16 @@ def rule(view: Snapshot, *, deterministic: bool) -> Rule:
     goals, space = view.revision.goals, view.revision.space
     limit = (view.revision.settings.get("budget") or {}).get("trials")
     wanted = design_size(space, limit)
-    trials = list(view.trials.values())
-    told = sum(all(n in counted(t) for n in goals.outcomes) for t in trials)
-    waiting = sum(t.pending for t in trials)
-    missing = [n for n in goals.outcomes if sum(n in counted(t) for t in trials) < 2]
+    told = waiting = failed = 0
+    counts = dict.fromkeys(goals.outcomes, 0)
+    for t in view.trials.values():
+        waiting += t.pending
+        failed += t.state == "failed"
+        known = [name for name in counts if name in counted(t)]
+        for name in known:
+            counts[name] += 1
+        told += len(known) == len(counts)
+    missing = [name for name, count in counts.items() if count < 2]
     if told + waiting < wanted:
         return Rule(
             "design",
@@ -111,7 +117,6 @@ def rule(view: Snapshot, *, deterministic: bool) -> Rule:
         ]
     if goals.limits:
         words.append(f"times the probability of {' and '.join(map(str, goals.limits))}")
-    failed = sum(t.state == "failed" for t in trials)
     if failed:
         words.append(f"times the probability of success, learnt from {failed} failures")
     if waiting:
@@ -199,15 +204,26 @@ class Proposer:
         self.deterministic, self.space = deterministic, encoder.space
         self.goals: Goals = view.revision.goals
         self.trials = [view.trials[i] for i in sorted(view.trials)]
-        self.pending = [c for t in self.trials if t.pending and (c := encoder.code(t)) is not None]
-        self.never = self._codes(lambda t: t.state == "abandoned" and not t.rejected)
-        self.rejected = self._codes(lambda t: t.rejected)
-        self.done = self._codes(lambda t: not t.pending) if deterministic else self.never
+        self.pending: list[Tensor] = []
+        self.never: list[Tensor] = []
+        self.rejected: list[Tensor] = []
+        self.done: list[Tensor] = []
+        self._told: list[tuple[int, Tensor]] = []
+        for t in self.trials:
+            code = encoder.code(t)
+            if code is None:
+                continue
+            if t.pending:
+                self.pending.append(code)
+            elif t.rejected:
+                self.rejected.append(code)
+            elif t.state == "abandoned":
+                self.never.append(code)
+            elif deterministic:
+                self.done.append(code)
+            if counted(t):
+                self._told.append((t.id, code))
         self._beliefs: Beliefs | None = None
-        self._told: str = ""
-
-    def _codes(self, which: Any) -> list[Tensor]:
-        return [c for t in self.trials if which(t) and (c := self.encoder.code(t)) is not None]
 
     def propose(self, rule: Rule, fixed: Mapping[str, Value]) -> Proposal:
         """The next point by the rule.
@@ -374,14 +390,11 @@ class Proposer:
 
     def _nearest(self, code: Float[Tensor, "d"]) -> dict[str, Any]:
         """The nearest trial that has values, and how far it is in the unit cube."""
-        known = [
-            (t.id, c) for t in self.trials if counted(t) and (c := self.encoder.code(t)) is not None
-        ]
-        if not known:
+        if not self._told:
             return {}
-        far = (torch.stack([c for _, c in known]) - code).square().sum(-1).sqrt()
+        far = (torch.stack([c for _, c in self._told]) - code).square().sum(-1).sqrt()
         i = int(far.argmin())
-        return {"nearest": known[i][0], "distance": far[i].item()}
+        return {"nearest": self._told[i][0], "distance": far[i].item()}
 
 
 def baseline_of(trials: Sequence[Trial]) -> dict[str, float]:

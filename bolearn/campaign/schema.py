@@ -156,12 +156,15 @@ class Place:
     def engine(self, read_only: bool = False) -> Engine:
         """Connections to it, with the settings above."""
         if self.path is None and not self.memory:
-            return create_engine(self.url, pool_pre_ping=True)
+            # without it, a database without an encoding answers in bytes
+            return create_engine(
+                self.url, pool_pre_ping=True, connect_args={"client_encoding": "utf8"}
+            )
         if self.path is None:
             options: dict[str, Any] = {"poolclass": StaticPool}
             made = create_engine(self.url, connect_args={"check_same_thread": False}, **options)
         else:
-            target = f"{self.path.as_uri()}?mode={'ro' if read_only else 'rw'}"
+            target = _read_only(self.path) if read_only else f"{self.path.as_uri()}?mode=rw"
             made = create_engine(
                 f"sqlite:///{self.path}",
                 creator=lambda: sqlite3.connect(
@@ -248,7 +251,7 @@ def _look_at_file(path: Path) -> int | None:
                 f"{path}: no campaign: the file does not begin as an SQLite database does; it is "
                 "left as it was, choose another name"
             )
-        raw = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT)
+        raw = sqlite3.connect(_read_only(path), uri=True, timeout=_TIMEOUT)
         (kind,) = raw.execute("pragma application_id").fetchone()
         if kind != APPLICATION_ID:
             raise StorageError(
@@ -264,6 +267,15 @@ def _look_at_file(path: Path) -> int | None:
         if raw is not None:
             raw.close()
     return _schema_of(str(path), found)
+
+
+def _read_only(path: Path) -> str:
+    """The address of a file for a connection that leaves nothing behind.
+
+    Where nobody writes there is no log beside it; a plain reader would make one and leave it.
+    """
+    alone = not path.with_name(f"{path.name}-wal").exists()
+    return f"{path.as_uri()}?mode=ro" + ("&immutable=1" if alone else "")
 
 
 def _schema_of(where: str, found: dict[str, str]) -> int:

@@ -16,7 +16,7 @@ from .store import Store
 from .trial import Trial
 
 
-def claim(store: Store, actor: str, lease: float | None) -> Trial | None:
+def claim(store: Store, actor: str, lease: float | int | None) -> Trial | None:
     """The trial that has waited longest, now running; None if none waits."""
     term = None if lease is None else check_number("lease", lease, least=0.0)
     if not any(t.state == "queued" for t in store.read().trials.values()):
@@ -31,7 +31,7 @@ def claim(store: Store, actor: str, lease: float | None) -> Trial | None:
         return w.save(made, "claim", {"lease": term, "attempt": first.attempt})
 
 
-def renew(store: Store, trial: object, lease: float, actor: str) -> bool:
+def renew(store: Store, trial: object, lease: float | int, actor: str) -> bool:
     """Prolong a lease; False if the trial is no longer the caller's to run."""
     term = check_number("lease", lease, least=0.0)
     with store.writing(actor) as w:
