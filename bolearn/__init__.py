@@ -138,6 +138,8 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     from .studies.results import StudyResult as StudyResult
     from .studies.loop import study as study
     from .campaign.campaign import Campaign as Campaign
+    from .campaign.running import run as run
+    from .campaign.one_line import Optimum as Optimum, maximize as maximize, minimize as minimize
 
 
 __version__ = "0.1.0"
@@ -191,6 +193,8 @@ _PUBLIC = {
     "studies.results": "StudyResult",
     "studies.loop": "study",
     "campaign.campaign": "Campaign",
+    "campaign.running": "run",
+    "campaign.one_line": "Optimum maximize minimize",
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
