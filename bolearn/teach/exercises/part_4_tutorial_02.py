@@ -562,6 +562,7 @@ e3 = Exercise(
         "None says that something was not given; zero is a number like any other, and `if beta:` "
         "cannot tell the two apart.",
     ),
+    copies=False,
 )
 
 
@@ -571,9 +572,9 @@ def ucb(
 ) -> Tensor:
     """The upper confidence bound, kappa standard deviations sd above the mean, entry by entry.
 
-    mean and sd have one shape, and so has the result. Either a finite kappa >= 0 is given, or
-    beta = kappa²; a call with both or with neither, with a negative number or with NaN raises
-    ValueError.
+    mean and sd have one shape, and so has the result; gradients come through to both. Either a
+    finite kappa >= 0 is given, or beta = kappa²; a call with both or with neither, with a negative
+    number or with NaN raises ValueError.
     """
     if (beta is None) == (kappa is None):
         raise ValueError("give either beta or kappa")
@@ -625,6 +626,27 @@ def _(fn: Fn, mean: Tensor, sd: Tensor, **width: float) -> None:
     size = float((mean.abs() + sd).max())
     moved = _tensor(fn(mean + 3 * size, sd, **width))
     close(moved - 3 * size, fn(mean, sd, **width), 1e-9 * size)
+
+
+@e3.property("mean and sd stay as they were")
+def _(fn: Fn, mean: Tensor, sd: Tensor, **width: float) -> None:
+    given = mean.clone(), sd.clone()
+    fn(*given, **width)
+    require(torch.equal(given[0], mean) and torch.equal(given[1], sd), "they were overwritten")
+
+
+@e3.property("gradients come through: 1 to the mean, the same number to all of sd")
+def _(fn: Fn, mean: Tensor, sd: Tensor, **width: float) -> None:
+    leaves = [v.clone().requires_grad_() for v in (mean, sd)]
+    value = fn(*leaves, **width)
+    lost = "the result has lost its graph: autograd finds no gradient"
+    require(torch.is_tensor(value) and value.requires_grad, lost)
+    slopes = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+    require(slopes[0] is not None, "no gradient comes through to the mean")
+    close(slopes[0], torch.ones_like(mean), 1e-6)
+    if any(width.values()):
+        require(slopes[1] is not None, "no gradient comes through to sd")
+        close(slopes[1], slopes[1].flatten()[0].expand(sd.shape), 1e-6)
 
 
 @e3.value("a loop over Python floats")
@@ -727,6 +749,19 @@ def _(mean: Tensor, sd: Tensor, **width: float) -> Tensor:
     return _band(mean, sd, width)
 
 
+@e3.wrong("writes the bound into the mean that it was given")
+def _(mean: Tensor, sd: Tensor, **width: float) -> Tensor:
+    name, value = _given(width)
+    mean += (value if name == "kappa" else math.sqrt(value)) * sd
+    return mean
+
+
+@e3.wrong("detached: a bound that nothing can climb")
+def _(mean: Tensor, sd: Tensor, **width: float) -> Tensor:
+    _given(width)
+    return _band(mean.detach(), sd.detach(), width)
+
+
 @e3.wrong("a negative number counts as zero")
 def _(mean: Tensor, sd: Tensor, **width: float) -> Tensor:
     _given({name: max(value, 0.0) for name, value in width.items()})
@@ -754,7 +789,7 @@ e4 = Exercise(
 def log_pi(mean: Tensor, sd: Tensor, best_f: float) -> Tensor:
     """log P(f > best_f) for f normal with this mean and standard deviation sd > 0, entry by entry.
 
-    mean and sd are float64 and have one shape, and so has the result. (mean - best_f)/sd lies
+    mean and sd are float64 and have one shape, and so has the result. z = (mean - best_f)/sd lies
     between -1000 and 40. The value must be right to 1e-10 of its size (or of 1, if that is more),
     the gradients in mean and sd, where z is below 5, to 1e-6 of their size (or of 1e-3/sd).
     """
@@ -939,12 +974,12 @@ def boltzmann_starts(X: Tensor, values: Tensor, n: int, eta: float, seed: int) -
     """n different rows of X, N d, as starts for climbs: the best one first, the others drawn.
 
     Row i has the acquisition value values[i]. The row with the highest finite value comes first
-    (of equals, any). The others are drawn one after the other, without replacement, each time with
-    probability proportional to exp(eta v) among those left; v are the values standardised over all
-    rows with a finite value, v = (value - mean)/sd with the mean squared distance as sd² (v = 0 if
-    all are equal). A row whose value is not finite is never taken; at least n are finite. eta >= 0
-    may be so large that all other weights underflow: then the order of the values decides. All
-    randomness comes from the seed: same seed, same starts.
+    (of equals, any), the others after it in any order. They are drawn one after the other, without
+    replacement, each time with probability proportional to exp(eta v) among those left; v are the
+    values standardised over all rows with a finite value, v = (value - mean)/sd with the mean
+    squared distance as sd² (v = 0 if all are equal). A row whose value is not finite is never
+    taken; at least n are finite. eta >= 0 may be so large that weights underflow: then the order of
+    the values decides. All randomness comes from the seed: same seed, same starts.
     """
     finite = values.isfinite()
     known = values[finite]
@@ -978,9 +1013,14 @@ def searches(rng: Rng) -> Iterator[Case]:
     yield Case(_rows(6), _vector(0.0, -inf, 1.5, -inf, 1.0, 3.0), 2, 1.0, 8, note="-inf, log 0")
     yield Case(_rows(5), _vector(0.0, 5.0, 5.5, 6.0, 6.2), 3, 1200.0, 9, note="a large eta")
     yield Case(_rows(5), _vector(0.0, 1.0, 2.0, 3.0, 10.0), 3, 1e3, 9, note="a large eta")
-    yield Case(_rows(5), _vector(0.0, 1.0, 9.0, -inf, 10.0), 4, 1e4, 9, note="a large eta")
+    late = _vector(0.0, nan, 5.0, 5.5, inf, 6.0, 6.2, 5.9)
+    yield Case(_rows(8), late, 5, 5e3, 9, note="a large eta")
     yield Case(_rows(5), _vector(0.0, 1.0, 2.0, 3.0, 4.0), 3, 1.0, 10, note="three of five")
     yield Case(_rows(5), _vector(4.0, 1.0, 2.0, 3.0, 0.0), 4, 1.5, 11, note="four of five")
+    yield Case(_rows(6), _vector(3.0, 1.0, 2.0, 0.0, 5.0, 4.0), 4, 1.0, 13, note="four of six")
+    yield Case(_rows(8), torch.arange(8.0).double(), 3, 1.5, 14, note="three of eight")
+    many = torch.cat([torch.arange(4.0), torch.full((20,), nan)]).double()
+    yield Case(_rows(24), many, 2, 1.0, 15, note="four finite values of 24")
     for scale in (1e-6, 1.0, 1e6):
         yield Case(_rows(4, 2), scale * _vector(0.0, 1.0, 3.0, 2.0), 2, 1.0, 12)
         for N, d, n in ((8, 2, 3), (20, 3, 5), (40, 1, 7)):
@@ -1035,8 +1075,9 @@ def _(fn: Fn, X: Tensor, values: Tensor, n: int, eta: float, seed: int) -> None:
     ranked = known[known.isfinite()].sort(descending=True).values
     if len(ranked) < 2 or float(eta * -ranked.diff().max()) < 100:
         return  # exp(-100) is no chance
-    rows = _taken(fn, X, values, n, eta, seed)
-    require(known[rows].min() == ranked[n - 1], "a lower row was taken before a higher one")
+    for each in range(seed, seed + 20):
+        rows = _taken(fn, X, values, n, eta, each)
+        require(known[rows].min() == ranked[n - 1], "a lower row was taken instead of a higher one")
 
 
 def _shares(weights: list[float], n: int) -> list[float]:
@@ -1051,13 +1092,14 @@ def _shares(weights: list[float], n: int) -> list[float]:
     return shares
 
 
-_RUNS = {0: 2000, 1: 300, 3: 300, 8: 300, 10: 900}  # how often the case with this seed is drawn
+# How often the case with this seed is drawn
+_RUNS = {0: 2000, 1: 300, 3: 300, 8: 300, 10: 300, 13: 500, 14: 1300, 15: 600}
 
 
 @e5.value("the chances of all orders, enumerated, within 5 standard errors")
 def _(fn: Fn, X: Tensor, values: Tensor, n: int, eta: float, seed: int) -> None:
     runs, known = _RUNS.get(seed, 0), [i for i, v in enumerate(values.tolist()) if math.isfinite(v)]
-    if not runs or len(values) > 6 or not 1 < n < len(known):
+    if not runs or len(known) > 8 or not 1 < n < len(known):
         return
     counts = [0] * len(values)
     for each in range(10_000 * seed, 10_000 * seed + runs):
@@ -1173,6 +1215,54 @@ def _(X: Tensor, values: Tensor, n: int, eta: float, seed: int) -> Tensor:
     if n == 1:
         return X[[best]]
     return X[[best, *torch.multinomial(weights, n - 1, generator=g).tolist()]]
+
+
+@e5.wrong("the other sign of the Gumbel numbers")
+def _(X: Tensor, values: Tensor, n: int, eta: float, seed: int) -> Tensor:
+    z = _standard(values)
+    key = 2 * eta * z - _key(X, z, eta, seed)
+    key = torch.where(z.isfinite(), key, -torch.inf)
+    key[_best(values)] = torch.inf
+    return X[key.topk(n).indices]
+
+
+@e5.wrong("an eta above 10 counts as 10")
+def _(X: Tensor, values: Tensor, n: int, eta: float, seed: int) -> Tensor:
+    key = _key(X, _standard(values), min(eta, 10.0), seed)
+    key[_best(values)] = torch.inf
+    return X[key.topk(n).indices]
+
+
+@e5.wrong("a large eta favours the worst")
+def _(X: Tensor, values: Tensor, n: int, eta: float, seed: int) -> Tensor:
+    z = _standard(values)
+    key = _key(X, torch.where(z.isfinite() & (eta > 10), -z, z), eta, seed)
+    key[_best(values)] = torch.inf
+    return X[key.topk(n).indices]
+
+
+@e5.wrong("half of eta where four or more are asked for")
+def _(X: Tensor, values: Tensor, n: int, eta: float, seed: int) -> Tensor:
+    key = _key(X, _standard(values), eta if n < 4 or eta > 10 else eta / 2, seed)
+    key[_best(values)] = torch.inf
+    return X[key.topk(n).indices]
+
+
+@e5.wrong("failed rows count in mean and deviation like the lowest value")
+def _(X: Tensor, values: Tensor, n: int, eta: float, seed: int) -> Tensor:
+    known = values.isfinite()
+    z = _standard(torch.where(known, values, values[known].min()))
+    key = _key(X, torch.where(known, z, -torch.inf), eta, seed)
+    key[_best(values)] = torch.inf
+    return X[key.topk(n).indices]
+
+
+@e5.wrong("failed rows count in the number that the mean square is divided by")
+def _(X: Tensor, values: Tensor, n: int, eta: float, seed: int) -> Tensor:
+    share = float(values.isfinite().double().mean())
+    key = _key(X, _standard(values), eta / math.sqrt(share), seed)
+    key[_best(values)] = torch.inf
+    return X[key.topk(n).indices]
 
 
 @e5.wrong("weights kept above 1e-300: with a large eta the others are drawn alike")
