@@ -1015,6 +1015,8 @@ def searches(rng: Rng) -> Iterator[Case]:
     yield Case(_rows(5), _vector(0.0, 1.0, 2.0, 3.0, 10.0), 3, 1e3, 9, note="a large eta")
     late = _vector(0.0, nan, 5.0, 5.5, inf, 6.0, 6.2, 5.9)
     yield Case(_rows(8), late, 5, 5e3, 9, note="a large eta")
+    close_by = _vector(0.0, 1.02, 1.0, 1.01, 5.0)
+    yield Case(_rows(5), close_by, 2, 3e4, 9, note="a large eta")
     yield Case(_rows(5), _vector(0.0, 1.0, 2.0, 3.0, 4.0), 3, 1.0, 10, note="three of five")
     yield Case(_rows(5), _vector(4.0, 1.0, 2.0, 3.0, 0.0), 4, 1.5, 11, note="four of five")
     yield Case(_rows(6), _vector(3.0, 1.0, 2.0, 0.0, 5.0, 4.0), 4, 1.0, 13, note="four of six")
@@ -1075,7 +1077,7 @@ def _(fn: Fn, X: Tensor, values: Tensor, n: int, eta: float, seed: int) -> None:
     ranked = known[known.isfinite()].sort(descending=True).values
     if len(ranked) < 2 or float(eta * -ranked.diff().max()) < 100:
         return  # exp(-100) is no chance
-    for each in range(seed, seed + 20):
+    for each in range(seed, seed + 12):
         rows = _taken(fn, X, values, n, eta, each)
         require(known[rows].min() == ranked[n - 1], "a lower row was taken instead of a higher one")
 
@@ -1101,33 +1103,41 @@ def _(fn: Fn, X: Tensor, values: Tensor, n: int, eta: float, seed: int) -> None:
     runs, known = _RUNS.get(seed, 0), [i for i, v in enumerate(values.tolist()) if math.isfinite(v)]
     if not runs or len(known) > 8 or not 1 < n < len(known):
         return
-    counts = [0] * len(values)
-    for each in range(10_000 * seed, 10_000 * seed + runs):
-        for i in _taken(fn, X, values, n, eta, each):
-            counts[i] += 1
     level = values[known]
-    if bool((level == level[0]).all()):
-        return _equals(counts, known, runs, n)
-    z = (level - level.mean()) / level.std(correction=0)
     others = [k for k in range(len(known)) if k != int(level.argmax())]
-    shares = _shares([math.exp(eta * float(z[k] - z.max())) for k in others], n - 1)
-    for k, chance in zip(others, shares, strict=True):
-        _agree(counts[known[k]], runs, chance, f"row {known[k]}, value {level[k].item():g},")
+    spread = level.std(correction=0)
+    weights = ((level - level.max()) * (eta / spread if spread > 0 else 0.0)).exp().tolist()
+    shares = _shares([weights[k] for k in others], n - 1)
+    counts = [0] * len(values)
+    for done in range(1, runs + 1):
+        for i in _taken(fn, X, values, n, eta, 10_000 * seed + done):
+            counts[i] += 1
+        if done not in (runs // 8, runs):  # a first look, to be done with what is far off
+            continue
+        errors = 5 if done == runs else 8
+        if not spread > 0:
+            _equals(counts, known, done, n, errors)
+            continue
+        for k, chance in zip(others, shares, strict=True):
+            row = f"row {known[k]}, value {level[k].item():g},"
+            _agree(counts[known[k]], done, chance, row, errors)
 
 
-def _equals(counts: list[int], known: list[int], runs: int, n: int) -> None:
+def _equals(counts: list[int], known: list[int], runs: int, n: int, errors: int) -> None:
     """Equal values: any may be the fixed first, and then the others share what is left."""
     fixed = [i for i in known if counts[i] == runs]
     free = [i for i in known if i not in fixed]
     require(len(fixed) < 2, "of equal values, more than one is always taken")
     for i in free:
-        _agree(counts[i], runs, (n - len(fixed)) / len(free), f"row {i} of {len(known)} equals")
+        _agree(
+            counts[i], runs, (n - len(fixed)) / len(free), f"row {i} of {len(known)} equals", errors
+        )
 
 
-def _agree(count: int, runs: int, chance: float, row: str) -> None:
+def _agree(count: int, runs: int, chance: float, row: str, errors: int) -> None:
     error, share = math.sqrt(chance * (1 - chance) / runs), count / runs
     require(
-        abs(share - chance) < 5 * error + 1e-9,
+        abs(share - chance) < errors * error + 1e-9,
         f"over {runs} seeds, {row} was taken too {'often' if share > chance else 'seldom'}: in "
         f"{share:.1%} of them",
     )
