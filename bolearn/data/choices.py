@@ -1,9 +1,9 @@
-"""Effects of five modelling choices on two functions, from 64 seeds each: stored, not recomputed.
+"""Effects of five modelling choices on two functions, from 32 seeds each: stored, not recomputed.
 
-``python -m bolearn.data.choices`` recomputes ``choices.json`` beside this file (some minutes). The
-choices are the five columns of a two-level factorial in 16 arms (resolution V): kernel, lengthscale
-prior, what is said of the noise, outputs warped, effort of the search. Part 4, tutorial 4 builds
-the same arms and runs one of the functions with 16 seeds.
+``python -m bolearn.data.choices`` recomputes ``choices.json`` beside this file, in some minutes.
+The choices are the five columns of a two-level factorial in 16 arms (resolution V): kernel,
+lengthscale prior, what is said of the noise, outputs warped, effort of the search. Part 4, tutorial
+4 builds the same arms and runs one of the functions with 16 seeds.
 """
 
 import itertools
@@ -31,7 +31,7 @@ from ..transforms import PowerWarp
 
 STORED = Path(__file__).with_name("choices.json")
 CHOICES = ("kernel", "lengthscale prior", "noise", "outputs", "search")
-SEEDS = 64
+SEEDS = 32
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def main() -> None:
     """Recompute both, and store them."""
     torch.set_num_threads(1)
     found = {
-        "Rosenbrock, 4 inputs, exact": effects(Rosenbrock(4), 10, 20),
-        "Hartmann, 3 inputs, noisy": effects(noisy_hartmann(), 10, 20),
+        "Rosenbrock, 4 inputs, exact": effects(Rosenbrock(4), 10, 15),
+        "Hartmann, 3 inputs, noisy": effects(noisy_hartmann(), 10, 15),
     }
     about = {
         "command": "python -m bolearn.data.choices",

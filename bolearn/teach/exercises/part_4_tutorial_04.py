@@ -273,10 +273,112 @@ def _(columns: Tensor, gain: Tensor) -> Tensor:
     return 2 * (high - gain.nanmean(-1, keepdim=True))
 
 
-# --- e3: discrepancy -----------------------------------------------------------------------------
+# --- e3: the way back from a bent axis -----------------------------------------------------------
 
 e3 = Exercise(
     id="p4.t4.e3",
+    title="The way back from a bent axis",
+    pure=True,
+    size=lambda w, a, b: w.numel(),
+    hints=(
+        "Solve w = 1 - (1 - x^a)^b for x on paper first; for a = b = 1 nothing is bent.",
+        "For a = b = 8 and x = 0.01, w is 8e-16. How many digits of it does 1 - w still hold? "
+        "Work with logarithms of 1 - w.",
+        "`torch.log1p(-w)` is log(1 - w) with all its digits, and `-torch.expm1(s)` is 1 - exp(s).",
+    ),
+)
+
+
+@e3.answer
+def unwarp(w: Tensor, a: float, b: float) -> Tensor:
+    """The x in [0, 1] for which 1 - (1 - x^a)^b is w, with all the digits that w determines.
+
+    w is a tensor of any shape with values in [0, 1]; a and b are positive numbers. The relative
+    error is below 1e-9, also where w is tiny or close to 1.
+    """
+    rest = torch.log1p(-w) / b  # log(1 - x^a)
+    return (-torch.expm1(rest)).pow(1 / a)
+
+
+@e3.cases
+def _(rng: Rng) -> Iterator[Case]:
+    yield Case(_table((0.0, 1.0)), 2.0, 3.0, note="both ends")
+    yield Case(_table((0.3,)), 1.0, 1.0, note="nothing is bent")
+    yield Case(_table((8e-16, 1e-8, 1e-3)), 8.0, 8.0, note="a flat lower end")
+    yield Case(_table((1 - 1e-12, 1 - 1e-6, 0.999)), 0.5, 0.5, note="near the upper end")
+    yield Case(_table((1e-100, 1e-30)), 5.0, 0.3, note="tiny values")
+    yield Case(_table((1e-100, 1e-30)), 1.0, 1e-3, note="tiny values, a small b")
+    for a, b in itertools.product((0.3, 1.0, 2.5, 8.0), (0.4, 1.0, 8.0)):
+        yield Case(rng.uniform_in(0.0, 1.0, 4), a, b, note=f"a = {a}, b = {b}")
+    yield Case(torch.tensor(0.25, dtype=torch.float64), 2.0, 0.5, note="a single number")
+    for shape in ((5,), (2, 3), (1, 2, 2)):
+        yield Case(rng.uniform_in(0.0, 1.0, *shape), 2.0, 0.5, note="another shape")
+
+
+@e3.shape
+def _(fn: Fn, w: Tensor, a: float, b: float) -> None:
+    has_shape(torch.as_tensor(fn(w, a, b)), tuple(w.shape), torch.float64)
+
+
+@e3.property("0 stays 0 and 1 stays 1")
+def _(fn: Fn, w: Tensor, a: float, b: float) -> None:
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    close(fn(ends, a, b), ends, 0.0)
+
+
+@e3.property("a larger w has a larger x")
+def _(fn: Fn, w: Tensor, a: float, b: float) -> None:
+    ordered = w.flatten().sort().values
+    require(torch.as_tensor(fn(ordered, a, b)).diff() >= 0)
+
+
+@e3.value("the formula with 60 digits")
+def _(fn: Fn, w: Tensor, a: float, b: float) -> None:
+    import mpmath
+
+    with mpmath.workdps(400):  # 1e-100 has to survive 1 - w
+        exact = [
+            float((1 - (1 - mpmath.mpf(v)) ** (1 / mpmath.mpf(b))) ** (1 / mpmath.mpf(a)))
+            for v in w.flatten().tolist()
+        ]
+    expected = torch.tensor(exact, dtype=torch.float64).reshape(w.shape)
+    close(fn(w, a, b), expected, 1e-9, relative=True)
+
+
+@e3.wrong("the formula as it is written: tiny w are lost in 1 - w")
+def _(w: Tensor, a: float, b: float) -> Tensor:
+    return (1 - (1 - w).pow(1 / b)).pow(1 / a)
+
+
+@e3.wrong("half of the cure: log1p inside, but 1 - exp outside")
+def _(w: Tensor, a: float, b: float) -> Tensor:
+    return (1 - (torch.log1p(-w) / b).exp()).pow(1 / a)
+
+
+@e3.wrong("a and b exchanged")
+def _(w: Tensor, a: float, b: float) -> Tensor:
+    return unwarp(w, b, a)
+
+
+@e3.wrong("the warp itself instead of its inverse")
+def _(w: Tensor, a: float, b: float) -> Tensor:
+    return -torch.expm1(b * torch.log1p(-w.pow(a)))
+
+
+@e3.wrong("clamps w away from both ends")
+def _(w: Tensor, a: float, b: float) -> Tensor:
+    return unwarp(w.clamp(1e-6, 1 - 1e-6), a, b)
+
+
+@e3.wrong("powers a and b instead of 1/a and 1/b")
+def _(w: Tensor, a: float, b: float) -> Tensor:
+    return (-torch.expm1(torch.log1p(-w) * b)).pow(a)
+
+
+# --- e4: discrepancy -----------------------------------------------------------------------------
+
+e4 = Exercise(
+    id="p4.t4.e4",
     title="How even a design is",
     pure=True,
     size=lambda U: U.numel(),
@@ -291,7 +393,7 @@ e3 = Exercise(
 )
 
 
-@e3.answer
+@e4.answer
 def centered_discrepancy(U: Tensor) -> Tensor:
     """Hickernell's squared centred discrepancy of n points in the unit cube: ``... n d -> ...``.
 
@@ -308,7 +410,7 @@ def centered_discrepancy(U: Tensor) -> Tensor:
     return (13 / 12) ** d - 2 / n * single + pairs / n**2
 
 
-@e3.cases
+@e4.cases
 def _(rng: Rng) -> Iterator[Case]:
     yield Case(_table((0.5,)), note="one point in the middle")
     yield Case(_table((0.0,)), note="one point at the edge")
@@ -323,24 +425,24 @@ def _(rng: Rng) -> Iterator[Case]:
         yield Case(rng.uniform_in(0.0, 1.0, 6, d), note=f"{d} inputs")
 
 
-@e3.shape
+@e4.shape
 def _(fn: Fn, U: Tensor) -> None:
     has_shape(torch.as_tensor(fn(U)), tuple(U.shape[:-2]), torch.float64)
 
 
-@e3.property("the order of points and inputs does not matter, nor which end is called 0")
+@e4.property("the order of points and inputs does not matter, nor which end is called 0")
 def _(fn: Fn, U: Tensor) -> None:
     before = torch.as_tensor(fn(U))
     for other in (U.flip(-2), U.flip(-1), 1 - U):
         close(fn(other), before, 1e-11, relative=True)
 
 
-@e3.property("every point twice is the same design")
+@e4.property("every point twice is the same design")
 def _(fn: Fn, U: Tensor) -> None:
     close(fn(torch.cat([U, U], dim=-2)), fn(U), 1e-10, relative=True)
 
 
-@e3.value("SciPy")
+@e4.value("SciPy")
 def _(fn: Fn, U: Tensor) -> None:
     from scipy.stats import qmc
 
@@ -363,143 +465,41 @@ def _discrepancy(U: Tensor, **mistake: bool) -> Tensor:
     return value + two.prod(-1).sum((-2, -1)) / (n if mistake.get("n") else n**2)
 
 
-@e3.wrong("its square root")
+@e4.wrong("its square root")
 def _(U: Tensor) -> Tensor:
     return _discrepancy(U).clamp(min=0).sqrt()
 
 
-@e3.wrong("once the middle term instead of twice")
+@e4.wrong("once the middle term instead of twice")
 def _(U: Tensor) -> Tensor:
     return _discrepancy(U, once=True)
 
 
-@e3.wrong("pairs of a point with itself left out")
+@e4.wrong("pairs of a point with itself left out")
 def _(U: Tensor) -> Tensor:
     return _discrepancy(U, no_self=True)
 
 
-@e3.wrong("the last sum divided by n, not by n squared")
+@e4.wrong("the last sum divided by n, not by n squared")
 def _(U: Tensor) -> Tensor:
     return _discrepancy(U, n=True)
 
 
-@e3.wrong("z without its absolute value")
+@e4.wrong("z without its absolute value")
 def _(U: Tensor) -> Tensor:
     return _discrepancy(U, signed=True)
 
 
-@e3.wrong("the whole distance between points instead of half of it")
+@e4.wrong("the whole distance between points instead of half of it")
 def _(U: Tensor) -> Tensor:
     return _discrepancy(U, whole=True)
 
 
-@e3.wrong("sums over the inputs where products belong")
+@e4.wrong("sums over the inputs where products belong")
 def _(U: Tensor) -> Tensor:
     return _discrepancy(U, sums=True)
 
 
-@e3.wrong("mixes all designs of a batch into one")
+@e4.wrong("mixes all designs of a batch into one")
 def _(U: Tensor) -> Tensor:
     return _discrepancy(U.reshape(-1, U.shape[-1])).expand(U.shape[:-2])
-
-
-# --- e4: the way back from a bent axis -----------------------------------------------------------
-
-e4 = Exercise(
-    id="p4.t4.e4",
-    title="The way back from a bent axis",
-    pure=True,
-    size=lambda w, a, b: w.numel(),
-    hints=(
-        "Solve w = 1 - (1 - x^a)^b for x on paper first; for a = b = 1 nothing is bent.",
-        "For a = b = 8 and x = 0.01, w is 8e-16. How many digits of it does 1 - w still hold? "
-        "Work with logarithms of 1 - w.",
-        "`torch.log1p(-w)` is log(1 - w) with all its digits, and `-torch.expm1(s)` is 1 - exp(s).",
-    ),
-)
-
-
-@e4.answer
-def unwarp(w: Tensor, a: float, b: float) -> Tensor:
-    """The x in [0, 1] for which 1 - (1 - x^a)^b is w, with all the digits that w determines.
-
-    w is a tensor of any shape with values in [0, 1]; a and b are positive numbers. The relative
-    error is below 1e-9, also where w is tiny or close to 1.
-    """
-    rest = torch.log1p(-w) / b  # log(1 - x^a)
-    return (-torch.expm1(rest)).pow(1 / a)
-
-
-@e4.cases
-def _(rng: Rng) -> Iterator[Case]:
-    yield Case(_table((0.0, 1.0)), 2.0, 3.0, note="both ends")
-    yield Case(_table((0.3,)), 1.0, 1.0, note="nothing is bent")
-    yield Case(_table((8e-16, 1e-8, 1e-3)), 8.0, 8.0, note="a flat lower end")
-    yield Case(_table((1 - 1e-12, 1 - 1e-6, 0.999)), 0.5, 0.5, note="near the upper end")
-    yield Case(_table((1e-100, 1e-30)), 5.0, 0.3, note="tiny values")
-    yield Case(_table((1e-100, 1e-30)), 1.0, 1e-3, note="tiny values, a small b")
-    for a, b in itertools.product((0.3, 1.0, 2.5, 8.0), (0.4, 1.0, 8.0)):
-        yield Case(rng.uniform_in(0.0, 1.0, 4), a, b, note=f"a = {a}, b = {b}")
-    yield Case(torch.tensor(0.25, dtype=torch.float64), 2.0, 0.5, note="a single number")
-    for shape in ((5,), (2, 3), (1, 2, 2)):
-        yield Case(rng.uniform_in(0.0, 1.0, *shape), 2.0, 0.5, note="another shape")
-
-
-@e4.shape
-def _(fn: Fn, w: Tensor, a: float, b: float) -> None:
-    has_shape(torch.as_tensor(fn(w, a, b)), tuple(w.shape), torch.float64)
-
-
-@e4.property("0 stays 0 and 1 stays 1")
-def _(fn: Fn, w: Tensor, a: float, b: float) -> None:
-    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    close(fn(ends, a, b), ends, 0.0)
-
-
-@e4.property("a larger w has a larger x")
-def _(fn: Fn, w: Tensor, a: float, b: float) -> None:
-    ordered = w.flatten().sort().values
-    require(torch.as_tensor(fn(ordered, a, b)).diff() >= 0)
-
-
-@e4.value("the formula with 60 digits")
-def _(fn: Fn, w: Tensor, a: float, b: float) -> None:
-    import mpmath
-
-    with mpmath.workdps(400):  # 1e-100 has to survive 1 - w
-        exact = [
-            float((1 - (1 - mpmath.mpf(v)) ** (1 / mpmath.mpf(b))) ** (1 / mpmath.mpf(a)))
-            for v in w.flatten().tolist()
-        ]
-    expected = torch.tensor(exact, dtype=torch.float64).reshape(w.shape)
-    close(fn(w, a, b), expected, 1e-9, relative=True)
-
-
-@e4.wrong("the formula as it is written: tiny w are lost in 1 - w")
-def _(w: Tensor, a: float, b: float) -> Tensor:
-    return (1 - (1 - w).pow(1 / b)).pow(1 / a)
-
-
-@e4.wrong("half of the cure: log1p inside, but 1 - exp outside")
-def _(w: Tensor, a: float, b: float) -> Tensor:
-    return (1 - (torch.log1p(-w) / b).exp()).pow(1 / a)
-
-
-@e4.wrong("a and b exchanged")
-def _(w: Tensor, a: float, b: float) -> Tensor:
-    return unwarp(w, b, a)
-
-
-@e4.wrong("the warp itself instead of its inverse")
-def _(w: Tensor, a: float, b: float) -> Tensor:
-    return -torch.expm1(b * torch.log1p(-w.pow(a)))
-
-
-@e4.wrong("clamps w away from both ends")
-def _(w: Tensor, a: float, b: float) -> Tensor:
-    return unwarp(w.clamp(1e-6, 1 - 1e-6), a, b)
-
-
-@e4.wrong("powers a and b instead of 1/a and 1/b")
-def _(w: Tensor, a: float, b: float) -> Tensor:
-    return (-torch.expm1(torch.log1p(-w) * b)).pow(a)
