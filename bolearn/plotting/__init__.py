@@ -15,12 +15,14 @@ alternative text. matplotlib is imported when the first figure is drawn.
     experiments  clouds, shares, tables, line searches, batches
     surrogates  two bands, reliability, residuals, scores of many splits
     acquisitions  rounding errors, vanishing gradients, climbs, beliefs side by side
+    choices   effects with intervals in a forest plot, designs with a score
 
 Taught in part_4/tutorial_03.
 """
 
 from .acquisitions import beliefs, climb_maps, error_panels, shares
 from .chance import averages, estimate_histograms, points_in_cells
+from .choices import designs, forest
 from .dynamics import (
     ENDS,
     basin_strips,
@@ -102,4 +104,6 @@ __all__ = [
     "shares",
     "climb_maps",
     "beliefs",
+    "forest",
+    "designs",
 ]
