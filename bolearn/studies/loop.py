@@ -188,6 +188,7 @@ def _advance(record: Record, arm: Arm, trials: Trials, plan: Plan, t: int) -> No
     if plan.space is not None:
         same = plan.problem.noise_std == 0
         data = replace(data, space=plan.space, unavailable=plan.unavailable, deterministic=same)
+        data = replace(data, entries=plan.entries)
     proposal = arm.propose(data, plan.q) if t < plan.n_iter else None
     if arm.recommends:
         # The state of this round was made from exactly this data: no second fit is needed.

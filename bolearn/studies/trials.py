@@ -18,6 +18,7 @@ from ..sampling import sobol_points
 from ..seeds import Seed, derive, derive_each
 from ..shapes import check_tensor
 from ..space.space import Space
+from ..strategies.baselines import drawn
 from ..strategies.protocol import StudyData
 from .results import Failure
 
@@ -30,7 +31,8 @@ class StudyProblem(Protocol):
     input whose target is 1), as `bolearn.Problem` does, the study takes note of them; and of an
     attribute `noise_free`, where values without noise of the problem's own are not exact. So it
     does of `space`, whose codes its inputs then are, and of `unavailable`, codes that cannot be
-    evaluated (`bolearn.problems.SpaceProblem`, `bolearn.problems.TableProblem`).
+    evaluated, or `entries`, the only ones that can (`bolearn.problems.SpaceProblem`,
+    `bolearn.problems.TableProblem`).
     """
 
     @property
@@ -75,6 +77,11 @@ class Plan:
         return gone if gone is not None and len(gone) else None
 
     @property
+    def entries(self) -> Tensor | None:
+        """The only codes that can be evaluated, where the problem lists them."""
+        return getattr(self.problem, "entries", None)
+
+    @property
     def name(self) -> str:
         """What the problem calls itself, else its type."""
         return str(getattr(self.problem, "name", None) or type(self.problem).__name__)
@@ -90,6 +97,9 @@ class Plan:
         own = derive_each(self.seeds, "design")
         if self.space is not None:
             gone = self.unavailable
+            if self.entries is not None:
+                every = self.entries.expand(len(self.seeds), *self.entries.shape)
+                return drawn(every, self.n_init, list(own)).to(self.bounds.device)
             design = self.space.sobol(self.n_init, own, len(self.seeds), exclude=gone)
             return design.to(self.bounds.device)
         return sobol_points(self.bounds, self.n_init, seed=own, replicates=len(self.seeds))
@@ -290,13 +300,18 @@ def check_space(plan: Plan) -> None:
             "bolearn.problems.SpaceProblem(f, space)"
         )
     total = plan.n_init + plan.n_iter * plan.q
-    if plan.problem.noise_std != 0 or not space.lattice.discrete.all():
+    if plan.problem.noise_std != 0:
         return
-    try:
-        there = space.num_designs
-    except UnsupportedError:
-        return  # too many to count
-    there -= 0 if plan.unavailable is None else len(plan.unavailable)
+    if plan.entries is not None:
+        there: int | float = len(plan.entries)
+    elif not space.lattice.discrete.all():
+        return
+    else:
+        try:
+            there = space.num_designs
+        except UnsupportedError:
+            return  # too many to count
+        there -= 0 if plan.unavailable is None else len(plan.unavailable)
     if total > there:
         raise DataError(
             f"n_init + n_iter * q: expected at most {there}, the number of points that can be "
