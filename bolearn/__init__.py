@@ -52,6 +52,10 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         is_non_dominated as is_non_dominated,
     )
     from .boxes import box_decomposition as box_decomposition
+    from .attainment import (
+        attainment as attainment,
+        attainment_surface as attainment_surface,
+    )
     from .space.parameters import (
         Categorical as Categorical,
         Integer as Integer,
@@ -106,6 +110,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         qLogKnowledgeGradient as qLogKnowledgeGradient,
     )
     from .acquisition.objectives import (
+        Chebyshev as Chebyshev,
         at_least as at_least,
         at_most as at_most,
         output as output,
@@ -150,6 +155,7 @@ _PUBLIC = {
     "sampling": "Sampler sobol_points",
     "pareto": "hypervolume infer_reference_point is_non_dominated",
     "boxes": "box_decomposition",
+    "attainment": "attainment attainment_surface",
     "space.parameters": "Categorical Integer Real",
     "space.space": "Space",
     "models.exact": "ExactGP log_marginal_likelihood",
@@ -172,7 +178,7 @@ _PUBLIC = {
     "qLogNoisyExpectedHypervolumeImprovement",
     "acquisition.entropy": "BALD GIBBON JointEntropySearch MaxValueEntropySearch",
     "acquisition.lookahead": "log_knowledge_gradient qKnowledgeGradient qLogKnowledgeGradient",
-    "acquisition.objectives": "at_least at_most output weighted_sum",
+    "acquisition.objectives": "Chebyshev at_least at_most output weighted_sum",
     "search.constraints": "linear_constraint nonlinear_constraint",
     "search.report": "Candidates",
     "search.multi_start": "optimize_acqf",

@@ -31,7 +31,7 @@ from ..errors import ShapeError, UnsupportedError
 from ..models.algebra import Algebra, Moments
 from ..models.exact import algebra_of
 from ..pareto import check_ref_point, front_above, non_dominated
-from ..protocols import Surrogate
+from ..protocols import Surrogate, has_training_data
 from ..sampling import Sampler
 from ..shapes import check_same_device, check_tensor
 from .baseline import Baseline, is_feasible
@@ -153,6 +153,11 @@ class qLogExpectedHypervolumeImprovement:
         return twin
 
     @cached_property
+    def on_front(self) -> Bool[Tensor, "*r n"] | None:
+        """The observations that no other one dominates, near which a search starts, too."""
+        return _on_front(self)
+
+    @cached_property
     def _limit_scales(self) -> list[Tensor]:
         return _limit_scales(self)
 
@@ -243,6 +248,11 @@ class qLogNoisyExpectedHypervolumeImprovement:
         object.__setattr__(twin, "X_pending", pending)
         _improve_on(twin, self.baseline.joined(X))
         return twin
+
+    @cached_property
+    def on_front(self) -> Bool[Tensor, "*r n"] | None:
+        """The observations that no other one dominates, near which a search starts, too."""
+        return _on_front(self)
 
     @cached_property
     def _limit_scales(self) -> list[Tensor]:
@@ -369,6 +379,18 @@ def _one_by_one(
         log_weight = log_weight.reshape(len(y), -1, q).permute(1, 2, 0).unsqueeze(-2).contiguous()
     value = LogImprovement.apply(z.contiguous(), log_weight, cells)  # type: ignore[no-untyped-call]
     return value.reshape(batch)  # type: ignore[no-any-return]
+
+
+def _on_front(acq: _Either) -> Bool[Tensor, "*r n"] | None:
+    """The model's observations on their front: the feasible ones, where there are any."""
+    if not has_training_data(acq.model):
+        return None
+    Y, seen = acq.model.Y, acq.model.observed
+    Y = torch.where(seen.unsqueeze(-1), Y, 0.0)
+    with torch.no_grad():
+        counts = seen & is_feasible(Y, acq.outcome_constraints)
+        counts = torch.where(counts.any(-1, keepdim=True), counts, seen)
+        return non_dominated(_values(acq, Y), counts, deduplicate=False)
 
 
 # -- the noisy front -----------------------------------------------------------------------------

@@ -28,6 +28,14 @@ from .information import (
     max_value_entropy,
 )
 from .modelling import BuildModel, FitModel, matern_gp, rbf_gp
+from .multi_objective import (
+    BuildForGoal,
+    Goal,
+    MultiObjective,
+    log_ehvi,
+    log_nehvi,
+    parego,
+)
 from .protocol import Strategy, StudyData
 from .standard import (
     BuildAcquisition,
@@ -63,6 +71,12 @@ __all__ = [
     "joint_entropy",
     "EntropySearch",
     "AboutMaximum",
+    "log_ehvi",
+    "log_nehvi",
+    "parego",
+    "MultiObjective",
+    "Goal",
+    "BuildForGoal",
     "ModelBased",
     "BuildModel",
     "FitModel",

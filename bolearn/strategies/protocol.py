@@ -26,6 +26,9 @@ class StudyData:
     Over a `bolearn.Space`, X holds its codes, and what is proposed has to be legal (``space.round``
     makes it so). `unavailable` are codes ``k d`` that cannot be evaluated, such as gaps of a table;
     `deterministic` says that a repeat gives the same value, so that nothing is learned from it.
+
+    With several objectives, `ref_point` holds the worst values that still count, one for each of
+    the first outputs; the last `num_constraints` outputs are constraints, feasible where <= 0.
     """
 
     X: Float[Tensor, "*r n d"]
@@ -40,6 +43,8 @@ class StudyData:
     space: Space | None = None
     unavailable: Float[Tensor, "k d"] | None = None
     deterministic: bool = False
+    ref_point: Float[Tensor, "k"] | None = None
+    num_constraints: int = 0
 
     @property
     def excluded(self) -> Float[Tensor, "*r k d"] | None:
