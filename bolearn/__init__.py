@@ -94,6 +94,10 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         qSimpleRegret as qSimpleRegret,
         qUpperConfidenceBound as qUpperConfidenceBound,
     )
+    from .acquisition.hypervolume_analytic import (
+        LogExpectedHypervolumeImprovement as LogExpectedHypervolumeImprovement,
+        LogNoisyExpectedHypervolumeImprovement as LogNoisyExpectedHypervolumeImprovement,
+    )
     from .acquisition.multi_objective import (
         qLogExpectedHypervolumeImprovement as qLogExpectedHypervolumeImprovement,
         qLogNoisyExpectedHypervolumeImprovement as qLogNoisyExpectedHypervolumeImprovement,
@@ -174,6 +178,8 @@ _PUBLIC = {
     "acquisition.templates": "LogMonteCarloAcquisition MonteCarloAcquisition",
     "acquisition.monte_carlo": "qLogExpectedImprovement qLogNoisyExpectedImprovement "
     "qLogProbabilityOfFeasibility qSimpleRegret qUpperConfidenceBound",
+    "acquisition.hypervolume_analytic": "LogExpectedHypervolumeImprovement "
+    "LogNoisyExpectedHypervolumeImprovement",
     "acquisition.multi_objective": "qLogExpectedHypervolumeImprovement "
     "qLogNoisyExpectedHypervolumeImprovement",
     "acquisition.entropy": "BALD GIBBON JointEntropySearch MaxValueEntropySearch",

@@ -271,7 +271,8 @@ def _try(f: Objective, model: Surrogate, who: str) -> None:
 def of_replicate(f: Objective, i: int, replicates: Sequence[int], m: int) -> Objective:
     """An objective or constraint as a function of the outcomes ``s k m`` of replicate i alone."""
     r = tuple(replicates)
-    y = torch.zeros(2, 1 + max(2, m, *r), m, dtype=torch.float64)
+    k = 1 + max(2, m, *r)
+    y = torch.zeros(k + 1, k, m, dtype=torch.float64)  # no axis looks like that of the replicates
     try:
         with torch.no_grad():
             alone = f(y).shape == y.shape[:-1]

@@ -35,6 +35,7 @@ from .multi_objective import (
     log_ehvi,
     log_nehvi,
     parego,
+    q_log_nehvi,
 )
 from .protocol import Strategy, StudyData
 from .standard import (
@@ -73,6 +74,7 @@ __all__ = [
     "AboutMaximum",
     "log_ehvi",
     "log_nehvi",
+    "q_log_nehvi",
     "parego",
     "MultiObjective",
     "Goal",

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ..acquisition.hypervolume_analytic import LogNoisyExpectedHypervolumeImprovement
 from ..acquisition.monte_carlo import qLogNoisyExpectedImprovement
 from ..acquisition.multi_objective import (
     qLogExpectedHypervolumeImprovement,
@@ -23,6 +24,7 @@ from ..acquisition.objectives import Chebyshev, Constraint, at_most
 from ..errors import UnsupportedError
 from ..models.fit import fit_mll
 from ..pareto import infer_reference_point, non_dominated
+from ..posteriors import GaussianPosterior
 from ..protocols import Acquisition
 from ..sampling import Sampler
 from ..search.multi_start import optimize_acqf
@@ -108,14 +110,14 @@ class MultiObjective:
         if not self.anew:
             acq = self.acquisition(told, goal, derive_each(seed, "acquisition"))
             x = self._maximised(acq, data, bounds, q, derive_each(seed, "optimize"))
-            return x, recipe.memory(model, data, own) if self.fit is not None else None
+            return x, _memory(recipe, model)
         chosen: list[Tensor] = []
         for i in range(q):
             acq = self.acquisition(told, goal, derive_each(seed, "acquisition", i))
             given: Any = acq
             acq = given.with_pending(torch.cat(chosen, dim=-2)) if chosen else acq
             chosen.append(self._maximised(acq, data, bounds, 1, derive_each(seed, "optimize", i)))
-        return torch.cat(chosen, dim=-2), recipe.memory(model, data, own)
+        return torch.cat(chosen, dim=-2), _memory(recipe, model)
 
     def _maximised(
         self, acq: Acquisition, data: StudyData, bounds: Tensor, q: int, seed: Seed
@@ -132,7 +134,26 @@ class MultiObjective:
         return optimize_acqf(acq, bounds, q, sequential=self.sequential and q > 1, **options).x
 
 
+def _memory(recipe: Recipe, model: Any) -> object:
+    """What the next round should know of this one's model: its hyperparameters, where it has any."""
+    known = getattr(model, "hyperparameters", None)
+    return known() if recipe.fit is not None and callable(known) else None
+
+
 def _log_nehvi(model: Any, goal: Goal, seed: Seed) -> Acquisition:
+    """In closed form given the front, where the belief is Gaussian: 32 fronts are enough then."""
+    if not isinstance(model.posterior(model.X[..., :1, :]), GaussianPosterior):
+        return _q_log_nehvi(model, goal, seed)
+    return LogNoisyExpectedHypervolumeImprovement(
+        model,
+        goal.ref_point,
+        model.X,
+        outcome_constraints=goal.limits,
+        sampler=Sampler(32, seed=seed),
+    )
+
+
+def _q_log_nehvi(model: Any, goal: Goal, seed: Seed) -> Acquisition:
     return qLogNoisyExpectedHypervolumeImprovement(
         model,
         goal.ref_point,
@@ -185,6 +206,9 @@ def _parego(model: Any, goal: Goal, seed: Seed) -> Acquisition:
 
 log_nehvi = MultiObjective(_log_nehvi)
 """Log noisy expected hypervolume improvement (q >= 1), chosen one after the other."""
+
+q_log_nehvi = MultiObjective(_q_log_nehvi, sequential=False)
+"""The same for q points chosen jointly, with sampled outcomes."""
 
 log_ehvi = MultiObjective(_log_ehvi)
 """Log expected hypervolume improvement over the front of the posterior means (q >= 1)."""
