@@ -26,12 +26,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..boxes import boxes_above
+from ..boxes import Boxes, boxes_above
 from ..errors import ShapeError, UnsupportedError
 from ..models.algebra import Algebra, Moments
 from ..models.exact import algebra_of
 from ..pareto import check_ref_point, front_above, non_dominated
-from ..protocols import Surrogate
+from ..protocols import Surrogate, has_training_data
 from ..sampling import Sampler
 from ..shapes import check_same_device, check_tensor
 from .baseline import Baseline, is_feasible
@@ -108,17 +108,10 @@ class qLogExpectedHypervolumeImprovement:
 
     def __post_init__(self) -> None:
         _check_fields(self)
-        r, k = tuple(self.model.batch_shape), self.ref_point.shape[-1]
-        front = check_tensor("front", self.front).detach()
-        if front.ndim < 2 or front.shape[-1] != k or tuple(front.shape[:-2]) not in ((), r):
-            raise ShapeError(
-                f"front: expected objective values of shape {(*r, 'n', k)}, one column for each "
-                f"entry of ref_point, got {tuple(front.shape)}"
-            )
-        front = front.expand(*r, *front.shape[-2:]).clone()
+        front = _front_values(self)
         object.__setattr__(self, "front", front)
         object.__setattr__(
-            self, "cells", _cells(self.scale, self.ref_point, front.unsqueeze(0), None)
+            self, "cells", Cells.of(*_boxes(self.scale, self.ref_point, front.unsqueeze(0), None))
         )
 
     def draw(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "s *batch q m"]:
@@ -151,6 +144,11 @@ class qLogExpectedHypervolumeImprovement:
         pending = join_pending(X.clone(), self.X_pending, self.model.batch_shape)
         object.__setattr__(twin, "X_pending", pending)
         return twin
+
+    @cached_property
+    def on_front(self) -> Bool[Tensor, "*r n"] | None:
+        """The observations that no other one dominates, near which a search starts, too."""
+        return _on_front(self)
 
     @cached_property
     def _limit_scales(self) -> list[Tensor]:
@@ -206,11 +204,8 @@ class qLogNoisyExpectedHypervolumeImprovement:
 
     def __post_init__(self) -> None:
         _check_fields(self)
-        base = Baseline.of(self.model, self.X_baseline, self.sampler, output(0), (), False)
-        if self.prune and base.points.shape[-2] > 1:
-            base = base.only(_ever_on_front(self, base))
-        pending = self.X_pending
-        _improve_on(self, base if pending is None else base.joined(pending))
+        base = _pruned_baseline(self)
+        _improve_on(self, base if self.X_pending is None else base.joined(self.X_pending))
 
     def draw(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "s *batch q m"]:
         """Samples of the outcomes at X, given those at the baseline."""
@@ -245,6 +240,11 @@ class qLogNoisyExpectedHypervolumeImprovement:
         return twin
 
     @cached_property
+    def on_front(self) -> Bool[Tensor, "*r n"] | None:
+        """The observations that no other one dominates, near which a search starts, too."""
+        return _on_front(self)
+
+    @cached_property
     def _limit_scales(self) -> list[Tensor]:
         return _limit_scales(self)
 
@@ -258,16 +258,18 @@ class qLogNoisyExpectedHypervolumeImprovement:
         return {}
 
 
+# What has these fields: the two here, and those of `hypervolume_analytic`
+_Fields = Any
 _Either = qLogExpectedHypervolumeImprovement | qLogNoisyExpectedHypervolumeImprovement
 
 
 # -- what both share -----------------------------------------------------------------------------
 
 
-def _check_fields(acq: _Either) -> None:
+def _check_fields(acq: _Fields) -> None:
     """Check the model, the objectives with their reference point, limits and pending points."""
     check_model(acq.model, type(acq).__name__)
-    check_sampler(acq.sampler)
+    check_sampler(getattr(acq, "sampler", Sampler(1)))
     model, r = acq.model, tuple(acq.model.batch_shape)
     ref = check_tensor("ref_point", acq.ref_point)
     if acq.objectives is None:
@@ -288,10 +290,23 @@ def _check_fields(acq: _Either) -> None:
     object.__setattr__(acq, "objectives", objectives)
     object.__setattr__(acq, "outcome_constraints", constraints)
     object.__setattr__(acq, "scale", scale)
-    if acq.X_pending is not None:
-        check_pending(acq.X_pending, model)
-        check_same_device(X_pending=acq.X_pending, ref_point=ref)
-        object.__setattr__(acq, "X_pending", acq.X_pending.clone())
+    pending = getattr(acq, "X_pending", None)
+    if pending is not None:
+        check_pending(pending, model)
+        check_same_device(X_pending=pending, ref_point=ref)
+        object.__setattr__(acq, "X_pending", pending.clone())
+
+
+def _front_values(acq: _Fields) -> Float[Tensor, "*r n k"]:
+    """The front to improve on, checked, with all replicate axes."""
+    r, k = tuple(acq.model.batch_shape), acq.ref_point.shape[-1]
+    front = check_tensor("front", acq.front).detach()
+    if front.ndim < 2 or front.shape[-1] != k or tuple(front.shape[:-2]) not in ((), r):
+        raise ShapeError(
+            f"front: expected objective values of shape {(*r, 'n', k)}, one column for each "
+            f"entry of ref_point, got {tuple(front.shape)}"
+        )
+    return front.expand(*r, *front.shape[-2:]).clone()
 
 
 def _check_number(X: Tensor, acq: _Either) -> None:
@@ -308,19 +323,19 @@ def _limit_scales(acq: _Either) -> list[Tensor]:
         return [scale_of(c, acq.model).unsqueeze(-1) for c in acq.outcome_constraints]
 
 
-def _values(acq: _Either, y: Float[Tensor, "*s m"]) -> Float[Tensor, "*s k"]:
+def _values(acq: _Fields, y: Float[Tensor, "*s m"]) -> Float[Tensor, "*s k"]:
     """The objectives of sampled outcomes."""
     assert acq.objectives is not None
     return torch.stack([evaluate(f, y) for f in acq.objectives], dim=-1)
 
 
-def _cells(
+def _boxes(
     scale: Float[Tensor, "*r k"],
     ref_point: Float[Tensor, "*r k"],
     values: Float[Tensor, "s *r n k"],
     counts: Bool[Tensor, "s *r n"] | None,
-) -> Cells:
-    """The boxes that ``s`` sampled fronts leave in each replicate."""
+) -> tuple[Boxes, Float[Tensor, "R k"]]:
+    """The boxes that ``s`` sampled fronts leave in each replicate, in units of the scales."""
     s, k = len(values), values.shape[-1]
     with torch.inference_mode(False), torch.no_grad():
         scale = scale.reshape(-1, k)
@@ -328,7 +343,7 @@ def _cells(
         y = values.reshape(s, len(ref), -1, k) / scale.unsqueeze(-2)
         counts = None if counts is None else counts.reshape(y.shape[:-1])
         ref = ref.expand(s, -1, -1)
-        return Cells.of(boxes_above(front_above(y, ref, counts), ref), scale)
+        return boxes_above(front_above(y, ref, counts), ref), scale
 
 
 def _average(acq: _Either, y: Float[Tensor, "s *batch q m"], cells: Cells) -> Tensor:
@@ -358,9 +373,8 @@ def _one_by_one(
 ) -> Tensor:
     """The same where every set of candidates comes with fronts of its own."""
     batch, (q, k) = y.shape[1:-2], (y.shape[-2], acq.scale.shape[-1])
-    feasible = acq.baseline.mask & is_feasible(competitors, acq.outcome_constraints)
     scale, ref = (v.expand(*batch, k) for v in (acq.scale, acq.ref_point))
-    cells = _cells(scale, ref, _values(acq, competitors), feasible)
+    cells = Cells.of(*_boxes(scale, ref, *_feasible_values(acq, acq.baseline, competitors)))
     z = (_values(acq, y) / scale.unsqueeze(-2)).reshape(len(y), -1, q, k)
     z = z.permute(1, 3, 2, 0).unsqueeze(-2)  # rows k q 1 s
     log_weight = None
@@ -371,6 +385,18 @@ def _one_by_one(
     return value.reshape(batch)  # type: ignore[no-any-return]
 
 
+def _on_front(acq: _Fields) -> Bool[Tensor, "*r n"] | None:
+    """The model's observations on their front: the feasible ones, where there are any."""
+    if not has_training_data(acq.model):
+        return None
+    Y, seen = acq.model.Y, acq.model.observed
+    Y = torch.where(seen.unsqueeze(-1), Y, 0.0)
+    with torch.no_grad():
+        counts = seen & is_feasible(Y, acq.outcome_constraints)
+        counts = torch.where(counts.any(-1, keepdim=True), counts, seen)
+        return non_dominated(_values(acq, Y), counts, deduplicate=False)
+
+
 # -- the noisy front -----------------------------------------------------------------------------
 
 
@@ -378,16 +404,28 @@ def _improve_on(acq: qLogNoisyExpectedHypervolumeImprovement, base: Baseline) ->
     """Let ``acq`` improve on a baseline: the cells of all its samples, where they are fixed."""
     cells = None
     if base.gaussian:
-        y = base.draw_alone()
-        feasible = base.mask & is_feasible(y, acq.outcome_constraints)
-        cells = _cells(acq.scale, acq.ref_point, _values(acq, y), feasible)
+        values, feasible = _feasible_values(acq, base, base.draw_alone())
+        cells = Cells.of(*_boxes(acq.scale, acq.ref_point, values, feasible))
     object.__setattr__(acq, "baseline", base)
     object.__setattr__(acq, "cells", cells)
 
 
-def _ever_on_front(
-    acq: qLogNoisyExpectedHypervolumeImprovement, base: Baseline
-) -> Bool[Tensor, "*r b"]:
+def _pruned_baseline(acq: _Fields) -> Baseline:
+    """The baseline of ``acq``, with ``prune`` the points that are ever on the front."""
+    base = Baseline.of(acq.model, acq.X_baseline, acq.sampler, output(0), (), False)
+    if acq.prune and base.points.shape[-2] > 1:
+        return base.only(_ever_on_front(acq, base))
+    return base
+
+
+def _feasible_values(
+    acq: _Fields, base: Baseline, y: Float[Tensor, "s *batch b m"]
+) -> tuple[Float[Tensor, "s *batch b k"], Bool[Tensor, "s *batch b"]]:
+    """Objectives of sampled outcomes at the baseline, and which of them count."""
+    return _values(acq, y), base.mask & is_feasible(y, acq.outcome_constraints)
+
+
+def _ever_on_front(acq: _Fields, base: Baseline) -> Bool[Tensor, "*r b"]:
     """The points that are feasible, above the reference and on the front in some sample.
 
     Where there are none, the first point: it does no harm.

@@ -42,6 +42,15 @@ from .information import (
     max_value_entropy,
 )
 from .modelling import BuildModel, FitModel, matern_gp, rbf_gp
+from .multi_objective import (
+    BuildForGoal,
+    Goal,
+    MultiObjective,
+    log_ehvi,
+    log_nehvi,
+    parego,
+    q_log_nehvi,
+)
 from .protocol import Strategy, StudyData
 from .staged import Staged
 from .standard import (
@@ -90,6 +99,13 @@ __all__ = [
     "joint_entropy",
     "EntropySearch",
     "AboutMaximum",
+    "log_ehvi",
+    "log_nehvi",
+    "q_log_nehvi",
+    "parego",
+    "MultiObjective",
+    "Goal",
+    "BuildForGoal",
     "ModelBased",
     "BuildModel",
     "FitModel",

@@ -29,6 +29,9 @@ class StudyData:
     makes it so). `unavailable` are codes ``k d`` that cannot be evaluated, such as gaps of a table;
     where a table holds few of the legal points, `entries` are the only ones that can, ``k d``.
     `deterministic` says that a repeat gives the same value, so that nothing is learned from it.
+
+    With several objectives, `ref_point` holds the worst values that still count, one for each of
+    the first outputs; the last `num_constraints` outputs are constraints, feasible where <= 0.
     """
 
     X: Float[Tensor, "*r n d"]
@@ -44,6 +47,8 @@ class StudyData:
     unavailable: Float[Tensor, "k d"] | None = None
     deterministic: bool = False
     entries: Float[Tensor, "k d"] | None = None
+    ref_point: Float[Tensor, "k"] | None = None
+    num_constraints: int = 0
 
     @property
     def excluded(self) -> Float[Tensor, "*r k d"] | None:
