@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def envelope(
-    a: Float[Tensor, "M"], b: Float[Tensor, "M"], *, moved: int, reach: float = 3.0
+    a: Float[Tensor, "M"], b: Float[Tensor, "_"], *, moved: int, reach: float = 3.0
 ) -> "matplotlib.figure.Figure":
     """Means as lines in a surprise z with their upper envelope; and the area that is KG.
 
@@ -78,7 +78,7 @@ def envelope(
 def rules(
     models: Mapping[str, ExactGP],
     x: Float[Tensor, "k"],
-    values: Mapping[str, Mapping[str, Float[Tensor, "k"]]],
+    values: Mapping[str, Mapping[str, Float[Tensor, "_"]]],
     *,
     xlabel: str,
 ) -> "matplotlib.figure.Figure":

@@ -230,7 +230,8 @@ teach.claim("64 Gauss-Hermite nodes miss corners: off by more than 1e-3 for some
 # ### From EI to KG
 #
 # Two lines are enough for an old friend. Let only two things be for sale: the best so far, known
-# exactly, a flat line at $b$; and what is observed, without noise, a line with slope $\sigma(x)$.
+# exactly, a flat line at $b$; and what is observed, without noise, a line with slope $\sigma(x)$
+# whose height, its mean, is at most $b$.
 
 # %%
 with torch.no_grad():
@@ -238,9 +239,8 @@ with torch.no_grad():
     two = [kg(torch.stack([best, m]), torch.stack([torch.zeros_like(s), s]))
            for m, s in zip(mu, doubt_at, strict=True)]
     formula = (doubt_at.log() + bl.numerics.log_h((mu - best) / doubt_at)).exp()
-    below = torch.where(mu < best, formula, torch.nan)
-    teach.claim("KG of two lines is EI, wherever the mean is below the best", tolerance=1e-8,
-                error=((torch.stack(two) - below).abs() / Y.std())[mu < best])
+    teach.claim("61 places: KG of two lines is EI", tolerance=1e-8,
+                error=(torch.stack(two) - formula).abs() / Y.std())
     acq = bl.qKnowledgeGradient(model, points=places)
     by_hand = torch.stack([kg(mu, cov[:, i] / (cov[i, i] + noise_var).sqrt()) for i in range(61)])
     teach.claim("KG at 61 places: your lines and your sum are bl.qKnowledgeGradient",
@@ -389,8 +389,9 @@ print(f"true KG at the choices, of its maximum: one-shot {(of_one_shot / top).it
 #
 # What do we want to know? Not all of $f$: its maximum $f^*$ (**max-value entropy search**, MES;
 # Wang & Jegelka, 2017). Information is symmetric: what $y$ at $x$ tells about $f^*$ is what $f^*$
-# tells about $y$, and that is easy. To be told $f^*$ is to be told that $f(x) \le f^*$: a
-# **ceiling**, at $\gamma = (f^* - \mu)/\sigma$ standard deviations.
+# tells about $y$, and that is easier. Of what $f^*$ says about $f(x)$, MES keeps $f(x) \le f^*$: a
+# **ceiling**, at $\gamma = (f^* - \mu)/\sigma$ standard deviations. (That $f$ touches it somewhere,
+# and is below it elsewhere, is left out.)
 #
 # **Exercise 3.** The doubt that a ceiling leaves.
 
@@ -421,7 +422,7 @@ print(f"a ceiling at the mean: {NORMAL - truncated_entropy(half):.4f} nats (log 
 
 # %%
 teach.predict("p4.t5.q4", "The noise is as large as the doubt about f(x), the ceiling at the mean. "
-              "What y can tell about all of f is ½ log(1 + 1) = 0.347 nats; the formula gives "
+              "What y tells about all of f is ½ log(1 + 1) = 0.347 nats; the formula gives "
               "0.693. So ...", ["f* is easier to learn than f", "the formula does not hold for y"],
               guess=None)
 
@@ -443,8 +444,8 @@ gamma, snr = pairs.T
 mes = noisy_information(gamma, snr)
 teach.claim("425 pairs: your integral is the package's", tolerance=1e-8,
             error=(mes - log_max_value_information(gamma, snr).exp()).abs())
-teach.reveal("p4.t5.q4", "the formula does not hold for y", because="f* depends on f, so no y can "
-             "tell more about f* than about f")
+teach.reveal("p4.t5.q4", "the formula does not hold for y", because="under any ceiling y keeps the "
+             "entropy of its noise, so it cannot lose more than ½ log(1 + snr)")
 
 # %% [markdown]
 # A cheaper bound replaces the density of $y$ under a ceiling by a normal of the same variance,
@@ -589,10 +590,10 @@ for name in ("LogEI", "KG", "GIBBON"):
 
 # %% [markdown]
 # "Looking ahead is always better" is not what the runs say. Sixteen runs of ten evaluations do not
-# even tell the rules from random places, far less from each other; and this is one function. What
-# look-ahead has is *meaning* where EI has none: when noise hides the best so far, when a cheap
-# approximation can be asked instead of the truth (tutorial 6.3), or when a measurement that nobody
-# would sell decides about one that somebody will.
+# even tell the rules from random places, far less from each other; and this is one function.
+# Look-ahead belongs where EI's question is the wrong one: where a cheap approximation can be asked
+# instead of the truth (tutorial 6.3), where repeating a measurement is a choice (tutorial 6.1), or
+# where what is measured is not what is sold.
 #
 # ## What this notebook proved
 
@@ -637,7 +638,7 @@ teach.claims_table()
 # one_shot_there = qKnowledgeGradient(theirs, num_fantasies=64,
 #                                     sampler=SobolQMCNormalSampler(torch.Size([64]), seed=0),
 #                                     current_value=mu.max())
-# kg_there = one_shot_there.evaluate(places[at : at + 1], hills.bounds, num_restarts=4,
+# kg_there = one_shot_there.evaluate(places[at : at + 1], bounds=hills.bounds, num_restarts=4,
 #                                    raw_samples=64)  # each inner maximum searched
 # ```
 #
