@@ -17,8 +17,9 @@ PACKAGE = ROOT / "bolearn"
 # core, so nothing in the core imports it.
 CORE = (
     ("errors", "shapes", "seeds"),
-    ("protocols", "numerics", "linalg", "transforms", "posteriors", "sampling", "pareto", "stats"),
-    ("optim", "mcmc"),
+    ("protocols", "numerics", "linalg", "transforms", "posteriors", "sampling", "pareto", "boxes"),
+    ("stats", "attainment"),
+    ("optim", "convergence", "mcmc"),
     ("space",),
     ("models",),
     ("paths",),
