@@ -53,6 +53,10 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         is_non_dominated as is_non_dominated,
     )
     from .boxes import box_decomposition as box_decomposition
+    from .attainment import (
+        attainment as attainment,
+        attainment_surface as attainment_surface,
+    )
     from .space.parameters import (
         Categorical as Categorical,
         Integer as Integer,
@@ -92,6 +96,14 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         qSimpleRegret as qSimpleRegret,
         qUpperConfidenceBound as qUpperConfidenceBound,
     )
+    from .acquisition.hypervolume_analytic import (
+        LogExpectedHypervolumeImprovement as LogExpectedHypervolumeImprovement,
+        LogNoisyExpectedHypervolumeImprovement as LogNoisyExpectedHypervolumeImprovement,
+    )
+    from .acquisition.multi_objective import (
+        qLogExpectedHypervolumeImprovement as qLogExpectedHypervolumeImprovement,
+        qLogNoisyExpectedHypervolumeImprovement as qLogNoisyExpectedHypervolumeImprovement,
+    )
     from .acquisition.entropy import (
         BALD as BALD,
         GIBBON as GIBBON,
@@ -104,6 +116,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         qLogKnowledgeGradient as qLogKnowledgeGradient,
     )
     from .acquisition.objectives import (
+        Chebyshev as Chebyshev,
         at_least as at_least,
         at_most as at_most,
         output as output,
@@ -152,6 +165,7 @@ _PUBLIC = {
     "sampling": "Sampler sobol_points",
     "pareto": "hypervolume infer_reference_point is_non_dominated",
     "boxes": "box_decomposition",
+    "attainment": "attainment attainment_surface",
     "space.parameters": "Categorical Integer Real",
     "space.space": "Space",
     "models.exact": "ExactGP",
@@ -171,9 +185,13 @@ _PUBLIC = {
     "acquisition.templates": "LogMonteCarloAcquisition MonteCarloAcquisition",
     "acquisition.monte_carlo": "qLogExpectedImprovement qLogNoisyExpectedImprovement "
     "qLogProbabilityOfFeasibility qSimpleRegret qUpperConfidenceBound",
+    "acquisition.hypervolume_analytic": "LogExpectedHypervolumeImprovement "
+    "LogNoisyExpectedHypervolumeImprovement",
+    "acquisition.multi_objective": "qLogExpectedHypervolumeImprovement "
+    "qLogNoisyExpectedHypervolumeImprovement",
     "acquisition.entropy": "BALD GIBBON JointEntropySearch MaxValueEntropySearch",
     "acquisition.lookahead": "log_knowledge_gradient qKnowledgeGradient qLogKnowledgeGradient",
-    "acquisition.objectives": "at_least at_most output weighted_sum",
+    "acquisition.objectives": "Chebyshev at_least at_most output weighted_sum",
     "search.constraints": "linear_constraint nonlinear_constraint",
     "search.report": "Candidates",
     "search.multi_start": "optimize_acqf",

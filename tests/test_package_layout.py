@@ -18,7 +18,7 @@ PACKAGE = ROOT / "bolearn"
 CORE = (
     ("errors", "shapes", "seeds"),
     ("protocols", "numerics", "linalg", "transforms", "posteriors", "sampling", "pareto", "boxes"),
-    ("stats",),
+    ("stats", "attainment"),
     ("optim", "convergence", "mcmc"),
     ("space",),
     ("models",),

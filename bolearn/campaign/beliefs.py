@@ -28,9 +28,9 @@ from ..models.priors import matern_kernel
 from ..numerics import log_ndtr
 from ..space.parameters import Categorical, Value
 from ..space.space import Space
-from .store import Revision, Snapshot
 from .trial import Trial
 from .values import Measured
+from .writer import Revision, Snapshot
 
 _LABEL_NOISE = 0.01  # variance of the labels of failures: one may be an accident
 _LEAST_NOISE = 1e-6  # of the variance of the values: what a told standard error counts at least

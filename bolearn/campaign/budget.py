@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import DataError
 from ..shapes import is_number, is_whole
 from ..space.parameters import close_to, plain, short
-from .store import Snapshot
+from .writer import Snapshot
 
 _KINDS = ("trials", "cost", "hours")
 

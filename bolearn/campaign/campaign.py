@@ -24,10 +24,10 @@ from .beliefs import Beliefs, believe
 from .budget import check_budget, left
 from .checks import Check
 from .explain import Explanation, Prediction, explained
-from .ledger import Ledger, actor_of
-from .store import Snapshot
+from .ledger import Ledger, actor_of, outcomes_of
 from .trial import Trial
 from .values import check_outcomes, check_text, digest, dumps
+from .writer import Snapshot
 
 
 class Campaign(Ledger):
@@ -433,7 +433,7 @@ class Campaign(Ledger):
         """
         sheet = sheets.read(path)
         with self._store.writing(actor_of(by)) as w:
-            changed = sheets.changed(w.view, sheet, self.outcomes, bool(replace), w.now_us)
+            changed = sheets.changed(w.view, sheet, outcomes_of(w.view), bool(replace), w.now_us)
             if not dry_run:
                 for trial, kind, details in changed:
                     w.save(trial, kind, details)

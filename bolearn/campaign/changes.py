@@ -13,9 +13,9 @@ from ..space.parameters import Value, plain
 from ..space.space import Space
 from .goals import Goals
 from .proposals import Proposal
-from .store import Snapshot, Writer
 from .trial import PENDING, Trial
 from .values import Measured, check_parameter_texts, dumps
+from .writer import Snapshot, Writer
 
 
 def find(view: Snapshot, trial: object) -> Trial:

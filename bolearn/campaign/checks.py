@@ -17,13 +17,14 @@ from . import tables
 from .beliefs import Beliefs, Encoder, counted
 from .budget import left
 from .proposals import baseline_of
-from .store import Snapshot
 from .trial import Trial
 from .values import Measured
+from .writer import Snapshot
 
 _FEW = 10  # outcomes below which no model is to be trusted
 _PROMISE = 1e-3  # of the range of the values: an expected improvement below is nothing
 _IN_A_ROW = 3
+_EXACT = 0.99  # share of the variance explained beyond which a wrong width matters little
 _EDGE = 0.01  # of an axis
 _OTHERS = 5  # trials that must have reported before one is stopped
 
@@ -144,11 +145,13 @@ def _model_checks(name: str, model: ExactGP, i: int) -> list[Check]:
     inside = (z.abs() <= 1.645).double().mean().item()
     slack = 3 * math.sqrt(0.9 * 0.1 / n)
     text = f"{inside:.0%} of held-out values lie in their 90 % intervals"
+    level, advice = "ok", ""
     if inside < 0.9 - slack:
+        small = explained > _EXACT
+        level = "note" if small else "warning"
         advice = "the model is too sure: outliers? exclude(...) what is wrong, repeat what is not"
-        found.append(Check(f"calibration of {name}", "warning", text, advice))
-    else:
-        found.append(Check(f"calibration of {name}", "ok", text))
+        advice = "its errors are small, though: below a tenth of the spread" if small else advice
+    found.append(Check(f"calibration of {name}", level, text, advice))
     return found
 
 

@@ -19,9 +19,10 @@ from .budget import check_budget
 from .goals import Goals, check_outcome_name
 from .own_strategy import Chosen, chosen
 from .schema import Place
-from .store import Revision, Snapshot, Store
+from .store import Store
 from .trial import Event, Trial
 from .values import check_parameter_texts, check_text
+from .writer import Revision, Snapshot
 
 _Own = TypeVar("_Own", bound="Ledger")
 

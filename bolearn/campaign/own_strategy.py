@@ -22,8 +22,8 @@ from ..space.parameters import Value, close_to
 from ..strategies.protocol import StudyData
 from .beliefs import Encoder, counted
 from .proposals import Proposal, Proposer, Rule, baseline_of, design_size, rule
-from .store import Snapshot
 from .values import dumps, loads
+from .writer import Snapshot
 
 _DESIGNS = {"sobol": strategies.sobol, "random": strategies.random}
 _NAMED = {

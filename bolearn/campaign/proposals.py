@@ -37,8 +37,8 @@ from ..space.parameters import Value
 from ..space.space import Space
 from .beliefs import Beliefs, Encoder, believe, counted
 from .goals import Goals
-from .store import Snapshot
 from .trial import Trial
+from .writer import Snapshot
 
 _BLOCK = 64  # points of one Sobol sequence; then the next begins
 _SAMPLES = 128

@@ -14,7 +14,7 @@ from ..errors import DataError
 from ..space.parameters import Categorical, close_to
 from ..space.space import Space
 from .goals import Goals
-from .store import Revision
+from .writer import Revision
 
 
 def revised(

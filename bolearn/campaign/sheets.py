@@ -21,9 +21,9 @@ from ..errors import BolearnError, DataError, StorageError
 from ..space.parameters import Categorical, Integer, Parameter, Value, close_to
 from ..space.space import Space
 from . import changes
-from .store import Snapshot
 from .trial import Trial
 from .values import Measured, measured
+from .writer import Snapshot
 
 _ID = ("trial", "id")
 _SAME = 1e-9  # relative: Excel keeps 15 digits

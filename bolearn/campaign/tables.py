@@ -7,8 +7,8 @@ from typing import Any
 
 from .beliefs import counted
 from .proposals import baseline_of
-from .store import Snapshot
 from .trial import Trial
+from .writer import Snapshot
 
 
 def values(trial: Trial) -> dict[str, float]:

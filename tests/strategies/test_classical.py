@@ -199,8 +199,8 @@ def test_a_replicate_alone_is_the_same() -> None:
 
 
 def test_the_lattice_is_laid_above_the_least_amounts() -> None:
-    parts = [bl.Real("a", 0.2, 1), bl.Real("b", 0, 0.8), bl.Real("c", 0, 0.8)]
-    space = bl.Space(parts, constraints=["a + b + c == 1"])
+    parts = [bl.Real("a", 0.2, 1), bl.Real("b", 0, 1), bl.Real("c", 0, 0.9)]
+    space = bl.Space(parts, constraints=["2 a + 2 b + 2 c == 2"])
 
     def f(p: dict) -> float:
         a, b, c = (p["a"] - 0.2) / 0.8, p["b"] / 0.8, p["c"] / 0.8
@@ -208,20 +208,31 @@ def test_the_lattice_is_laid_above_the_least_amounts() -> None:
 
     problem = bl.problems.SpaceProblem(f, space)
     result = bl.study(problem, {"lattice": s.simplex_lattice}, n_init=1, n_iter=8, replicates=3)
-    low, width = torch.tensor([0.2, 0.0, 0.0]).double(), 0.8
     for X in result.X["lattice"]:
-        blends = X[1:8]  # codes are (amount - low) / (high - low), and every range is 0.8
+        amounts = torch.tensor([[p[n] for n in "abc"] for p in space.decode(X)]).double()
+        rest = (amounts - torch.tensor([0.2, 0.0, 0.0]).double()) / 0.8
         expected = designs.lattice_of_fractions(3)
-        assert (torch.cdist(expected, blends, p=torch.inf).amin(-1) < 1e-6).all()
-        amounts = low + width * blends
-        torch.testing.assert_close(amounts.sum(-1), torch.ones(7).double())
-    # after the lattice the model is the truth: b + c = 1 with 2 b c + c / 2 greatest at c = 5/8
-    torch.testing.assert_close(
-        result.X["lattice"][:, 8],
-        torch.tensor([0, 3 / 8, 5 / 8]).double().expand(3, 3),
-        atol=1e-3,
-        rtol=0,
-    )
+        assert (torch.cdist(expected, rest[1:8], p=torch.inf).amin(-1) < 1e-6).all()
+        # after the lattice the model is the truth: with b + c = 1, 2 b c + c / 2 peaks at c = 5/8
+        torch.testing.assert_close(rest[8], torch.tensor([0, 3, 5]).double() / 8, atol=1e-3, rtol=0)
+
+
+def test_one_factor_at_a_time_begins_again_from_its_best_run() -> None:
+    """A ridge that one round of single changes climbs but halfway."""
+    space = bl.Space([bl.Integer("a", 1, 5), bl.Integer("b", 1, 5)])
+
+    def ridge(p: dict) -> float:
+        return -abs(p["a"] - p["b"] - 1) + 0.75 * min(p["a"], 4)
+
+    problem = bl.problems.SpaceProblem(ridge, space, optimal_value=3.0)
+    result = bl.study(problem, {"it": s.one_factor_at_a_time}, n_init=1, n_iter=18, replicates=8)
+    X, values = result.X["it"], result.values["it"]
+    assert (result.regret("it")[:, -1] == 0).all()
+    for run, value in zip(X, values, strict=True):
+        for t in range(2, len(run)):  # every run differs in one input from one that was there
+            assert ((run[t] != run[:t]).sum(-1) == 1).any()
+            if value[:t].max() == 3.0:
+                break
 
 
 def test_stages_follow_each_other() -> None:
