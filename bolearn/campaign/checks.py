@@ -162,7 +162,8 @@ def _leave_one_out(model: ExactGP) -> tuple[torch.Tensor, torch.Tensor]:
     scale = model.outcome.scale.mT
     precision = factor.inverse.square().sum(-2).view(shape) / scale.square()
     residual = factor.weights.view(shape) / precision
-    return (model.Y.mT - residual).mT.detach(), (residual * precision.sqrt()).mT.detach()
+    z = residual * precision.sqrt() / scale
+    return (model.Y.mT - residual).mT.detach(), z.mT.detach()
 
 
 def _edge_checks(view: Snapshot, encoder: Encoder) -> list[Check]:

@@ -18,11 +18,13 @@ import plotly.graph_objects as go
 import torch
 
 from ..errors import DataError, NotFittedError
+from ..numerics import log_ndtr
 from ..space.parameters import Categorical, Parameter, Value
 from ..space.space import Space
 from . import checks, tables
 from .campaign import Campaign
 from .goals import Objective
+from .proposals import baseline_of
 from .sensitivity import at_share, sobol_indices
 from .trial import Trial
 
@@ -348,6 +350,49 @@ def slice_through(
         figure.update_xaxes(type="log" if getattr(p, "log", False) else "linear")
     if not isinstance(p, Categorical):
         figure.add_vline(x=best[p.name], line={"color": RED, "dash": "dot", "width": 1.5})
+    return figure
+
+
+def feasibility(campaign: Campaign, parameter: str) -> go.Figure | None:
+    """How probable it is that a trial works and keeps all limits, along one parameter.
+
+    The other parameters are as in the best trial; the probabilities of the limits and of success
+    are multiplied. None where there are neither limits nor failures.
+    """
+    view, p = campaign._view(), campaign.space[parameter]
+    best, beliefs = best_point(campaign), campaign._beliefs(view)
+    limits = view.revision.goals.limits
+    if best is None or beliefs is None or not (limits or beliefs.success is not None):
+        return None
+    base = baseline_of(campaign.trials)
+    values = _levels(p, _POINTS)
+    X = campaign.space.encode([{**best, p.name: v} for v in values], allow_outside=True)
+    with torch.no_grad():
+        log_p = beliefs.log_success(X.unsqueeze(-2))
+    found = beliefs.predict(X)
+    for limit in limits:
+        mean, std = (torch.tensor(v, dtype=torch.float64) for v in found[limit.outcome])
+        z = (limit.bound(base.get(limit.outcome)) - mean) / std.clamp_min(1e-12)
+        log_p = log_p + log_ndtr(z if limit.upper else -z)
+    share = log_p.exp().tolist()
+    alt = (
+        f"Probability that a trial works and keeps all limits, along {p.name}: from "
+        f"{min(share):.0%} to {max(share):.0%}."
+    )
+    figure = _figure(titled(p), "probability", alt, showlegend=False)
+    labels = isinstance(p, Categorical)
+    figure.add_scatter(
+        x=[plain_text(v) for v in values] if labels else values,
+        y=share,
+        mode="markers" if labels else "lines",
+        line={"color": GREEN, "width": 2},
+        marker={"color": GREEN, "size": 10},
+        hovertemplate="%{x}: %{y:.0%}<extra></extra>",
+    )
+    log = getattr(p, "log", False)
+    figure.update_xaxes(type="category" if labels else "log" if log else "linear")
+    figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
+    figure.update_layout(height=270)
     return figure
 
 

@@ -202,7 +202,7 @@ class _Page:
         if len(self.aims) > 1:
             return [("Pareto front", f"{len(good)} trials: no other beats them in all goals")]
         best, name = good[0], self.aims[0].outcome
-        tiles = [(f"Best {name}, trial {best.id}", f"{best.measured.get(name, '')}")]
+        tiles = [(f"Best {name}, trial {best.id}", f"{tables.values(best)[name]:.5g}")]
         try:
             p = self.campaign.predict(self.campaign.space.check(best.parameters))[name]
             tiles.append((f"{name} there, with 95 % interval", f"{p}"))
@@ -286,9 +286,15 @@ class _Page:
             parts.append(self.figure(found, caption))
             shown = self._ranked(aim.outcome)
             slices = [figures.slice_through(self.campaign, n, aim.outcome) for n in shown[:_SLICES]]
-            words = "The other parameters are as in the best trial; the band is the model's 95 %."
-            drawn = "".join(self.figure(f, words) for f in slices)
-            parts.append(f'<div class="grid">{drawn}</div>' if drawn else "")
+            drawn = "".join(
+                self.figure(f, f"{aim.outcome} along {n}")
+                for n, f in zip(shown[:_SLICES], slices, strict=True)
+            )
+            words = (
+                "The model along each parameter, the most important first. The others are as in "
+                "the best trial, marked by a dotted line; the bands are the model's 95 %."
+            )
+            parts.append(f'<p>{words}</p><div class="grid">{drawn}</div>' if drawn else "")
             numbers = [n for n in shown if n in figures.numeric(self.campaign.space)]
             if len(numbers) > 1:
                 found = figures.pair_map(self.campaign, *numbers[:2], aim.outcome)
@@ -313,7 +319,7 @@ class _Page:
             for make, words in (
                 (
                     figures.calibration,
-                    "Honest: what the model expected before a trial was run, and what came out.",
+                    "What the model expected when it proposed a trial, and what came out of it.",
                 ),
                 (
                     figures.leave_one_out,
@@ -327,6 +333,7 @@ class _Page:
 
     def limits(self) -> str:
         """Which limits were kept."""
+        from . import figures
         from .proposals import baseline_of
 
         rows, base = [], baseline_of(self.trials)
@@ -341,7 +348,14 @@ class _Page:
             rows.append([str(limit), len(found), f"{kept} ({kept / max(1, len(found)):.0%})"])
         failed = [[t.id, _setting(t.parameters), t.reason] for t in self.trials
                   if t.state == "failed"]  # fmt: skip
-        parts = []
+        parts, names = list[str](), self._ranked(self.aims[0].outcome)[:3]
+        drawn = "".join(
+            self.figure(figures.feasibility(self.campaign, n), f"Chance of a good trial along {n}")
+            for n in names
+        )
+        if drawn:
+            words = "How probable it is that a trial works and keeps all limits, near the best one."
+            parts.append(f'<p>{words}</p><div class="grid">{drawn}</div>')
         if rows:
             parts.append(self.rows("Limits", ["limit", "measured", "kept"], rows))
         if failed:
