@@ -15,6 +15,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -70,6 +71,9 @@ class Pool(Protocol):
     def submit(self, measure: Measure, parameters: Mapping[str, Any]) -> "Future[Answer]":
         """Begin a measurement."""
 
+    def began(self, future: "Future[Answer]", submitted: float) -> float | None:
+        """When a measurement began, by `time.monotonic`; None: its worker is not ready yet."""
+
     def drop(self, future: "Future[Answer]") -> bool:
         """Stop waiting for one; True if its worker is free for another."""
 
@@ -88,6 +92,10 @@ class Inline:
         except WorkerLost as error:
             future.set_exception(error)
         return future
+
+    def began(self, future: "Future[Answer]", submitted: float) -> float | None:
+        """When it was submitted."""
+        return submitted
 
     def drop(self, future: "Future[Answer]") -> bool:
         """Nothing is ever under way."""
@@ -114,6 +122,10 @@ class Threads:
         threading.Thread(target=work, daemon=True, name="measure").start()
         return future
 
+    def began(self, future: "Future[Answer]", submitted: float) -> float | None:
+        """When it was submitted."""
+        return submitted
+
     def drop(self, future: "Future[Answer]") -> bool:
         """The thread goes on by itself, and a new one takes its place."""
         return True
@@ -132,6 +144,10 @@ class Given:
         """Hand a measurement to the executor."""
         return self.executor.submit(evaluate, measure, dict(parameters))
 
+    def began(self, future: "Future[Answer]", submitted: float) -> float | None:
+        """When it was submitted."""
+        return submitted
+
     def drop(self, future: "Future[Answer]") -> bool:
         """Cancel it; what runs already in a thread or a process cannot be."""
         return future.cancel()
@@ -149,6 +165,7 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.fit = False
+        self.asked: float | None = None
 
     def answer(self, parameters: dict[str, Any]) -> Answer:
         """Ask it.
@@ -163,6 +180,7 @@ class _Worker:
                 if kind != "ready":
                     raise WorkerUnfit(what)
                 self.fit = True
+            self.asked = time.monotonic()
             self.pipe.send(parameters)
             kind, what = self._receive()
             if kind == "lost":
@@ -217,6 +235,7 @@ class Processes:
             worker = self._idle.pop() if self._idle else None
         if worker is None:
             worker = _Worker(self._context, (measure, *self._begin))
+        worker.asked = None
         future: Future[Answer] = Future()
         future.set_running_or_notify_cancel()
         self._busy[future] = worker
@@ -237,6 +256,11 @@ class Processes:
                 self._busy.pop(future, None)
                 self._idle.append(worker)
             future.set_result(found)
+
+    def began(self, future: "Future[Answer]", submitted: float) -> float | None:
+        """When the process was given its parameters: loading what it needs is not counted."""
+        worker = self._busy.get(future)
+        return submitted if worker is None else worker.asked
 
     def drop(self, future: "Future[Answer]") -> bool:
         """Kill the process."""

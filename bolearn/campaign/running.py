@@ -415,7 +415,8 @@ class _Runner:
             return
         now = time.monotonic()
         for future, flight in list(self.flying.items()):
-            if now - flight.began < self.timeout or future.done():
+            began = self.pool.began(future, flight.began)
+            if began is None or now - began < self.timeout or future.done():
                 continue
             del self.flying[future]
             if not self.pool.drop(future):

@@ -18,6 +18,7 @@ import pytest
 from campaigns import make
 
 import bolearn as bl
+from bolearn.campaign import pools, running
 
 SPAWN = get_context("spawn")
 
@@ -225,6 +226,15 @@ def test_the_line_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None
 # ------------------------------------------------------------------ processes
 
 
+def by_processes(
+    c: bl.Campaign, measure: Any, *, workers: int, timeout: float | None, retries: int
+) -> None:
+    """As `run(executor="processes")`, with workers that know the second point."""
+    own = pools.Processes(SPAWN, know_second, (SECOND,))
+    line_ = running.CampaignLine(False)
+    running._Runner(c, measure, own, workers, 60.0, timeout, retries, line_).run()
+
+
 def test_story_10_a_worker_that_dies_costs_only_its_trial() -> None:
     know_second(second())
     for kind in ("pool", "processes"):
@@ -233,12 +243,8 @@ def test_story_10_a_worker_that_dies_costs_only_its_trial() -> None:
             with ProcessPoolExecutor(2, SPAWN, know_second, (SECOND,)) as pool:
                 bl.run(c, dies_at_trial_1, executor=pool, budget=4, retries=1)
         else:
-            from bolearn.campaign import pools, running
-
-            own = pools.Processes(SPAWN, know_second, (SECOND,))
             c.change(budget=4)
-            line_ = running.CampaignLine(False)
-            running._Runner(c, dies_at_trial_1, own, 2, 60.0, None, 1, line_).run()
+            by_processes(c, dies_at_trial_1, workers=2, timeout=None, retries=1)
         assert states(c) == {"completed": 3, "failed": 1}
         assert c[1].state == "failed" and c[1].attempt == 1
         assert c[1].reason == "its worker process ended with code 3, 2 times"
@@ -247,13 +253,11 @@ def test_story_10_a_worker_that_dies_costs_only_its_trial() -> None:
 
 def test_a_process_that_takes_too_long_is_killed() -> None:
     know_second(second())
-    with ProcessPoolExecutor(1, SPAWN, know_second, (SECOND,)) as pool:
-        c = line()
-        began = time.monotonic()
-        bl.run(c, hangs_at_trial_1, executor=pool, budget=3, timeout=4, retries=0)
-        for process in list(pool._processes.values()):  # the user's own pool is not ours to kill
-            process.kill()
-    assert states(c) == {"completed": 2, "failed": 1} and time.monotonic() - began < 40
+    c, began = line(), time.monotonic()
+    c.change(budget=3)
+    by_processes(c, hangs_at_trial_1, workers=1, timeout=1.0, retries=0)
+    assert [t.state for t in c.trials] == ["completed", "failed", "completed"]
+    assert c[1].reason == "no result within 1 s" and time.monotonic() - began < 50
 
 
 def test_functions_that_cannot_be_sent_say_so() -> None:
