@@ -148,8 +148,8 @@ def progress(campaign: Campaign, outcome: str | None = None) -> go.Figure | None
 
 def _error_bars(trials: Sequence[Trial], outcome: str) -> dict[str, Any]:
     """95 % of a measurement, where its standard error was told."""
-    sems = [t.measured[outcome].sem if outcome in t.measured else None for t in trials]
-    bars = [1.96 * (s or 0.0) for s in sems]
+    errors = [t.measured[outcome].sem if outcome in t.measured else None for t in trials]
+    bars = [1.96 * (s or 0.0) for s in errors]
     return {"type": "data", "array": bars, "visible": any(bars), "color": GREY, "thickness": 1}
 
 

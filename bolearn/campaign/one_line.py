@@ -147,9 +147,10 @@ def _campaign(
     """
     from pathlib import Path
 
-    options = {"seed": seed, "budget": budget, "deterministic": deterministic}
     if not isinstance(where, str | Path) or "://" in str(where) or not Path(where).exists():
-        return Campaign.create(where, space, [goal], **options)
+        return Campaign.create(
+            where, space, [goal], seed=seed, budget=budget, deterministic=deterministic
+        )
     found = Campaign.open(where)
     if found.space != space or found.goals != (goal,) or found.seed != seed:
         raise DataError(

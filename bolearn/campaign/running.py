@@ -234,7 +234,8 @@ class _Runner:
         self._start()
         self._ask()
         self._start()
-        waiting = [*self.flying, *self.late, *([self.asking] if self.asking else [])]
+        waiting: list[Future[Any]] = [*self.flying, *self.late]
+        waiting += [self.asking] if self.asking is not None else []
         if not self.flying and not self.asking and not self.ready:
             if not self._others():
                 return False
@@ -261,7 +262,8 @@ class _Runner:
         ends = [self.lease / 3, 1.0]
         if self.timeout is not None:
             now = time.monotonic()
-            ends += [f.began + self.timeout - now for f in self.flying.values()]
+            begun = [self.pool.began(future, f.began) for future, f in self.flying.items()]
+            ends += [b + self.timeout - now for b in begun if b is not None]
         return max(0.0, min(ends))
 
     # ---------------------------------------------------------------- work comes

@@ -152,7 +152,7 @@ def test_exit_codes_and_clear_errors(file: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
     assert len(data("ask", file, 9)) == 6
     assert "the budget of 6 trials is used" in call("ask", file, code=3)
-    said = json.loads(call("tell", file, 0, "yeild=3", "--json", code=1))
+    said = json.loads(call("tell", file, 0, "yieldy=3", "--json", code=1))
     assert said["kind"] == "DataError" and "did you mean 'yield'" in said["error"]
     assert "decimals with a point" in call("tell", file, 0, "yield=61,5", code=1)
     assert "expected NAME=VALUE" in call("tell", file, 0, "61.5", code=1)
