@@ -14,9 +14,9 @@ import torch
 from ..models.exact import ExactGP
 from ..space.parameters import Categorical
 from . import tables
+from .acquisitions import baseline_of
 from .beliefs import Beliefs, Encoder, counted
 from .budget import left
-from .proposals import baseline_of
 from .trial import Trial
 from .values import Measured
 from .writer import Snapshot
@@ -195,8 +195,9 @@ def _edge_checks(view: Snapshot, encoder: Encoder) -> list[Check]:
 def stop_reason(view: Snapshot, *, deterministic: bool) -> str | None:
     """Why there is nothing more to do; None if there is.
 
-    The budget; a finite space of exact values that is exhausted; or the last three proposals of the
-    model promised an expected improvement below a thousandth of the range of the values.
+    The budget; a finite space of exact values that is exhausted; or, of one objective, the last
+    three proposals of the model promised an expected improvement below a thousandth of the range of
+    the values.
     """
     _, why = left(view)
     if why is not None:
@@ -215,10 +216,12 @@ def _no_promise(view: Snapshot) -> str | None:
     last = [t for t in trials if t.origin == "model"][-_IN_A_ROW:]
     recent = [t for t in last if t.revision == view.revision.number and t.proposal is not None]
     told = [m for t in trials if (m := counted(t).get(goals.objectives[0].outcome)) is not None]
-    if len(recent) < _IN_A_ROW or any(t.pending for t in recent) or len(told) < 2:
+    if len(goals.objectives) > 1 or len(recent) < _IN_A_ROW:
+        return None
+    if len(told) < 2 or any(t.pending for t in recent):
         return None
     values = [m.mean for m in told]
-    wide = 1.0 if len(goals.objectives) > 1 else max(values) - min(values)
+    wide = max(values) - min(values)
     promised = [math.exp(min((t.proposal or {})["acquisition"], 700.0)) for t in recent]
     if wide <= 0 or max(promised) > _PROMISE * wide:
         return None

@@ -20,8 +20,9 @@ from ..errors import DataError, UnsupportedError
 from ..seeds import derive
 from ..space.parameters import Value, close_to
 from ..strategies.protocol import StudyData
+from .acquisitions import baseline_of
 from .beliefs import Encoder, counted
-from .proposals import Proposal, Proposer, Rule, baseline_of, design_size, rule
+from .proposals import Proposal, Proposer, Rule, design_size, rule
 from .values import dumps, loads
 from .writer import Snapshot
 

@@ -2,7 +2,9 @@
 
     too few values yet          the next point of a Sobol design
     one objective               noisy expected improvement (qLogNEI), pending points counted
-    several objectives          the same of a Chebyshev scalarisation with weights drawn anew for
+    two or three objectives     noisy expected hypervolume improvement (qLogNEHVI), up to nine
+                                points pending
+    more of either              qLogNEI of a Chebyshev scalarisation with weights drawn anew for
                                 every point (ParEGO)
     limits                      their probability counts as part of the improvement
     failures                    log P(success) is added
@@ -12,13 +14,14 @@ Each point has a seed of its own, ``derive(seed, "ask", number of the proposal)`
 fitted to the data alone, without a memory of earlier fits: a campaign that is opened again proposes
 bit for bit what it would have proposed.
 
-Source: Letham et al. 2019, arXiv:1706.07094; Knowles, "ParEGO: a hybrid algorithm with on-line
+Source: Letham et al. 2019, arXiv:1706.07094; Daulton, Balandat & Bakshy, "Parallel Bayesian
+optimization of multiple noisy objectives with expected hypervolume improvement", NeurIPS 2021,
+arXiv:2105.08195; Knowles, "ParEGO: a hybrid algorithm with on-line
 landscape approximation for expensive multiobjective optimization problems", IEEE Transactions on
 Evolutionary Computation 10(1), 2006; Gardner et al., ICML 2014.
 Taught in part_5/tutorial_04.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,22 +30,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..acquisition.monte_carlo import qLogNoisyExpectedImprovement
-from ..acquisition.objectives import Constraint, Objective, at_least, at_most, output
 from ..errors import DataError, FitError, InfeasibleError, NumericsError, OptimizationError
-from ..sampling import Sampler
 from ..search.multi_start import optimize_acqf
-from ..seeds import derive, uniform
+from ..seeds import derive
 from ..space.parameters import Value
 from ..space.space import Space
+from .acquisitions import acquisition, baseline_of
 from .beliefs import Beliefs, Encoder, believe, counted
 from .goals import Goals
 from .trial import Trial
 from .writer import Snapshot
 
 _BLOCK = 64  # points of one Sobol sequence; then the next begins
-_SAMPLES = 128
-_AUGMENTED = 0.05  # weight of the sum beside the worst objective, as in ParEGO
 _FAILED = (FitError, NumericsError, OptimizationError)
 
 
@@ -111,10 +110,10 @@ def rule(view: Snapshot, *, deterministic: bool) -> Rule:
         names = ", ".join(map(repr, missing))
         return Rule("design", f"Sobol design, until {names} has been measured twice")
     words = ["noisy expected improvement (qLogNEI)"]
-    if len(goals.objectives) > 1:
-        words = [
-            f"random Chebyshev weights of {len(goals.objectives)} objectives (ParEGO), qLogNEI"
-        ]
+    if by_hypervolume(goals, waiting):
+        words = ["noisy expected hypervolume improvement (qLogNEHVI)"]
+    elif len(goals.objectives) > 1:
+        words = ["random Chebyshev weights of the objectives (ParEGO), qLogNEI"]
     if goals.limits:
         words.append(f"times the probability of {' and '.join(map(str, goals.limits))}")
     if failed:
@@ -124,66 +123,6 @@ def rule(view: Snapshot, *, deterministic: bool) -> Rule:
     if deterministic:
         words.append("values are exact, nothing is proposed twice")
     return Rule("model", ", ".join(words))
-
-
-@dataclass(frozen=True, eq=False)
-class Promising:
-    """An acquisition plus log P(success): points that will probably fail promise little."""
-
-    acquisition: Any
-    beliefs: Beliefs
-
-    @property
-    def model(self) -> Any:
-        """What searches look at for starts."""
-        return self.acquisition.model
-
-    def __call__(self, X: Float[Tensor, "*batch q d"]) -> Float[Tensor, "*batch"]:
-        value = self.acquisition(X)
-        return value + self.beliefs.log_success(X)  # type: ignore[no-any-return]
-
-    def with_pending(self, X: Float[Tensor, "p d"]) -> "Promising":
-        """The same, given further points on their way."""
-        return Promising(self.acquisition.with_pending(X), self.beliefs)
-
-
-@dataclass(frozen=True)
-class Signed:
-    """The objective "sign times output i"."""
-
-    index: int
-    sign: float
-
-    def __call__(self, y: Float[Tensor, "*s m"]) -> Float[Tensor, "*s"]:
-        return self.sign * y[..., self.index]
-
-    def scale(self, output_scale: Float[Tensor, "*r m"]) -> Float[Tensor, "*r"]:
-        """The output's own."""
-        return output_scale[..., self.index]
-
-
-@dataclass(frozen=True)
-class Chebyshev:
-    """min_i w_i u_i + 0.05 sum_i w_i u_i of objectives u, each scaled by the values seen to 0...1.
-
-    Args:
-        signs: +1 or -1 for each output that is an objective, the first outputs.
-        weights: positive, sum 1.
-        lowest, width: of the signed values seen.
-    """
-
-    signs: tuple[float, ...]
-    weights: tuple[float, ...]
-    lowest: tuple[float, ...]
-    width: tuple[float, ...]
-
-    def __call__(self, y: Float[Tensor, "*s m"]) -> Float[Tensor, "*s"]:
-        signs, w, low, width = (
-            torch.tensor(v, dtype=y.dtype)
-            for v in (self.signs, self.weights, self.lowest, self.width)
-        )
-        u = w * (signs * y[..., : len(self.signs)] - low) / width
-        return u.amin(-1) + _AUGMENTED * u.sum(-1)
 
 
 class Proposer:
@@ -314,16 +253,7 @@ class Proposer:
         beliefs = self.beliefs()
         if beliefs is None:
             return None, {}
-        plain = qLogNoisyExpectedImprovement(
-            beliefs.model,
-            X_baseline=beliefs.baseline_X,
-            sampler=Sampler(_SAMPLES, seed=derive(seed, "samples")),
-            objective=self._objective(beliefs, seed),
-            outcome_constraints=self._constraints(),
-        )
-        acq: Any = plain if beliefs.success is None else Promising(plain, beliefs)
-        if self.pending:
-            acq = acq.with_pending(torch.stack(self.pending))
+        acq = acquisition(self.goals, self.trials, beliefs, self.pending, seed)
         found = None
         for soft in (True, False):
             try:
@@ -364,30 +294,6 @@ class Proposer:
         good = [v[aim.outcome] for v in found if aim.outcome in v and not goals.broken(v, base)]
         return {"best": max(good, key=lambda y: aim.sign * y)} if good else {}
 
-    def _objective(self, beliefs: Beliefs, seed: int) -> Objective:
-        """The goal as one number to maximise."""
-        aims = self.goals.objectives
-        if len(aims) == 1:
-            return output(0) if aims[0].maximize else Signed(0, -1.0)
-        raw = -uniform([derive(seed, "weights")], (len(aims),))[0].log()  # uniform on the simplex
-        weights = (raw / raw.sum()).tolist()
-        lowest, width = [], []
-        for aim in aims:
-            seen = [aim.sign * m.mean for t in self.trials if (m := counted(t).get(aim.outcome))]
-            lowest.append(min(seen))
-            width.append((max(seen) - min(seen)) or 1.0)
-        signs = tuple(aim.sign for aim in aims)
-        return Chebyshev(signs, tuple(weights), tuple(lowest), tuple(width))
-
-    def _constraints(self) -> tuple[Constraint, ...]:
-        """The limits as constraints of the model's outputs."""
-        found: list[Constraint] = []
-        for limit in self.goals.limits:
-            index = self.goals.outcomes.index(limit.outcome)
-            bound = limit.bound(baseline_of(self.trials).get(limit.outcome))
-            found.append(at_most(index, bound) if limit.upper else at_least(index, bound))
-        return tuple(found)
-
     def _nearest(self, code: Float[Tensor, "d"]) -> dict[str, Any]:
         """The nearest trial that has values, and how far it is in the unit cube."""
         if not self._told:
@@ -395,16 +301,6 @@ class Proposer:
         far = (torch.stack([c for _, c in self._told]) - code).square().sum(-1).sqrt()
         i = int(far.argmin())
         return {"nearest": self._told[i][0], "distance": far[i].item()}
-
-
-def baseline_of(trials: Sequence[Trial]) -> dict[str, float]:
-    """Mean of each outcome over all measurements of the baseline."""
-    found: dict[str, list[float]] = {}
-    for trial in trials:
-        if trial.baseline:
-            for name, m in counted(trial).items():
-                found.setdefault(name, []).extend(m.values)
-    return {name: math.fsum(v) / len(v) for name, v in found.items()}
 
 
 def check_baseline(goals: Goals, trials: Sequence[Trial]) -> None:

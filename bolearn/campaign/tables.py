@@ -5,8 +5,8 @@ Taught in part_5/tutorial_04.
 
 from typing import Any
 
+from .acquisitions import baseline_of
 from .beliefs import counted
-from .proposals import baseline_of
 from .trial import Trial
 from .writer import Snapshot
 

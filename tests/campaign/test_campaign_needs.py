@@ -184,7 +184,7 @@ def test_need_15_mixtures_are_exact() -> None:
     parts = [bl.Real(name, 0, 1, step=0.05) for name in "abc"]
     space = bl.Space(parts, constraints=["a + b + c == 1", "a - 2 * b <= 0.5"])
     c = make(space=space, strategy=None)
-    for i in range(9):
+    for i in range(8):
         (t,) = c.ask()
         p = t.parameters
         assert abs(sum(p.values()) - 1) < 1e-9 and p["a"] - 2 * p["b"] <= 0.5 + 1e-9
@@ -196,29 +196,29 @@ def test_need_15_mixtures_are_exact() -> None:
 def test_need_16_steps_hold_on_every_axis() -> None:
     space = bl.Space([bl.Real("t", 1, 600, log=True, step=0.5), bl.Real("x", 0.05, 1, step=0.1)])
     c = make(space=space, strategy=None)
-    for _ in range(8):
+    for _ in range(6):
         (t,) = c.ask()
         assert t.parameters in space
         assert t.parameters["t"] * 2 == int(t.parameters["t"] * 2)
         c.tell(t.id, t.parameters["x"])
 
 
-@pytest.mark.parametrize("told", [0, 14])
+@pytest.mark.parametrize("told", [0, 10])
 def test_need_17_a_batch_that_shares_a_setting(told: int) -> None:
     c = make(strategy=None)
     play(c, told)
-    batch = c.ask(4, same=["temperature", "solvent"])
+    batch = c.ask(3, same=["temperature", "solvent"])
     assert len({(t.parameters["temperature"], t.parameters["solvent"]) for t in batch}) == 1
-    assert len({tuple(t.parameters.values()) for t in batch}) == 4
+    assert len({tuple(t.parameters.values()) for t in batch}) == 3
     with pytest.raises(bl.DataError, match="did you mean 'solvent'"):
         c.ask(2, same=["solvnt"])
 
 
-@pytest.mark.parametrize("told", [0, 12])
+@pytest.mark.parametrize("told", [0, 10])
 def test_need_18_some_parameters_are_fixed_for_now(told: int) -> None:
     c = make(strategy=None)
     play(c, told)
-    batch = c.ask(3, fixed={"solvent": "THF", "A": 0.8})
+    batch = c.ask(2, fixed={"solvent": "THF", "A": 0.8})
     assert all(t.parameters["solvent"] == "THF" and t.parameters["A"] == 0.8 for t in batch)
     assert all(t.parameters in c.space for t in batch)
     before = len(c)

@@ -296,8 +296,8 @@ def test_a_backup_of_memory_and_of_a_server(tmp_path: Path, postgresql: str) -> 
         assert play(again, 2) == play(c, 2)
 
 
-def test_need_2_on_a_server(place: Place) -> None:
-    at = place("resumed")
+def test_need_2_on_a_server(tmp_path: Path, postgresql: str) -> None:
+    at = (postgresql, f"resumed in {tmp_path.name}")
     whole = make(None, strategy=None, goals=["minimize cost"])
     broken = make(at[0], name=at[1], strategy=None, goals=["minimize cost"])
     expected = play(whole, 12)
