@@ -439,6 +439,16 @@ class Campaign(Ledger):
                     w.save(trial, kind, details)
         return [trial for trial, _, _ in changed]
 
+    def html(self, path: Any) -> Path:
+        """Write the report: one page that needs no network; see `bolearn.campaign.report`.
+
+        Raises:
+            StorageError: it cannot be written, or plotly is missing.
+        """
+        from .report import write_html  # plotly is slow to load
+
+        return write_html(self, path)
+
     # ---------------------------------------------------------------- for workers
 
     def claim(self, *, lease: float | int | None = None, by: str | None = None) -> Trial | None:

@@ -25,7 +25,7 @@ from . import checks, tables
 from .campaign import Campaign
 from .goals import Objective
 from .proposals import baseline_of
-from .sensitivity import at_share, sobol_indices
+from .sensitivity import Sensitivity, at_share, sobol_indices
 from .trial import Trial
 
 BLUE, RED, GREEN, ORANGE, PURPLE, GREY = (
@@ -454,11 +454,23 @@ def pair_map(
 
 
 def sensitivity(
-    campaign: Campaign, outcome: str | None = None, *, samples: int = 512, seed: int = 0
+    campaign: Campaign,
+    outcome: str | None = None,
+    *,
+    found: Mapping[str, Sensitivity] | None = None,
+    seed: int = 0,
 ) -> go.Figure | None:
-    """Which parameters matter: Sobol indices of what the model expects, with 95 % intervals."""
+    """Which parameters matter: Sobol indices of what the model expects, with 95 % intervals.
+
+    Args:
+        campaign: which.
+        outcome: an objective; the first without one.
+        found: what `sobol_indices` gave, if that is known already.
+        seed: else of its samples.
+    """
     aim = _aim(campaign, outcome)
-    found = sobol_indices(campaign, aim.outcome, samples=samples, seed=seed)
+    if found is None:
+        found = sobol_indices(campaign, aim.outcome, seed=seed)
     if found is None:
         return None
     order = sorted(found, key=lambda name: found[name].total)

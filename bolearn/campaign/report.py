@@ -21,6 +21,7 @@ from ..errors import BolearnError, DataError, NotFittedError, StorageError
 from ..space.parameters import Value
 from . import tables
 from .campaign import Campaign
+from .sensitivity import Sensitivity, sobol_indices
 from .store import Snapshot
 from .trial import Trial
 
@@ -109,6 +110,7 @@ class _Page:
         self.trials = [self.view.trials[i] for i in sorted(self.view.trials)]
         self.aims = self.view.revision.goals.objectives
         self.count = 0  # figures so far
+        self._found: dict[str, dict[str, Sensitivity] | None] = {}
 
     def body(self) -> str:
         """All sections that have something to say."""
@@ -275,9 +277,10 @@ class _Page:
 
         parts = []
         for aim in self.aims:
-            found = figures.sensitivity(self.campaign, aim.outcome)
-            if found is None:
+            indices = self._indices(aim.outcome)
+            if indices is None:
                 continue
+            found = figures.sensitivity(self.campaign, aim.outcome, found=indices)
             caption = (
                 f"Share of the variation of {aim.outcome}, as the model expects it over the whole "
                 "space, that a parameter explains alone and together with others. The intervals "
@@ -302,11 +305,15 @@ class _Page:
                 parts.append(self.figure(found, f"{words} break a constraint."))
         return "<h2>What matters</h2>" + "".join(parts) if any(parts) else ""
 
+    def _indices(self, outcome: str) -> dict[str, Sensitivity] | None:
+        """Sobol indices, worked out once."""
+        if outcome not in self._found:
+            self._found[outcome] = sobol_indices(self.campaign, outcome)
+        return self._found[outcome]
+
     def _ranked(self, outcome: str) -> list[str]:
         """Parameters, the most important first."""
-        from .sensitivity import sobol_indices
-
-        found = sobol_indices(self.campaign, outcome) or {}
+        found = self._indices(outcome) or {}
         names = self.campaign.space.names
         return sorted(names, key=lambda n: -found[n].total if n in found else 0.0)
 
