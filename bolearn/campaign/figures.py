@@ -284,11 +284,15 @@ def _against(
 
 
 def best_point(campaign: Campaign, outcome: str | None = None) -> dict[str, Value] | None:
-    """The best setting of an objective that keeps all limits, of the present space."""
-    aim, space = _aim(campaign, outcome), campaign.space
-    good = [t for t in tables.feasible(campaign._view()) if set(space.names) <= set(t.parameters)]
+    """The best setting of an objective that keeps all limits, as the present space has it."""
+    aim, view = _aim(campaign, outcome), campaign._view()
+    good = tables.feasible(view)
     found = max(good, key=lambda t: aim.sign * tables.values(t)[aim.outcome], default=None)
-    return None if found is None else {name: found.parameters[name] for name in space.names}
+    if found is None:
+        return None
+    point = campaign._encoding(view).point(found.parameters, found.revision)
+    names = view.revision.space.names
+    return {name: point[name] for name in names} if set(names) <= set(point) else None
 
 
 def _predicted(

@@ -13,6 +13,7 @@ import html
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,8 @@ class _Page:
         )
 
     def _best_tiles(self) -> list[tuple[str, str]]:
+        from .figures import best_point
+
         good = self.campaign.pareto()
         if not good:
             limits = " keeps all limits" if self.view.revision.goals.limits else " has a value"
@@ -205,11 +208,11 @@ class _Page:
             return [("Pareto front", f"{len(good)} trials: no other beats them in all goals")]
         best, name = good[0], self.aims[0].outcome
         tiles = [(f"Best {name}, trial {best.id}", f"{tables.values(best)[name]:.5g}")]
-        try:
-            p = self.campaign.predict(self.campaign.space.check(best.parameters))[name]
-            tiles.append((f"{name} there, with 95 % interval", f"{p}"))
-        except (NotFittedError, DataError):
-            pass
+        point = best_point(self.campaign, name)
+        with suppress(NotFittedError, DataError):
+            if point is not None:
+                p = self.campaign.predict(point)[name]
+                tiles.append((f"{name} there, with 95 % interval", f"{p}"))
         tiles.append(("Its setting", _setting(best.parameters)))
         return tiles
 
@@ -408,11 +411,9 @@ class _Page:
 
     def foot(self) -> str:
         """When, and of which state."""
-        from .. import __version__
-
         now = datetime.now(UTC)
         return (
-            f'<footer><p class="soft">Written {now:%Y-%m-%d %H:%M} UTC by bolearn {__version__} '
+            f'<footer><p class="soft">Written {now:%Y-%m-%d %H:%M} UTC by bolearn '
             f"after {self.view.next_seq} lines of history, seed {self.campaign.seed}.</p></footer>"
         )
 

@@ -15,7 +15,7 @@ def test_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     monkeypatch.chdir(tmp_path)
     scope: dict = {}
     for block in blocks:
@@ -23,6 +23,8 @@ def test_the_page_runs(
     said = capsys.readouterr().out
     assert "7 trials changed; 0 the second time" in said
     assert "Sobol design: 1 trials told" in said and "noisy expected improvement" in said
+    assert "the best that keeps all limits went from" in said and "{'n': 7} 0.0 8" in said
+    assert "What matters" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "expected yield:" in said and "held-out predictions" in said and "stop? None" in said
     c = scope["bl"].Campaign.open("reaction_copy.db")
     assert (c[1].parameters["cycles"], c[2].rejected, c[3].state) == (3, True, "failed")
