@@ -135,6 +135,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         knowledge_gradient_points as knowledge_gradient_points,
         optimize_knowledge_gradient as optimize_knowledge_gradient,
     )
+    from .search.fronts import draw_fronts as draw_fronts
     from .search.recommend import recommend as recommend
     from .search.optima import Optima as Optima, sample_optima as sample_optima
     from .problems import Problem as Problem
@@ -198,6 +199,7 @@ _PUBLIC = {
     "search.stochastic": "optimize_acqf_stochastic",
     "search.thompson": "thompson",
     "search.lookahead": "fantasy_maxima knowledge_gradient_points optimize_knowledge_gradient",
+    "search.fronts": "draw_fronts",
     "search.recommend": "recommend",
     "search.optima": "Optima sample_optima",
     "problems": "Problem",

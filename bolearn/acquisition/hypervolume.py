@@ -193,21 +193,21 @@ def _block(
     if not wanted:
         return value, None, None
     weight.div_(total)
-    g_y, g_w = torch.zeros_like(y), None if log_weight is None else torch.zeros_like(log_weight)
+    g_w = None if log_weight is None else torch.zeros_like(log_weight)
+    pulled = [torch.zeros_like(gain) for gain in gains]  # into each gain, k of q t c s
     for (A, _, ways), part in zip(terms, parts, strict=True):
         g_area = weight if part is None else part.mul_(weight)
         if g_w is not None:
             g_w[list(A)] += g_area.sum(-2)
         for k, (shares, capped) in enumerate(ways):
-            g_side = g_area if capped is None else g_area * capped
-            for i, j in enumerate(A):
-                g = (
-                    slopes[k][j] * g_side
-                    if shares is None
-                    else (slopes[k][j] * g_side).mul_(shares[i])
-                )
-                g_y[k, j] += g.sum(-2)
-    return value, g_y, g_w
+            g_side = g_area if capped is None else capped.mul_(g_area)
+            if shares is None:
+                pulled[k][A[0]] += g_side
+                continue
+            for j, share in zip(A, shares, strict=True):
+                pulled[k][j].addcmul_(g_side, share)
+    into_y = [g.mul_(slope).sum(-2) for g, slope in zip(pulled, slopes, strict=True)]
+    return value, torch.stack(into_y), g_w
 
 
 def _signed_sum(
@@ -243,6 +243,9 @@ def _fatmin(parts: list[Tensor], wanted: bool) -> tuple[Tensor, list[Tensor] | N
     """-fatmax(-x), and the share that each part has in its derivative."""
     if len(parts) == 1:
         return parts[0], None
+    if len(parts) == 2:
+        value, share = _capped(parts[0], parts[1], wanted)
+        return value, None if share is None else [share, 1 - share]
     least = parts[0]
     for part in parts[1:]:
         least = torch.minimum(least, part)
@@ -266,7 +269,7 @@ def _fatmin(parts: list[Tensor], wanted: bool) -> tuple[Tensor, list[Tensor] | N
 
 
 def _capped(side: Tensor, length: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
-    """The smooth minimum with a constant, and its derivative in ``side``."""
+    """The smooth minimum of two, and its derivative in the first; that in the other is the rest."""
     gap = (side - length).mul_(1 / TAU_MIN)
     x = gap.abs().add_(1)
     p = x.square().add_(1).mul_(0.5).reciprocal_()

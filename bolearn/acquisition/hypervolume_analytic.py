@@ -270,7 +270,7 @@ class LogExpectedHypervolumeImprovement:
         boxes, scale = _boxes(self.scale, self.ref_point, front.unsqueeze(0), None)
         object.__setattr__(self, "edges", Edges.of(boxes, scale))
 
-    def __call__(self, X: Float[Tensor, "*#batch 1 d"]) -> Float[Tensor, "*batch"]:
+    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The value at single points, in log units of the product of the objectives."""
         check_single_point(X, type(self).__name__)
         posterior = self.model.posterior(X)
@@ -337,7 +337,7 @@ class LogNoisyExpectedHypervolumeImprovement:
             raise _not_gaussian(self, self.model.posterior(base.points))
         _improve_on(self, base if self.X_pending is None else base.joined(self.X_pending))
 
-    def __call__(self, X: Float[Tensor, "*#batch 1 d"]) -> Float[Tensor, "*batch"]:
+    def __call__(self, X: Float[Tensor, "*#batch q d"]) -> Float[Tensor, "*batch"]:
         """The value at single points, in log units of the product of the objectives."""
         check_single_point(X, type(self).__name__)
         mean, A = self.baseline.factors(X)  # *batch 1 m, *batch m 1 (b + 1)
@@ -349,7 +349,7 @@ class LogNoisyExpectedHypervolumeImprovement:
         value = _Expected.apply(means, std, self)  # type: ignore[no-untyped-call]
         return value.mT.reshape(batch)  # type: ignore[no-any-return]
 
-    def value_and_gradient(self, X: Float[Tensor, "*batch 1 d"]) -> tuple[Tensor, Tensor] | None:
+    def value_and_gradient(self, X: Float[Tensor, "*batch q d"]) -> tuple[Tensor, Tensor] | None:
         """Both in one piece for points ``*batch`` of every replicate; None where it has no form."""
         algebra: Algebra | None = self.baseline.algebra
         if algebra is None or X.shape[-2] != 1:

@@ -135,7 +135,7 @@ class MultiObjective:
 
 
 def _memory(recipe: Recipe, model: Any) -> object:
-    """What the next round should know of this one's model: its hyperparameters, where it has any."""
+    """What the next round should know of this one's model: hyperparameters, if it has any."""
     known = getattr(model, "hyperparameters", None)
     return known() if recipe.fit is not None and callable(known) else None
 
