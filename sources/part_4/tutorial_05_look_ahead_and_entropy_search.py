@@ -557,7 +557,7 @@ teach.reveal("p4.t5.q5", "KG", because="whether that place turns out a little be
 # ## 7. Is looking ahead better?
 #
 # It costs more for each choice, and it is right only if the model is. Branin's function with noise
-# of standard deviation 20, five starting points, ten evaluations, 16 runs. All arms hand over the
+# of standard deviation 2, five starting points, ten evaluations, 16 runs. All arms hand over the
 # place where the posterior mean is highest, observed or not, so inference regret is what counts.
 
 
