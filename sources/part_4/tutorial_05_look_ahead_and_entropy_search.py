@@ -390,8 +390,8 @@ print(f"true KG at the choices, of its maximum: one-shot {(of_one_shot / top).it
 # What do we want to know? Not all of $f$: its maximum $f^*$ (**max-value entropy search**, MES;
 # Wang & Jegelka, 2017). Information is symmetric: what $y$ at $x$ tells about $f^*$ is what $f^*$
 # tells about $y$, and that is easier. Of what $f^*$ says about $f(x)$, MES keeps $f(x) \le f^*$: a
-# **ceiling**, at $\gamma = (f^* - \mu)/\sigma$ standard deviations. (That $f$ touches it somewhere,
-# and is below it elsewhere, is left out.)
+# **ceiling**, at $\gamma = (f^* - \mu)/\sigma$ standard deviations. (What it says elsewhere is left
+# out.)
 #
 # **Exercise 3.** The doubt that a ceiling leaves.
 
@@ -500,8 +500,8 @@ with torch.no_grad():
 # how high, the model is *conditioned* on that as on an observation without noise, and then cut off
 # at $f^*$. The result is a lower bound, by the same trick with the variance.
 #
-# It is often said that entropy search finds $x^*$ and MES finds $f^*$. They shrink the doubt about
-# these; all of them end up near the top, because that is where one learns about it.
+# "Entropy search finds $x^*$, MES finds $f^*$": they shrink the doubt about these. To learn about a
+# top, all of them look near it.
 #
 # ## 6. Five rules, one belief
 #
@@ -557,7 +557,7 @@ teach.reveal("p4.t5.q5", "KG", because="whether that place turns out a little be
 # ## 7. Is looking ahead better?
 #
 # It costs more for each choice, and it is right only if the model is. Branin's function with noise
-# of standard deviation 20, five starting points, ten evaluations, 16 runs. All arms hand over the
+# of standard deviation 2, five starting points, ten evaluations, 16 runs. All arms hand over the
 # place where the posterior mean is highest, observed or not, so inference regret is what counts.
 
 
