@@ -165,11 +165,11 @@ teach.reveal("p4.t2.q1", "next to nothing: 1e-11 of it, or less",
 # is 0 below $-8.4$. The same formula with `erfc` mends it. **Second failure: underflow.** From
 # $-37.4$ down $h$ loses digits in float64, from $-38.4$ down it is 0.
 #
-# The third failure comes long before. An optimiser stops where a step gains too little, or no entry
-# of the gradient exceeds its tolerance, for SciPy's L-BFGS-B $10^{-5}$ by default. Over how much of the box would a climb end
-# before its first step? We let log EI (next section) choose 25 points on Branin's function, 16
-# times over (`bl.study`; tutorial 3 explains it), and look at EI's gradient at 512 places, per
-# width of the box and in standard deviations of the outcomes.
+# The third comes long before. An optimiser stops where a step gains too little, or no entry of the
+# gradient exceeds its tolerance, $10^{-5}$ in SciPy's L-BFGS-B. Over how much of the box would a
+# climb end before its first step? We let log EI (next section) choose 25 points on Branin's
+# function, 16 times (`bl.study`, of tutorial 3), and look at EI's gradient at 512 places, per width
+# of the box and in standard deviations of the outcomes.
 
 # %%
 teach.predict("p4.t2.q2", "After 30 evaluations: at what share of the box is EI's gradient below "
