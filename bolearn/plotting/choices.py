@@ -65,12 +65,12 @@ def forest(
 
 
 def designs(
-    points: Mapping[str, Float[Tensor, "n 2"]], scores: Mapping[str, float]
+    points: Mapping[str, Float[Tensor, "..."]], scores: Mapping[str, float]
 ) -> "matplotlib.figure.Figure":
     """Designs of two inputs side by side, each with a number over it.
 
     Args:
-        points: by label, in the unit square.
+        points: by label, ``n 2`` in the unit square.
         scores: by the same labels.
 
     Raises:
