@@ -41,12 +41,12 @@ def forest(
     from matplotlib import pyplot
 
     rows = list(dict.fromkeys(name for own in effects.values() for name in own))
-    height = 0.24 * len(effects) + 0.16
+    height = 0.15 * len(effects) + 0.06
     figure, panel = pyplot.subplots(figsize=(8.4, height * len(rows) + 1.7))
     panel.axvline(0.0, color="black", lw=1.2)
     for k, (experiment, own) in enumerate(effects.items()):
-        shift = (k - (len(effects) - 1) / 2) * 0.24 / height
-        look = line_look(k) | {"ls": "", "ms": 7, "mec": "black", "mew": 0.6, "capsize": 3}
+        shift = (k - (len(effects) - 1) / 2) * 0.15 / height
+        look = line_look(k) | {"ls": "", "ms": 6, "mec": "black", "mew": 0.6, "capsize": 2}
         look |= {"alpha": 0.45} if experiment in stored else {}
         label = f"{experiment} (precomputed)" if experiment in stored else experiment
         at = [rows.index(name) + shift for name in own]

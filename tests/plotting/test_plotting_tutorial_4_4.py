@@ -27,7 +27,7 @@ def test_a_forest_has_a_row_for_each_effect_and_intervals_of_the_errors_asked_fo
         for segment in bars.lines[2][0].get_segments()
     ]
     expected = [[0.05, 0.35], [-0.16, -0.04], [0.0, 0.6]]
-    torch.testing.assert_close(torch.tensor(ends).float(), torch.tensor(expected), atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.tensor(ends).double(), torch.tensor(expected).double())
     assert "3 standard errors" in panel.get_xlabel()
     assert panel.get_ylim()[0] > panel.get_ylim()[1]  # the first effect on top
     pyplot.close("all")
