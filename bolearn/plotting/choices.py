@@ -83,7 +83,7 @@ def designs(
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(
-        1, len(points), figsize=(2.5 * len(points) + 0.4, 3.1), sharey=True, squeeze=False
+        1, len(points), figsize=(2.5 * len(points) + 0.4, 3.7), sharey=True, squeeze=False
     )
     for panel, (label, U) in zip(panels[0], points.items(), strict=True):
         if U.ndim != 2 or U.shape[-1] != 2:

@@ -299,10 +299,10 @@ figure = plotting.forest({"Rosenbrock, 16 seeds, just now": live} | stored, stor
                          xlabel="gain from level -1 to +1 (decades of final regret)",
                          rules_after=("search",))
 teach.show(figure, "Forest plot of five effects and ten interactions, on Rosenbrock (live, and 32 "
-           "stored seeds) and stored on noisy Hartmann. On Rosenbrock the search is worth a third of a "
-           "decade, warped outputs about 0.15, and both together about 0.15 more; kernel and prior "
-           "lie about 0.05 right of zero, their intervals across it. On noisy Hartmann only 'noise' "
-           "is decided, 0.2 left of zero.")
+           "stored seeds) and on noisy Hartmann (stored). On Rosenbrock the search is worth a "
+           "third of a decade, warped outputs about 0.15, both together 0.15 more; kernel and "
+           "prior lie about 0.06 right of zero, their intervals across it. On noisy Hartmann only "
+           "'noise' is decided, 0.2 left of zero.")
 teach.reveal("p4.t4.q3", "search", because="about a third of a decade, more than twice any other")
 print("outputs x search:", stats.verdict(each[:, list(columns).index("outputs x search")]))
 
@@ -444,10 +444,10 @@ teach.reveal("p4.t4.q5", "worse on Branin, better on the patients",
 
 # %% [markdown]
 # Predictions decide it, in both directions. Searches seldom do: in `benchmarks/noise.py` (ten
-# functions, exact and with noise of 5 to 70 %, 32 seeds each, precomputed) *no* prior was decided
-# against the default; in the forest plot, with all 16 arms behind each mark, 'exact' is decided
-# once, as a loss on noisy Hartmann. So the package keeps the cautious default, and you say what you
-# know: a simulator is exact, repeats give a `noise_var`, an assay is noisy.
+# functions, noise from 0 to 70 %, 32 seeds each, precomputed) *no* prior was decided against the
+# default; in the forest plot, with 16 arms behind each mark, 'exact' is a loss on noisy Hartmann.
+# So the package keeps the cautious default, and you say what you know: a simulator is exact,
+# repeats give a `noise_var`.
 #
 # ## 5. Prior or maximum likelihood?
 #
@@ -515,16 +515,17 @@ teach.claim("16 climbs miss less than looking at 4,096 points, in pairs", kind="
 # %%
 curves = {"k climbs": (best - climbed).mean(0), "64 k points looked at": (best - only).mean(0)}
 teach.show(plotting.curves(torch.tensor(counts, dtype=torch.float64), curves, log="x", xlabel="k",
-                           ylabel="log EI missed, mean of 20 models (nats)"),
-           "Log EI missed against k from 1 to 64, two falling curves: looking at 64 points misses more "
-           "than half a nat, at 4,096 about a twentieth; a single climb misses some, 16 nothing.")
+                           ylabel="log EI missed (nats)"),
+           "Log EI missed against k from 1 to 64, two falling curves: looking at 64 points misses "
+           "0.6 nats, at 4,096 still 0.05; one climb misses 1.2 nats, two 0.2, four nothing.")
 print(f"looking at 64 points misses {(best[:, 0] - only[:, 0]).mean():.1f} nats, 16 climbs "
       f"{(best[:, 0] - climbed[:, 4]).mean():.2f}")
 
 # %% [markdown]
-# Climbing saturates at about the package's default of 16, and then effort buys nothing. "Stronger
-# optimisation of the acquisition can hurt" is sometimes written; a weak search is a second, random
-# acquisition function, and in section 2 it cost about a third of a decade.
+# Means of 20 models: four climbs are enough here, and after that effort buys nothing; the package's
+# 16 are on the safe side. "Stronger optimisation of the acquisition can hurt" is sometimes written;
+# a weak search is another, partly random acquisition function, and in section 2 it cost about a
+# third of a decade.
 #
 # ## 7. The first points
 #
