@@ -41,12 +41,12 @@ def forest(
     from matplotlib import pyplot
 
     rows = list(dict.fromkeys(name for own in effects.values() for name in own))
-    height = 0.24 * len(effects) + 0.16
+    height = 0.15 * len(effects) + 0.06
     figure, panel = pyplot.subplots(figsize=(8.4, height * len(rows) + 1.7))
     panel.axvline(0.0, color="black", lw=1.2)
     for k, (experiment, own) in enumerate(effects.items()):
-        shift = (k - (len(effects) - 1) / 2) * 0.24 / height
-        look = line_look(k) | {"ls": "", "ms": 7, "mec": "black", "mew": 0.6, "capsize": 3}
+        shift = (k - (len(effects) - 1) / 2) * 0.15 / height
+        look = line_look(k) | {"ls": "", "ms": 6, "mec": "black", "mew": 0.6, "capsize": 2}
         look |= {"alpha": 0.45} if experiment in stored else {}
         label = f"{experiment} (precomputed)" if experiment in stored else experiment
         at = [rows.index(name) + shift for name in own]
@@ -65,12 +65,12 @@ def forest(
 
 
 def designs(
-    points: Mapping[str, Float[Tensor, "n 2"]], scores: Mapping[str, float]
+    points: Mapping[str, Float[Tensor, "..."]], scores: Mapping[str, float]
 ) -> "matplotlib.figure.Figure":
     """Designs of two inputs side by side, each with a number over it.
 
     Args:
-        points: by label, in the unit square.
+        points: by label, ``n 2`` in the unit square.
         scores: by the same labels.
 
     Raises:
@@ -83,7 +83,7 @@ def designs(
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(
-        1, len(points), figsize=(2.5 * len(points) + 0.4, 3.1), sharey=True, squeeze=False
+        1, len(points), figsize=(2.5 * len(points) + 0.4, 3.7), sharey=True, squeeze=False
     )
     for panel, (label, U) in zip(panels[0], points.items(), strict=True):
         if U.ndim != 2 or U.shape[-1] != 2:

@@ -66,6 +66,12 @@ def _improvements(names: dict[str, Any]) -> float:
     return float(max(apart, (found.value - names["at_x"]).abs(), drawn / 1e4))  # drawn within 1 %
 
 
+def _bent(names: dict[str, Any]) -> float:
+    """Both fits stop within a tolerance of the summit; means in standardised units."""
+    ours = names["bent"].posterior(names["unseen"]).mean[0]
+    return float((names["their_mean"] - ours).abs().max() / names["bent"].Y[0].std()) / 1e2
+
+
 def _looked_ahead(names: dict[str, Any]) -> float:
     places, model, tops = (names[name] for name in ("places", "model", "tops"))
     ours = bl.GIBBON(model, tops)(places.unsqueeze(1))
@@ -81,6 +87,7 @@ APART: dict[str, Callable[[dict[str, Any]], float]] = {
     "p3.t5": _left_out,
     "p4.t1": _learned_noise,
     "p4.t2": _improvements,
+    "p4.t4": _bent,
     "p4.t5": _looked_ahead,
 }
 TUTORIALS = [
