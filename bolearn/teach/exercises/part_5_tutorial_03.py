@@ -39,8 +39,8 @@ def hamming_kernel(A: Tensor, B: Tensor, lengthscale: float) -> Tensor:
     """exp(-h / lengthscale^2), where h counts the choices in which two experiments differ.
 
     `A` has shape (..., n, p) and `B` shape (..., m, p): n and m experiments of p choices
-    each, every choice a whole number that stands for a label (and for nothing else). The result is float64, of
-    shape (..., n, m).
+    each, every choice a whole number that stands for a label (and for nothing else). The result
+    is float64, of shape (..., n, m).
     """
     h = (A.unsqueeze(-2) != B.unsqueeze(-3)).sum(-1)
     return torch.exp(-h.double() / lengthscale**2)
@@ -266,100 +266,10 @@ def _(x: Tensor, steps: int) -> Tensor:
     return counts.long().scatter_add(-1, loss, missing)
 
 
-# --- e3: orthonormal contrasts ------------------------------------------------------------------
+# --- e3: hit and run ----------------------------------------------------------------------------
 
 e3 = Exercise(
     id="p5.t3.e3",
-    title="Coordinates of a blend",
-    hints=(
-        "For two components there is one direction in which a blend can change: some more of the "
-        "one, as much less of the other. As a column of length 1: (1, -1) / sqrt(2).",
-        "For three: (1, -1, 0) and (1, 1, -2) are at right angles, and each sums to 0. Go on in "
-        "this way, and divide by the lengths. Or let a QR factorisation do it.",
-        "Column j (from 1): j ones, then -j, then zeros, divided by sqrt(j (j + 1)).",
-    ),
-)
-
-
-@e3.answer
-def contrasts(k: int) -> Tensor:
-    """A float64 matrix C of shape (k, k - 1), k >= 2: orthonormal columns, each with sum 0.
-
-    Differences of blends of k components have sum 0, and C.T turns them into k - 1 coordinates
-    without changing a distance. There are many such matrices; any of them will do.
-    """
-    C = torch.zeros(k, k - 1, dtype=torch.float64)
-    for j in range(1, k):
-        C[:j, j - 1] = 1.0
-        C[j, j - 1] = -j
-        C[:, j - 1] /= math.sqrt(j * (j + 1))
-    return C
-
-
-@e3.cases
-def sizes(rng: Rng) -> Iterator[Case]:
-    for k in (*range(2, 21), 30, 50):
-        yield Case(k)
-
-
-@e3.shape
-def _(fn: Fn, k: int) -> None:
-    has_shape(fn(k), (k, k - 1), torch.float64)
-
-
-@e3.property("the columns have length 1 and stand at right angles")
-def _(fn: Fn, k: int) -> None:
-    close(fn(k).T @ fn(k), torch.eye(k - 1).double(), 1e-10)
-
-
-@e3.property("every column sums to 0")
-def _(fn: Fn, k: int) -> None:
-    close(fn(k).sum(0), torch.zeros(k - 1).double(), 1e-10)
-
-
-@e3.value("the projection that takes the mean away")
-def _(fn: Fn, k: int) -> None:
-    C = fn(k)
-    close(C @ C.T, torch.eye(k).double() - 1.0 / k, 1e-10)
-
-
-@e3.wrong("leaves the last fraction out")
-def _(k: int) -> Tensor:
-    return torch.eye(k, dtype=torch.float64)[:, :-1]
-
-
-@e3.wrong("differences to the last component: they sum to 0, but stand at 60 degrees")
-def _(k: int) -> Tensor:
-    C = torch.eye(k, dtype=torch.float64)[:, :-1].clone()
-    C[-1] = -1.0
-    return C / math.sqrt(2.0)
-
-
-@e3.wrong("right angles, but not of length 1")
-def _(k: int) -> Tensor:
-    C = torch.zeros(k, k - 1, dtype=torch.float64)
-    for j in range(1, k):
-        C[:j, j - 1], C[j, j - 1] = 1.0, -j
-    return C
-
-
-@e3.wrong("centres the unit vectors: right sums, wrong lengths and angles")
-def _(k: int) -> Tensor:
-    C = torch.eye(k, dtype=torch.float64)[:, :-1]
-    C = C - C.mean(0)
-    return C / C.norm(dim=0)
-
-
-@e3.wrong("a QR factorisation with the constant still in it")
-def _(k: int) -> Tensor:
-    A = torch.cat([torch.ones(k, 1), torch.eye(k)[:, :-1]], dim=1).double()
-    return torch.linalg.qr(A).Q[:, :-1]
-
-
-# --- e4: hit and run ----------------------------------------------------------------------------
-
-e4 = Exercise(
-    id="p5.t3.e4",
     title="Hit and run",
     hints=(
         "From a point inside, every direction leaves the polytope somewhere, forwards and "
@@ -373,7 +283,7 @@ e4 = Exercise(
 )
 
 
-@e4.answer
+@e3.answer
 def hit_and_run(A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> Tensor:
     """n steps of a random walk whose points are spread uniformly over {x : A x <= b}.
 
@@ -408,12 +318,12 @@ def _corner(d: int) -> tuple[Tensor, Tensor]:
     return A, torch.cat([torch.zeros(d), torch.ones(1)]).double()
 
 
-@e4.cases
+@e3.cases
 def polytopes(rng: Rng) -> Iterator[Case]:
     A, b = _box(1)
     yield Case(A, b, torch.tensor([0.9]).double(), 1, 0, note="one step in an interval")
-    for d, (A, b) in ((1, _box(1)), (2, _box(2)), (2, _corner(2))):
-        yield Case(A, b, torch.full((d,), 0.05).double(), 1_000, rng.randrange(99))
+    for d, n, (A, b) in ((1, 2_500, _box(1)), (2, 1_000, _box(2)), (2, 1_000, _corner(2))):
+        yield Case(A, b, torch.full((d,), 0.05).double(), n, rng.randrange(99))
     for d, scale, n in itertools.product((1, 2, 4), (1e-3, 1.0, 1e3), (3, 20)):
         A, b = _box(d) if rng.random() < 0.5 else _corner(d)
         more = rng.normal(2, d)
@@ -422,12 +332,12 @@ def polytopes(rng: Rng) -> Iterator[Case]:
         yield Case(A, scale * b, scale * x0, n, rng.randrange(10_000))
 
 
-@e4.shape
+@e3.shape
 def _(fn: Fn, A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> None:
     has_shape(fn(A, b, x0, n, seed), (n, A.shape[1]), torch.float64)
 
 
-@e4.property("every point is inside, and the walk moves: none comes twice")
+@e3.property("every point is inside, and the walk moves: none comes twice")
 def _(fn: Fn, A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> None:
     room = 1e-9 * max(1.0, float(b.abs().max()))
     X = fn(A, b, x0, n, seed)
@@ -436,7 +346,7 @@ def _(fn: Fn, A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> None:
     require(len({tuple(x) for x in [x0.tolist(), *X.tolist()]}) == n + 1, "a point came twice")
 
 
-@e4.property("the seed decides, and nothing else")
+@e3.property("the seed decides, and nothing else")
 def _(fn: Fn, A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> None:
     if n > 100:
         return
@@ -446,18 +356,19 @@ def _(fn: Fn, A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> None:
     require(not torch.equal(fn(A, b, x0, n, seed + 1), first), "another seed gave the same points")
 
 
-@e4.value("the mean, the mean square and the share near a face, for uniform points")
+@e3.value("the mean, the mean square and the share near a face, for uniform points")
 def _(fn: Fn, A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> None:
     if n < 1000:
         return
     d = A.shape[1]
-    simplex = len(A) == d + 1
+    simplex = len(A) == d + 1 and d > 1
     mean = 1.0 / (d + 1) if simplex else 0.5
     square = 2.0 / ((d + 1) * (d + 2)) if simplex else 1.0 / 3.0
-    close_to = 1.0 - 0.9**d if simplex else 0.1
+    edge = 1.0 - 0.9**d if simplex else 0.2
     X = fn(A, b, x0, n, seed)
     facts = {"mean": (X, mean), "mean square": (X**2, square)}
-    facts["share below 0.1"] = ((X < 0.1).double(), close_to)
+    near = X < 0.1 if simplex else (X - 0.5).abs() > 0.4
+    facts["share near a face"] = (near.double(), edge)
     for name, (value, truth) in facts.items():
         # neighbours on a walk are alike: batches of 50 are nearly independent, points are not
         batches = value.reshape(-1, 50, d).mean(1)
@@ -466,7 +377,7 @@ def _(fn: Fn, A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> None:
         require(z < 5.5, f"the {name} is {z:.0f} standard errors from that of uniform points")
 
 
-@e4.wrong("goes forwards only")
+@e3.wrong("goes forwards only")
 def _(A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> Tensor:
     g = torch.Generator().manual_seed(seed)
     x, points = x0, []
@@ -501,33 +412,33 @@ def _chain(A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int, kind: str) -> Te
     return torch.stack(points)
 
 
-@e4.wrong("starts again from x0 in every step")
+@e3.wrong("starts again from x0 in every step")
 def _(A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> Tensor:
     return _chain(A, b, x0, n, seed, "again")
 
 
-@e4.wrong("stays in the middle half of the chord, to be safe")
+@e3.wrong("stays in the middle half of the chord, to be safe")
 def _(A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> Tensor:
     return _chain(A, b, x0, n, seed, "middle")
 
 
-@e4.wrong("the mean of two uniform places: the middle of the chord comes more often")
+@e3.wrong("the mean of two uniform places: the middle of the chord comes more often")
 def _(A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> Tensor:
     return _chain(A, b, x0, n, seed, "two")
 
 
-@e4.wrong("ignores the seed")
+@e3.wrong("ignores the seed")
 def _(A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> Tensor:
     return _chain(A, b, x0, n, seed, "seed")
 
 
-@e4.wrong("draws from the global generator, seeded with the seed")
+@e3.wrong("draws from the global generator, seeded with the seed")
 def _(A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> Tensor:
     torch.manual_seed(seed)
     return _chain(A, b, x0, n, int(torch.randint(2**31, ())), "uniform")
 
 
-@e4.wrong("steps of a fixed size, and those that leave are not made")
+@e3.wrong("steps of a fixed size, and those that leave are not made")
 def _(A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> Tensor:
     g = torch.Generator().manual_seed(seed)
     x, points = x0, []
@@ -538,7 +449,97 @@ def _(A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> Tensor:
     return torch.stack(points)
 
 
-@e4.wrong("returns x0 first, and leaves the last point out")
+@e3.wrong("returns x0 first, and leaves the last point out")
 def _(A: Tensor, b: Tensor, x0: Tensor, n: int, seed: int) -> Tensor:
     points = _chain(A, b, x0, n, seed, "uniform")
     return torch.cat([x0.unsqueeze(0), points[:-1]])
+
+
+# --- e4: orthonormal contrasts ------------------------------------------------------------------
+
+e4 = Exercise(
+    id="p5.t3.e4",
+    title="Coordinates of a blend",
+    hints=(
+        "For two components there is one direction in which a blend can change: some more of the "
+        "one, as much less of the other. As a column of length 1: (1, -1) / sqrt(2).",
+        "For three: (1, -1, 0) and (1, 1, -2) are at right angles, and each sums to 0. Go on in "
+        "this way, and divide by the lengths. Or let a QR factorisation do it.",
+        "Column j (from 1): j ones, then -j, then zeros, divided by sqrt(j (j + 1)).",
+    ),
+)
+
+
+@e4.answer
+def contrasts(k: int) -> Tensor:
+    """A float64 matrix C of shape (k, k - 1), k >= 2: orthonormal columns, each with sum 0.
+
+    Differences of blends of k components have sum 0, and C.T turns them into k - 1 coordinates
+    without changing a distance. There are many such matrices; any of them will do.
+    """
+    C = torch.zeros(k, k - 1, dtype=torch.float64)
+    for j in range(1, k):
+        C[:j, j - 1] = 1.0
+        C[j, j - 1] = -j
+        C[:, j - 1] /= math.sqrt(j * (j + 1))
+    return C
+
+
+@e4.cases
+def sizes(rng: Rng) -> Iterator[Case]:
+    for k in (*range(2, 21), 30, 50):
+        yield Case(k)
+
+
+@e4.shape
+def _(fn: Fn, k: int) -> None:
+    has_shape(fn(k), (k, k - 1), torch.float64)
+
+
+@e4.property("the columns have length 1 and stand at right angles")
+def _(fn: Fn, k: int) -> None:
+    close(fn(k).T @ fn(k), torch.eye(k - 1).double(), 1e-10)
+
+
+@e4.property("every column sums to 0")
+def _(fn: Fn, k: int) -> None:
+    close(fn(k).sum(0), torch.zeros(k - 1).double(), 1e-10)
+
+
+@e4.value("the projection that takes the mean away")
+def _(fn: Fn, k: int) -> None:
+    C = fn(k)
+    close(C @ C.T, torch.eye(k).double() - 1.0 / k, 1e-10)
+
+
+@e4.wrong("leaves the last fraction out")
+def _(k: int) -> Tensor:
+    return torch.eye(k, dtype=torch.float64)[:, :-1]
+
+
+@e4.wrong("differences to the last component: they sum to 0, but stand at 60 degrees")
+def _(k: int) -> Tensor:
+    C = torch.eye(k, dtype=torch.float64)[:, :-1].clone()
+    C[-1] = -1.0
+    return C / math.sqrt(2.0)
+
+
+@e4.wrong("right angles, but not of length 1")
+def _(k: int) -> Tensor:
+    C = torch.zeros(k, k - 1, dtype=torch.float64)
+    for j in range(1, k):
+        C[:j, j - 1], C[j, j - 1] = 1.0, -j
+    return C
+
+
+@e4.wrong("centres the unit vectors: right sums, wrong lengths and angles")
+def _(k: int) -> Tensor:
+    C = torch.eye(k, dtype=torch.float64)[:, :-1]
+    C = C - C.mean(0)
+    return C / C.norm(dim=0)
+
+
+@e4.wrong("a QR factorisation with the constant still in it")
+def _(k: int) -> Tensor:
+    A = torch.cat([torch.ones(k, 1), torch.eye(k)[:, :-1]], dim=1).double()
+    return torch.linalg.qr(A).Q[:, :-1]
