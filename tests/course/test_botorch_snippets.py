@@ -66,6 +66,10 @@ def _improvements(names: dict[str, Any]) -> float:
     return float(max(apart, (found.value - names["at_x"]).abs(), drawn / 1e4))  # drawn within 1 %
 
 
+def _hamming(names: dict[str, Any]) -> float:
+    return float((names["by_botorch"] - names["one_hot"]).abs().max())
+
+
 # How far BoTorch's numbers are from the notebook's.
 APART: dict[str, Callable[[dict[str, Any]], float]] = {
     "p3.t2": _weights,
@@ -74,6 +78,7 @@ APART: dict[str, Callable[[dict[str, Any]], float]] = {
     "p3.t5": _left_out,
     "p4.t1": _learned_noise,
     "p4.t2": _improvements,
+    "p5.t3": _hamming,
 }
 TUTORIALS = [
     t for t in Project(ROOT).tutorials() if (t.id.startswith("p3.") or t.id in APART) and snippet(t)
