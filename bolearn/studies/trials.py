@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import DataError, ShapeError, UnsupportedError
 from ..sampling import sobol_points
-from ..seeds import Seed, derive, derive_each
+from ..seeds import Seed, derive, derive_each, replicate_seeds
 from ..shapes import check_tensor
 from ..space.space import Space
 from ..strategies.baselines import drawn
@@ -105,7 +105,8 @@ class Plan:
             gone = self.unavailable
             if self.entries is not None:
                 every = self.entries.expand(len(self.seeds), *self.entries.shape)
-                return drawn(every, self.n_init, list(own)).to(self.bounds.device)
+                streams = replicate_seeds(own, (len(self.seeds),))
+                return drawn(every, self.n_init, streams).to(self.bounds.device)
             design = self.space.sobol(self.n_init, own, len(self.seeds), exclude=gone)
             return design.to(self.bounds.device)
         return sobol_points(self.bounds, self.n_init, seed=own, replicates=len(self.seeds))

@@ -79,6 +79,10 @@ def _looked_ahead(names: dict[str, Any]) -> float:
     return float(max((names["told_there"] - ours).abs().max(), nested / 1e3))  # drawn within 10 %
 
 
+def _hamming(names: dict[str, Any]) -> float:
+    return float((names["by_botorch"] - names["one_hot"]).abs().max())
+
+
 # How far BoTorch's numbers are from the notebook's.
 APART: dict[str, Callable[[dict[str, Any]], float]] = {
     "p3.t2": _weights,
@@ -89,6 +93,7 @@ APART: dict[str, Callable[[dict[str, Any]], float]] = {
     "p4.t2": _improvements,
     "p4.t4": _bent,
     "p4.t5": _looked_ahead,
+    "p5.t3": _hamming,
 }
 TUTORIALS = [
     t for t in Project(ROOT).tutorials() if (t.id.startswith("p3.") or t.id in APART) and snippet(t)
