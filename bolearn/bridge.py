@@ -28,24 +28,25 @@ Taught in part_4/tutorial_06.
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 try:
-    from botorch.acquisition import AcquisitionFunction, OneShotAcquisitionFunction
-    from botorch.models import ModelList as BotorchModelList
+    from botorch.acquisition.acquisition import AcquisitionFunction, OneShotAcquisitionFunction
     from botorch.models import SingleTaskGP
     from botorch.models.model import Model
     from botorch.models.transforms import Normalize
     from botorch.models.transforms import Standardize as BotorchStandardize
-    from botorch.posteriors import GPyTorchPosterior, PosteriorList
-    from botorch.posteriors import Posterior as BotorchPosterior
     from botorch.posteriors.ensemble import EnsemblePosterior
     from botorch.posteriors.fully_bayesian import GaussianMixturePosterior
+    from botorch.posteriors.gpytorch import GPyTorchPosterior
+    from botorch.posteriors.posterior import Posterior as BotorchPosterior
+    from botorch.posteriors.posterior_list import PosteriorList
     from botorch.sampling.get_sampler import GetSampler
     from botorch.sampling.normal import SobolQMCNormalSampler
     from botorch.utils.transforms import is_ensemble, t_batch_mode_transform
@@ -63,7 +64,8 @@ from .errors import DataError, ShapeError, UnsupportedError
 from .linalg import psd_cholesky
 from .models.exact import ExactGP
 from .models.model_list import ModelList
-from .models.saas import NOISE_FLOOR, SAASGP
+from .models.priors import NOISE_FLOOR
+from .models.saas import SAASGP
 from .posteriors import (
     GaussianPosterior,
     IndependentPosterior,
@@ -111,8 +113,6 @@ def to_botorch(thing: Any) -> Any:
         return thing.original
     if isinstance(thing, Model | AcquisitionFunction | BotorchPosterior):
         raise DataError(f"to_botorch: {type(thing).__name__} is BoTorch's already; use it as it is")
-    if isinstance(thing, ModelList) and any(map(_is_mixture, thing)):
-        return BotorchModelList(*map(to_botorch, thing))  # pairs members as BoTorch does
     if isinstance(thing, Surrogate):
         return BotorchModel(thing)
     if all(hasattr(thing, name) for name in ("mean", "variance", "rsample", "event_shape")):
@@ -128,9 +128,9 @@ def to_botorch(thing: Any) -> Any:
 def from_botorch(thing: Any) -> Any:
     """bolearn's kind of object that answers as the given one of BoTorch's does.
 
-    Models and acquisition functions are copied, without derivatives in their parameters: a later
-    fit of the original does not change what was made of it. All is in the units of BoTorch's
-    ``posterior``, and ``output_scale`` is 1 there, so that smoothing is BoTorch's.
+    The original is asked, not copied: fit it first, and leave it alone then. No derivatives flow to
+    its parameters. All is in the units of BoTorch's ``posterior``, and ``output_scale`` is 1 there,
+    so that smoothing is BoTorch's.
 
     Args:
         thing: a `Model`, a posterior, or an `AcquisitionFunction`.
@@ -268,7 +268,7 @@ class NormalsPosterior(BotorchPosterior):
         return self.rsample_from_base_samples(shape, z)
 
 
-@GetSampler.register(NormalsPosterior)
+@GetSampler.register(NormalsPosterior)  # type: ignore[untyped-decorator]
 def _sampler_of(
     posterior: NormalsPosterior, sample_shape: torch.Size, *, seed: int | None = None
 ) -> SobolQMCNormalSampler:
@@ -276,7 +276,7 @@ def _sampler_of(
     return SobolQMCNormalSampler(sample_shape, seed=seed)
 
 
-def _to_botorch_posterior(belief: Posterior) -> BotorchPosterior:
+def _to_botorch_posterior(belief: Any) -> BotorchPosterior:
     if isinstance(belief, GaussianPosterior):
         return _Gaussian(belief)
     if isinstance(belief, MixturePosterior):
@@ -300,6 +300,22 @@ def to_gaussian(belief: Posterior) -> GaussianPosterior | None:
 
 
 # -- models of bolearn in BoTorch ----------------------------------------------------------------
+
+
+def _paired(belief: IndependentPosterior) -> MixturePosterior:
+    """Mixtures about different outputs as one: member i of one together with member i of others."""
+    moments = []
+    for part in belief.parts:
+        mixed = isinstance(part, MixturePosterior)
+        inner: Any = part.members if isinstance(part, MixturePosterior) else part
+        inner = to_gaussian(inner) or inner
+        mean, cov = _as_gaussian(inner).joint_moments
+        moments.append((mean, cov) if mixed else (mean.unsqueeze(-3), cov.unsqueeze(-4)))
+    k = math.lcm(*(mean.shape[-3] for mean, _ in moments))
+    means = [torch.cat([mean] * (k // mean.shape[-3]), dim=-3) for mean, _ in moments]
+    covs = [torch.cat([cov] * (k // cov.shape[-4]), dim=-4) for _, cov in moments]
+    both = GaussianPosterior.from_moments(torch.cat(means, dim=-1), torch.cat(covs, dim=-3))
+    return MixturePosterior(both)
 
 
 class Conditioned:
@@ -364,14 +380,18 @@ def _noise_at(model: Surrogate, X: Tensor) -> Tensor:
     return model.posterior(X, observation_noise=True).variance - model.posterior(X).variance
 
 
-def _is_mixture(model: Any) -> bool:
-    """Whether a surrogate's belief is a mixture, as far as one can say without asking."""
+def _members_of(model: Any) -> int | None:
+    """How many members a surrogate's mixture has; None for a single belief, or nothing to ask."""
     if isinstance(model, SAASGP):
-        return True
+        return model.members.batch_shape[-1]
+    if isinstance(model, ModelList):
+        counts = [k for k in map(_members_of, model) if k is not None]
+        return math.lcm(*counts) if counts else None
     if isinstance(model, ExactGP) or not has_training_data(model):
-        return False
+        return None
     with torch.no_grad():
-        return isinstance(model.posterior(model.X[..., :1, :]), MixturePosterior)  # type: ignore[attr-defined]
+        belief = model.posterior(model.X[..., :1, :])  # type: ignore[attr-defined]
+    return belief.num_members if isinstance(belief, MixturePosterior) else None
 
 
 class BotorchModel(Model):
@@ -405,11 +425,8 @@ class BotorchModel(Model):
         self._split = False  # whether the surrogate has the members as its last replicate axis
         if isinstance(surrogate, SAASGP):
             self._held, self._split = (surrogate.members, surrogate), True
-            members = surrogate.members.batch_shape[-1]
-        elif members is None and _is_mixture(surrogate):
-            probe: Any = surrogate
-            members = probe.posterior(probe.X[..., :1, :]).num_members
-        self._members = members
+        self._members = _members_of(surrogate) if members is None else members
+        members = self._members
         self._is_ensemble = self._is_fully_bayesian = members is not None
 
     @property
@@ -477,6 +494,8 @@ class BotorchModel(Model):
             raise DataError(f"posterior: unknown options {sorted(options)}")
         check_rank("X", check_tensor("X", X), 2, "*batch q d")
         belief = self._belief(X, observation_noise is True)
+        if isinstance(belief, IndependentPosterior) and self._members is not None:
+            belief = _paired(belief)
         if isinstance(belief, MixturePosterior) and self._members is None:
             raise UnsupportedError(
                 f"posterior: a mixture of {belief.num_members} members from a model that was taken "
@@ -669,11 +688,11 @@ class _WeightedSamples(SamplesPosterior):
         self.weights = weights
 
     @property
-    def mean(self) -> Tensor:  # type: ignore[override]
+    def mean(self) -> Tensor:
         return torch.einsum("s,s...->...", self.weights, self.samples)
 
     @property
-    def variance(self) -> Tensor:  # type: ignore[override]
+    def variance(self) -> Tensor:
         return torch.einsum("s,s...->...", self.weights, (self.samples - self.mean).square())
 
     def rsample(self, z: Tensor) -> Tensor:
@@ -686,7 +705,7 @@ class _WeightedSamples(SamplesPosterior):
         return self.samples.gather(0, pick.expand(len(z), *batch, q, m))
 
 
-def _from_botorch_posterior(theirs: BotorchPosterior) -> Posterior:
+def _from_botorch_posterior(theirs: Any) -> Posterior:
     if isinstance(theirs, _Gaussian | NormalsPosterior):
         return theirs.belief
     if isinstance(theirs, PosteriorList):
@@ -695,7 +714,8 @@ def _from_botorch_posterior(theirs: BotorchPosterior) -> Posterior:
         samples = theirs.values.movedim(-3, 0)
         equal = bool((theirs.weights == theirs.weights[0]).all())
         return SamplesPosterior(samples) if equal else _WeightedSamples(samples, theirs.weights)
-    if isinstance(theirs, GPyTorchPosterior):
+    # a subclass that samples in its own way (Kronecker, high order) keeps it
+    if type(theirs) in (GPyTorchPosterior, GaussianMixturePosterior, _Mixture):
         gaussian = _gaussian(theirs)
         if isinstance(theirs, GaussianMixturePosterior):
             if gaussian is None:
@@ -720,14 +740,16 @@ def _gaussian(theirs: GPyTorchPosterior) -> GaussianPosterior | None:
     d = theirs.distribution
     if not isinstance(d, MultitaskMultivariateNormal):
         shape = torch.Size((*d.loc.shape, 1))
-        return GaussianPosterior(shape, partial(_marginal_of, theirs), partial(_joint_of, theirs))
+        grad = torch.is_grad_enabled()
+        return GaussianPosterior(
+            shape, partial(_marginal_of, theirs, grad), partial(_joint_of, theirs, grad)
+        )
     q, m = d.event_shape
     full = d.covariance_matrix
     if d._interleaved:
         full = full.reshape(*full.shape[:-2], q, m, q, m)
     else:
-        full = full.reshape(*full.shape[:-2], m, q, m, q).mT.movedim(-3, -2).mT
-        full = d.covariance_matrix.reshape(*full.shape[:-4], m, q, m, q)
+        full = full.reshape(*full.shape[:-2], m, q, m, q)
         full = full.transpose(-4, -3).transpose(-2, -1)  # q m q m
     blocks = full.diagonal(dim1=-3, dim2=-1)  # q q m
     apart = full.detach().clone()
@@ -737,23 +759,24 @@ def _gaussian(theirs: GPyTorchPosterior) -> GaussianPosterior | None:
     return GaussianPosterior.from_moments(theirs.mean, blocks.movedim(-1, -3))
 
 
-def _marginal_of(theirs: GPyTorchPosterior) -> tuple[Tensor, Tensor]:
-    return theirs.mean, theirs.variance
+def _marginal_of(theirs: GPyTorchPosterior, grad: bool) -> tuple[Tensor, Tensor]:
+    with torch.set_grad_enabled(grad):
+        return theirs.mean, theirs.variance
 
 
-def _joint_of(theirs: GPyTorchPosterior) -> tuple[Tensor, Tensor]:
-    return theirs.mean, theirs.distribution.covariance_matrix.unsqueeze(-3)
+def _joint_of(theirs: GPyTorchPosterior, grad: bool) -> tuple[Tensor, Tensor]:
+    with torch.set_grad_enabled(grad):
+        return theirs.mean, theirs.distribution.covariance_matrix.unsqueeze(-3)
 
 
-def _own(module: nn.Module) -> Any:
-    """A copy that nobody else changes, without derivatives in its parameters."""
-    try:
-        twin = copy.deepcopy(module)
-    except RuntimeError:  # torch copies no tensor that hangs on a graph, as in some caches
-        twin = module
-    for parameter in twin.parameters():
-        if twin is not module:
-            parameter.requires_grad_(False)
+def _twin(module: Any) -> Any:
+    """A second module with the same parts: setting an attribute leaves the first one as it is.
+
+    No deep copy, because some models do not survive one (a `PairwiseGP` forgets its utilities).
+    """
+    twin = copy.copy(module)
+    for name in ("_parameters", "_buffers", "_modules"):
+        twin.__dict__[name] = module.__dict__[name].copy()
     return twin
 
 
@@ -771,12 +794,12 @@ class BotorchSurrogate:
     Gaussian processes is a mixture. ``condition`` and ``fantasize`` are there if BoTorch has them.
 
     Args:
-        model: any BoTorch model whose posterior is a function of base samples, or has moments.
+        model: any BoTorch model whose posterior is a function of base samples.
     """
 
     def __init__(self, model: Model) -> None:
         self.original = model
-        self._model: Model = _own(model)
+        self._model: Model = model
         shape = torch.Size(_size(model, "batch_shape", ()))
         self._mixture = is_ensemble(model)
         self.batch_shape = shape[:-1] if self._mixture and len(shape) else shape
@@ -801,9 +824,15 @@ class BotorchSurrogate:
         if len(r):
             X = X.expand(*X.shape[: -2 - len(r)], *r, *X.shape[-2:])
         with torch.set_grad_enabled(torch.is_grad_enabled() and X.requires_grad):
-            return _from_botorch_posterior(
-                self._model.posterior(X, observation_noise=observation_noise)
-            )
+            theirs = self._model.posterior(X, observation_noise=observation_noise)
+            shape = torch.Size(theirs._extended_shape())
+            if shape[-2:] != (X.shape[-2], self.num_outputs):
+                raise UnsupportedError(
+                    f"posterior: expected {self.num_outputs} numbers for each of {X.shape[-2]} "
+                    f"points, got shape {tuple(shape)} from {type(self.original).__name__}; "
+                    "outputs that are tensors, and perturbed inputs, do not cross"
+                )
+            return _from_botorch_posterior(theirs)
 
     def condition(self, X: Tensor, Y: Tensor) -> "BotorchSurrogate":
         """The belief after Y (``*b p m``) at X (``*b p d``), as BoTorch computes it.
@@ -845,11 +874,12 @@ class BotorchAcquisition(AcquisitionFunction):
 
     def __init__(self, acquisition: Acquisition) -> None:
         model = getattr(acquisition, "model", None)
-        super().__init__(to_botorch(model) if isinstance(model, Surrogate) else None)
+        own: Any = to_botorch(model) if isinstance(model, Surrogate) else None
+        super().__init__(own)
         self.original, self._current = acquisition, acquisition
         self._replicates = len(getattr(model, "batch_shape", ()))
         self._log = "Log" in type(acquisition).__name__
-        self.X_pending: Tensor | None = None
+        self.X_pending: Any = None
 
     def set_X_pending(self, X_pending: Tensor | None = None) -> None:
         """Points under evaluation ``p d``, beside those that the acquisition has itself.
@@ -868,7 +898,7 @@ class BotorchAcquisition(AcquisitionFunction):
                 "points jointly (sequential=False)"
             )
 
-    @t_batch_mode_transform(assert_output_shape=False)  # type: ignore[untyped-decorator]
+    @t_batch_mode_transform(assert_output_shape=False)  # type: ignore[arg-type]
     def forward(self, X: Tensor) -> Tensor:
         """Values ``*batch``.
 
@@ -898,10 +928,10 @@ class BotorchFunction:
         if isinstance(acquisition, OneShotAcquisitionFunction):
             raise UnsupportedError(
                 f"from_botorch: {type(acquisition).__name__} is one-shot, its X holds the "
-                "solutions of all fantasies beside the candidates; use botorch.optim.optimize_acqf, or "
-                "bolearn.qKnowledgeGradient, which is a function of the candidates"
+                "solutions of all fantasies beside the candidates; use botorch.optim.optimize_acqf, "
+                "or bolearn.qKnowledgeGradient, which is a function of the candidates"
             )
-        self.original, self._function = acquisition, _own(acquisition)
+        self.original, self._function = acquisition, acquisition
         model = getattr(acquisition, "model", None)
         if isinstance(model, Model):
             self.model = from_botorch(model)
@@ -911,9 +941,9 @@ class BotorchFunction:
         check_rank("X", check_tensor("X", X), 2, "*batch q d")
         r = len(getattr(getattr(self, "model", None), "batch_shape", ()))
         with torch.set_grad_enabled(torch.is_grad_enabled() and X.requires_grad):
-            if r:
-                return self._function(X)  # type: ignore[no-any-return]
-            value: Tensor = self._function(X.reshape(-1, *X.shape[-2:]))
+            value: Tensor = self._function(X if r else X.reshape(-1, *X.shape[-2:]))
+        if r:
+            return value
         return value.reshape(X.shape[:-2])
 
     def with_pending(self, X: Tensor) -> "BotorchFunction":
@@ -923,7 +953,7 @@ class BotorchFunction:
             UnsupportedError: BoTorch's acquisition function takes none.
         """
         twin = copy.copy(self)
-        twin._function = _own(self._function)
+        twin._function = _twin(self._function)
         before = getattr(self._function, "X_pending", None)
         pending = X if before is None else torch.cat([before, X], dim=-2)
         try:
@@ -939,7 +969,7 @@ class BotorchFunction:
 # -- Gaussian processes, copied ------------------------------------------------------------------
 
 
-def single_task_gp(model: ExactGP) -> SingleTaskGP:
+def single_task_gp(model: Any) -> SingleTaskGP:
     """BoTorch's Gaussian process with the data, units, kernel and hyperparameters of bolearn's.
 
     Args:
@@ -980,17 +1010,17 @@ def single_task_gp(model: ExactGP) -> SingleTaskGP:
     if known is None:
         noise = theirs.likelihood.noise_covar
         noise.raw_noise_constraint = copy.deepcopy(
-            model.likelihood.noise_covar.raw_noise_constraint  # type: ignore[union-attr]
+            model.likelihood.noise_covar.raw_noise_constraint
         )
         value = model.noise_variance()[..., :1]
         noise.initialize(noise=value.reshape(noise.raw_noise.shape).detach().clone())
     else:
-        variances = model.noise[..., keep].detach().clone()  # type: ignore[index]
+        variances = model.noise[..., keep].detach().clone()
         theirs.likelihood.noise_covar.noise = variances[0] if m == 1 else variances
-    return theirs.to(X).eval()  # type: ignore[no-any-return]
+    return theirs.to(X).eval()
 
 
-def _reshaped(module: nn.Module, shape: torch.Size) -> Any:
+def _reshaped(module: Any, shape: torch.Size) -> Any:
     """A copy of a kernel or mean with batch shape ``m``, without its axis for m = 1."""
     twin = copy.deepcopy(module)
     if shape:
@@ -1010,7 +1040,7 @@ def _reshaped(module: nn.Module, shape: torch.Size) -> Any:
     return twin
 
 
-def exact_gp(model: SingleTaskGP) -> ExactGP:
+def exact_gp(model: Any) -> ExactGP:
     """bolearn's Gaussian process with the data, units, kernel and hyperparameters of BoTorch's.
 
     Args:
@@ -1036,7 +1066,7 @@ def exact_gp(model: SingleTaskGP) -> ExactGP:
                 f"exact_gp: expected {kind.__name__} or no transform, got {type(given).__name__}"
                 + advice
             )
-    model = _own(model).eval()
+    model = cast(Any, model).eval()
     X, m = (
         model._original_train_inputs if into is not None else model.train_inputs[0],
         model.num_outputs,
@@ -1088,17 +1118,18 @@ def ax_parameters(space: Space) -> list[Any]:
         >>> ax_parameters(Space([Real("time", 1, 600, log=True)]))[0].scaling
         'log'
     """
-    from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+    from ax.api import configs
 
     found: list[Any] = []
     for p in space.parameters:
         if isinstance(p, Categorical):
             kinds = {type(v) for v in p.values}
-            kind = {str: "str", int: "int", bool: "bool", float: "float"}.get(
-                kinds.pop() if len(kinds) == 1 else object
+            names = {str: "str", int: "int", bool: "bool", float: "float"}
+            kind: Any = names.get(kinds.pop(), "str") if len(kinds) == 1 else "str"
+            values: Any = [str(v) for v in p.values] if kind == "str" else list(p.values)
+            found.append(
+                configs.ChoiceParameterConfig(p.name, values, kind, is_ordered=p.ordered)
             )
-            values = list(p.values) if kind else [str(v) for v in p.values]
-            found.append(ChoiceParameterConfig(p.name, values, kind or "str", is_ordered=p.ordered))
             continue
         whole = type(p).__name__ == "Integer"
         step = None if whole and p.step == 1 else p.step
@@ -1108,7 +1139,7 @@ def ax_parameters(space: Space) -> list[Any]:
                 "take together; leave one of them out"
             )
         found.append(
-            RangeParameterConfig(
+            configs.RangeParameterConfig(
                 p.name,
                 (p.low, p.high),
                 "int" if whole else "float",
