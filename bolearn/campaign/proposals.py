@@ -35,7 +35,7 @@ from ..search.multi_start import optimize_acqf
 from ..seeds import derive
 from ..space.parameters import Value
 from ..space.space import Space
-from .acquisitions import acquisition, baseline_of
+from .acquisitions import acquisition, baseline_of, by_hypervolume
 from .beliefs import Beliefs, Encoder, believe, counted
 from .goals import Goals
 from .trial import Trial
