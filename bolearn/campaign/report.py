@@ -344,7 +344,7 @@ class _Page:
     def limits(self) -> str:
         """Which limits were kept."""
         from . import figures
-        from .proposals import baseline_of
+        from .acquisitions import baseline_of
 
         rows, base = [], baseline_of(self.trials)
         for limit in self.view.revision.goals.limits:
