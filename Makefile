@@ -90,7 +90,7 @@ $(VENV)/.learner: requirements.txt constraints.txt pyproject.toml
 	@$(PY) -m pip install --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.test: requirements-test.txt $(VENV)/.learner
+$(VENV)/.test: requirements-test.txt requirements-bridge.txt $(VENV)/.learner
 	@echo "== installing what the tests need into $(VENV)"
 	@$(PY) -m pip install --disable-pip-version-check -r requirements-test.txt
 	@touch $@

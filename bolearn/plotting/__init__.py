@@ -16,6 +16,7 @@ alternative text. matplotlib is imported when the first figure is drawn.
     surrogates  two bands, reliability, residuals, scores of many splits
     acquisitions  rounding errors, vanishing gradients, climbs, beliefs side by side
     choices   effects with intervals in a forest plot, designs with a score
+    lookahead lines and their envelope, rules on one belief
 
 Taught in part_4/tutorial_03.
 """
@@ -44,6 +45,7 @@ from .experiments import (
 from .gradients import arm_and_vjp, grouped_bars, jacobian_tables, values_and_slopes
 from .graphs import adjoint_sweep, operation_graph
 from .lines import curves, predicted_and_measured, with_intervals
+from .lookahead import envelope, rules
 from .models import contour, model_report, posterior_1d
 from .studies import paired_differences, regret_bands, regret_curves, traced_bound
 from .style import GREY, HATCHES, LINE_STYLES, MARKERS, OKABE_ITO, PALE, use_style
@@ -106,4 +108,6 @@ __all__ = [
     "beliefs",
     "forest",
     "designs",
+    "envelope",
+    "rules",
 ]

@@ -31,6 +31,7 @@ from .classical import (
     one_factor_at_a_time,
     simplex_lattice,
 )
+from .constrained import ConstrainedLogEI, constrained_log_ei
 from .information import (
     AboutMaximum,
     EntropySearch,
@@ -41,6 +42,15 @@ from .information import (
     max_value_entropy,
 )
 from .modelling import BuildModel, FitModel, matern_gp, rbf_gp
+from .multi_objective import (
+    BuildForGoal,
+    Goal,
+    MultiObjective,
+    log_ehvi,
+    log_nehvi,
+    parego,
+    q_log_nehvi,
+)
 from .protocol import Strategy, StudyData
 from .staged import Staged
 from .standard import (
@@ -53,7 +63,7 @@ from .standard import (
     thompson,
     ucb,
 )
-from .trust_region import TuRBO, turbo
+from .trust_region import TuRBO, scbo, turbo
 
 __all__ = [
     "Strategy",
@@ -74,10 +84,13 @@ __all__ = [
     "log_ei",
     "q_log_ei",
     "q_log_nei",
+    "constrained_log_ei",
+    "ConstrainedLogEI",
     "ucb",
     "thompson",
     "Thompson",
     "turbo",
+    "scbo",
     "TuRBO",
     "knowledge_gradient",
     "KnowledgeGradient",
@@ -86,6 +99,13 @@ __all__ = [
     "joint_entropy",
     "EntropySearch",
     "AboutMaximum",
+    "log_ehvi",
+    "log_nehvi",
+    "q_log_nehvi",
+    "parego",
+    "MultiObjective",
+    "Goal",
+    "BuildForGoal",
     "ModelBased",
     "BuildModel",
     "FitModel",

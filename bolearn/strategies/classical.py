@@ -254,6 +254,14 @@ def _best_of_surface(
         first = optimize_acqf(surface, data.bounds, batch_shape=r, seed=seed).x
         others = random(data, data.bounds, q, derive_each(seed, "others"))[..., 1:, :]
         return torch.cat([first, others], dim=-2).reshape(-1, q, data.X.shape[-1])
+    if data.left is not None:
+        left = data.left.reshape(len(taken), -1, data.X.shape[-1])
+        value = surface(left.reshape(*r, *left.shape[-2:]).movedim(-2, 0).unsqueeze(-2))
+        value = value.reshape(-1, len(taken)).T
+        if q > 1:
+            value = torch.where(_same(left, taken).any(-1), -torch.inf, value)
+        index = value.topk(q, dim=1).indices.unsqueeze(-1)
+        return left.gather(1, index.expand(-1, -1, left.shape[-1]))
     found = [] if q == 1 else [taken.reshape(*r, *taken.shape[-2:])]
     gone = data.excluded
     for _ in range(q):
@@ -312,9 +320,12 @@ def _legal(
     code = (rows + 1.0) / 2.0
     if data.space is None:
         return data.bounds[0] + (data.bounds[1] - data.bounds[0]) * code
-    if not data.space.lattice.discrete.all() or data.space.num_designs > _LISTED:
+    if data.entries is not None:
+        choices = data.entries.to(code)
+    elif not data.space.lattice.discrete.all() or data.space.num_designs > _LISTED:
         return data.space.round(code)
-    choices = data.space.designs().to(code)
+    else:
+        choices = data.space.designs().to(code)
     if data.unavailable is not None and len(data.unavailable):
         choices = choices[~_among(choices, data.unavailable)]
     lot = 1e-9 * uniform([derive(s, "ties") for s in streams], (len(choices),)).to(code)
@@ -373,6 +384,8 @@ def _line(
         rounded = data.space.round(line)
         others = [i for i in range(len(base)) if i not in columns]
         line = rounded[((rounded - base)[:, others].abs() <= _SAME).all(-1)]
+    if data.entries is not None:
+        line = line[_among(line, data.entries)]
     if data.unavailable is not None and len(data.unavailable):
         line = line[~_among(line, data.unavailable)]
     return line
