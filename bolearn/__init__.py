@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     from .errors import (
         BolearnError as BolearnError,
         BolearnWarning as BolearnWarning,
+        BudgetError as BudgetError,
         DataError as DataError,
         FitError as FitError,
         FitWarning as FitWarning,
@@ -46,13 +47,24 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         SamplesPosterior as SamplesPosterior,
     )
     from .sampling import Sampler as Sampler, sobol_points as sobol_points
+    from .pareto import (
+        hypervolume as hypervolume,
+        infer_reference_point as infer_reference_point,
+        is_non_dominated as is_non_dominated,
+    )
+    from .boxes import box_decomposition as box_decomposition
+    from .attainment import (
+        attainment as attainment,
+        attainment_surface as attainment_surface,
+    )
     from .space.parameters import (
         Categorical as Categorical,
         Integer as Integer,
         Real as Real,
     )
     from .space.space import Space as Space
-    from .models.exact import ExactGP as ExactGP, log_marginal_likelihood as log_marginal_likelihood
+    from .models.exact import ExactGP as ExactGP
+    from .models.evidence import log_marginal_likelihood as log_marginal_likelihood
     from .models.fit import FitReport as FitReport, fit_mll as fit_mll
     from .models.model_list import ModelList as ModelList
     from .models.warped import WarpedKernel as WarpedKernel
@@ -84,6 +96,14 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         qSimpleRegret as qSimpleRegret,
         qUpperConfidenceBound as qUpperConfidenceBound,
     )
+    from .acquisition.hypervolume_analytic import (
+        LogExpectedHypervolumeImprovement as LogExpectedHypervolumeImprovement,
+        LogNoisyExpectedHypervolumeImprovement as LogNoisyExpectedHypervolumeImprovement,
+    )
+    from .acquisition.multi_objective import (
+        qLogExpectedHypervolumeImprovement as qLogExpectedHypervolumeImprovement,
+        qLogNoisyExpectedHypervolumeImprovement as qLogNoisyExpectedHypervolumeImprovement,
+    )
     from .acquisition.entropy import (
         BALD as BALD,
         GIBBON as GIBBON,
@@ -96,6 +116,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         qLogKnowledgeGradient as qLogKnowledgeGradient,
     )
     from .acquisition.objectives import (
+        Chebyshev as Chebyshev,
         at_least as at_least,
         at_most as at_most,
         output as output,
@@ -114,6 +135,7 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
         knowledge_gradient_points as knowledge_gradient_points,
         optimize_knowledge_gradient as optimize_knowledge_gradient,
     )
+    from .search.fronts import draw_fronts as draw_fronts
     from .search.recommend import recommend as recommend
     from .search.optima import Optima as Optima, sample_optima as sample_optima
     from .problems import Problem as Problem
@@ -125,6 +147,9 @@ if TYPE_CHECKING:  # what a type checker, an editor and a reader see
     )
     from .studies.results import StudyResult as StudyResult
     from .studies.loop import study as study
+    from .campaign.campaign import Campaign as Campaign
+    from .campaign.running import run as run
+    from .campaign.one_line import Optimum as Optimum, maximize as maximize, minimize as minimize
 
 
 __version__ = "0.1.0"
@@ -132,15 +157,20 @@ __version__ = "0.1.0"
 # The same names at run time: a module, and what is public in it ("" are modules themselves).
 _PUBLIC = {
     "": "plotting problems stats strategies teach",
-    "errors": "BolearnError BolearnWarning DataError FitError FitWarning InfeasibleError "
-    "NotFittedError NumericsError OptimizationError ShapeError StorageError UnsupportedError",
+    "errors": "BolearnError BolearnWarning BudgetError DataError FitError FitWarning "
+    "InfeasibleError NotFittedError NumericsError OptimizationError ShapeError StorageError "
+    "UnsupportedError",
     "protocols": "Acquisition Posterior Surrogate",
     "transforms": "LogWarp PowerWarp",
     "posteriors": "GaussianPosterior MixturePosterior SamplesPosterior",
     "sampling": "Sampler sobol_points",
+    "pareto": "hypervolume infer_reference_point is_non_dominated",
+    "boxes": "box_decomposition",
+    "attainment": "attainment attainment_surface",
     "space.parameters": "Categorical Integer Real",
     "space.space": "Space",
-    "models.exact": "ExactGP log_marginal_likelihood",
+    "models.exact": "ExactGP",
+    "models.evidence": "log_marginal_likelihood",
     "models.fit": "FitReport fit_mll",
     "models.model_list": "ModelList",
     "models.warped": "WarpedKernel",
@@ -156,21 +186,29 @@ _PUBLIC = {
     "acquisition.templates": "LogMonteCarloAcquisition MonteCarloAcquisition",
     "acquisition.monte_carlo": "qLogExpectedImprovement qLogNoisyExpectedImprovement "
     "qLogProbabilityOfFeasibility qSimpleRegret qUpperConfidenceBound",
+    "acquisition.hypervolume_analytic": "LogExpectedHypervolumeImprovement "
+    "LogNoisyExpectedHypervolumeImprovement",
+    "acquisition.multi_objective": "qLogExpectedHypervolumeImprovement "
+    "qLogNoisyExpectedHypervolumeImprovement",
     "acquisition.entropy": "BALD GIBBON JointEntropySearch MaxValueEntropySearch",
     "acquisition.lookahead": "log_knowledge_gradient qKnowledgeGradient qLogKnowledgeGradient",
-    "acquisition.objectives": "at_least at_most output weighted_sum",
+    "acquisition.objectives": "Chebyshev at_least at_most output weighted_sum",
     "search.constraints": "linear_constraint nonlinear_constraint",
     "search.report": "Candidates",
     "search.multi_start": "optimize_acqf",
     "search.stochastic": "optimize_acqf_stochastic",
     "search.thompson": "thompson",
     "search.lookahead": "fantasy_maxima knowledge_gradient_points optimize_knowledge_gradient",
+    "search.fronts": "draw_fronts",
     "search.recommend": "recommend",
     "search.optima": "Optima sample_optima",
     "problems": "Problem",
     "diagnostics": "calibration crps leave_one_out negative_log_predictive_density",
     "studies.results": "StudyResult",
     "studies.loop": "study",
+    "campaign.campaign": "Campaign",
+    "campaign.running": "run",
+    "campaign.one_line": "Optimum maximize minimize",
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 

@@ -51,6 +51,10 @@ class StorageError(BolearnError, RuntimeError):
     """A stored result or campaign cannot be read or written."""
 
 
+class BudgetError(BolearnError, RuntimeError):
+    """A campaign's budget leaves nothing to ask for."""
+
+
 class BolearnWarning(UserWarning):
     """Base class of every warning of this package: a result that came with a reservation."""
 

@@ -274,7 +274,8 @@ def _matheron(
     W = density.frequencies([seeds.derive(x, "frequencies") for x in rows], f)
     W = W.mT.contiguous().mT  # products with it sum over f: a third faster in this order of memory
     z = seeds.normal([seeds.derive(x, "weights") for x in rows], (s, 2 * f), device)
-    noise = seeds.normal([seeds.derive(x, "noise") for x in rows], (s, n), device)
+    streams = [seeds.derive(x, "noise") for x in rows]
+    noise = seeds.normal_of_rows(streams, s, _mask(model), device=device).squeeze(-1)
     centre, width = scaled_box(model)
     ell = density.lengthscale.expand(*model.batch_shape, model.num_outputs, d)
     inverse = 1 / (width * ell.reshape(b, 1, d))

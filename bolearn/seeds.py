@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from .errors import DataError
@@ -175,3 +176,32 @@ def normal(
     """Standard normal numbers ``R *shape`` by inverting the distribution function of `uniform`."""
     z: Tensor = torch.special.ndtri(uniform(seeds, shape, device))
     return z
+
+
+def normal_of_rows(
+    seeds: Sequence[int],
+    count: int,
+    observed: Bool[Tensor, "R n"],
+    width: int = 1,
+    device: torch.device | None = None,
+) -> Float[Tensor, "R count n width"]:
+    """Standard normal numbers for the observed rows of data, ``count`` times.
+
+    Masked rows take none, so that data with masked rows get the numbers that the same data get
+    without them; what stands in masked rows is of no account.
+
+    Example:
+        >>> seen = torch.tensor([[True, False, True]])
+        >>> padded = normal_of_rows([1], 2, seen)[:, :, seen[0]]
+        >>> torch.equal(padded, normal_of_rows([1], 2, torch.tensor([[True, True]])))
+        True
+    """
+    R, n = observed.shape
+    z = normal(seeds, (count * n * width,), device)
+    if observed.all():
+        return z.reshape(R, count, n, width)
+    seen = observed.sum(-1).reshape(R, 1, 1, 1)
+    row = (observed.cumsum(-1) - 1).clamp(min=0).reshape(R, 1, n, 1)
+    first = torch.arange(count, device=z.device).reshape(1, count, 1, 1) * seen
+    at = (first + row) * width + torch.arange(width, device=z.device)
+    return z.gather(-1, at.reshape(R, -1)).reshape(R, count, n, width)

@@ -206,3 +206,13 @@ def build(case: dict, **options: object) -> bl.ExactGP:
 def probes(case: dict, t: Sequence[int] = ()) -> Tensor:
     """Points ``*t *r q d`` for a case; some outside the bounds."""
     return 1.3 * draw((*t, *case["r"], case["q"], case["d"]), "probe", case["seed"]) - 0.15
+
+
+class Broken(Kernel):
+    """Never a number."""
+
+    has_lengthscale = True
+
+    def forward(self, x1, x2, diag=False, **params):  # type: ignore[no-untyped-def]
+        K = torch.nan * self.lengthscale[..., 0:1] * (x1[..., :, None, 0] - x2[..., None, :, 0])
+        return K.diagonal(dim1=-2, dim2=-1) if diag else K

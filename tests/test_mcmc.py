@@ -11,7 +11,8 @@ from scipy import stats
 
 import bolearn as bl
 from bolearn import seeds
-from bolearn.mcmc import Chains, effective_sample_size, nuts, split_r_hat
+from bolearn.convergence import effective_sample_size, split_r_hat
+from bolearn.mcmc import Chains, nuts
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 

@@ -17,8 +17,9 @@ PACKAGE = ROOT / "bolearn"
 # core, so nothing in the core imports it.
 CORE = (
     ("errors", "shapes", "seeds"),
-    ("protocols", "numerics", "linalg", "transforms", "posteriors", "sampling", "pareto", "stats"),
-    ("optim", "mcmc"),
+    ("protocols", "numerics", "linalg", "transforms", "posteriors", "sampling", "pareto", "boxes"),
+    ("stats", "attainment"),
+    ("optim", "convergence", "mcmc"),
     ("space",),
     ("models",),
     ("paths",),
@@ -28,7 +29,7 @@ CORE = (
     ("studies",),
     ("campaign",),
 )
-ON_TOP = (("data",), ("dynamics", "problems", "diagnostics", "bridge"), ("plotting",), ("teach",))
+ON_TOP = (("data",), ("dynamics", "problems", "diagnostics", "bridge"), ("plotting",), ("teach", "__main__"))
 LEVEL = {name: level for level, layer in enumerate(CORE + ON_TOP) for name in layer}
 BRIDGE_ONLY = ("botorch", "ax")
 HEAVY = ("matplotlib", "pandas", "IPython", "scipy.optimize", "sklearn", "bolearn.plotting")

@@ -154,6 +154,17 @@ def test_masked_rows_are_not_seen() -> None:
     assert bool((gap[:, seen] < 1e-3).all()) and bool((gap[:, ~seen] > 1e-3).any())
 
 
+def test_masked_rows_take_no_random_numbers() -> None:
+    X, Y, bounds = dataset(8, 2, r=(2,))
+    seen = torch.ones(2, 8, dtype=torch.bool)
+    seen[0, 2] = seen[1, :3] = False
+    both = bl.ExactGP(X, Y, bounds, noise_var=0.1, observed=seen)
+    values = draw_paths(both, 5, seed=[3, 4])(X).detach()
+    for i in range(2):
+        alone = bl.ExactGP(X[i, seen[i]], Y[i, seen[i]], bounds, noise_var=0.1)
+        assert_close(draw_paths(alone, 5, seed=3 + i)(X[i]), values[:, i])
+
+
 def test_known_noise_of_each_point_counts() -> None:
     X, Y, bounds = dataset(6, 1)
     noise = torch.full((6, 1), 1e-8, dtype=F64)

@@ -23,6 +23,10 @@ kind is an acquisition too, a lambda included.
 | `GIBBON` | the same, cheaper; a bound | ``max_values`` | k closed forms |
 | `JointEntropySearch` | how high and where it is; a bound | ``optimal_...`` | k rank-one updates |
 | `BALD` | the function itself, everywhere | | one posterior |
+| `LogNoisyExpectedHypervolumeImprovement` | several objectives | ``ref_point`` | s closed forms |
+| `LogExpectedHypervolumeImprovement` | the same, the front known | ``front`` | a closed form |
+| `qLogNoisyExpectedHypervolumeImprovement` | q points jointly | ``ref_point`` | s joint draws |
+| `qLogExpectedHypervolumeImprovement` | the same, the front known | ``front`` | s joint draws |
 
 Objectives (`output`, `weighted_sum`) and limits (`at_most`, `at_least`) are functions of the
 outcomes; every sampled acquisition takes any. `incumbent` finds ``best_f``, `sample_optima` what

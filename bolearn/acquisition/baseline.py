@@ -16,7 +16,7 @@ the filling behind.
 Taught in part_5/tutorial_02.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 
@@ -118,7 +118,43 @@ class Baseline:
         """Number of competitors of each replicate."""
         return tuple(self.mask.sum(-1).reshape(-1).tolist())
 
+    def only(self, keep: Bool[Tensor, "*r b"]) -> "Baseline":
+        """The baseline at some of its points."""
+        with torch.no_grad():
+            return _draw(self.model, self.sampler, *_valid_first(self.points, keep))
+
+    def joined(self, X: Float[Tensor, "*r p d"]) -> "Baseline":
+        """The baseline with further points, such as pending ones."""
+        points = X.detach().expand(*self.model.batch_shape, *X.shape[-2:])
+        mask = torch.ones(points.shape[:-1], dtype=torch.bool, device=X.device)
+        both = torch.cat([self.points, points], -2), torch.cat([self.mask, mask], -1)
+        with torch.no_grad():
+            return _draw(self.model, self.sampler, *_valid_first(*both))
+
     # -- which competitors count -----------------------------------------------------------------
+
+    def drawn(self, count: int) -> Iterator[Float[Tensor, "s k m"]]:
+        """So many fresh samples at the k competitors, one replicate after the other."""
+        m, r = self.model.num_outputs, self.model.batch_shape
+        streams = seeds.replicate_seeds(self.sampler.seed, r)
+        belief = self.model.posterior(self.points)
+        means = belief.mean.reshape(-1, *belief.mean.shape[-2:])
+        drawn = None
+        if self.L is None:
+            many = Sampler(count, tuple(seeds.derive(k, "prune") for k in streams))
+            b = self.points.shape[-2]
+            z = _normals_of_rows(many, belief, self.counts, 0, b, tuple(r)).to(means.device)
+            drawn = belief.rsample(z).reshape(len(z), *means.shape)
+        for i, (stream, valid) in enumerate(zip(streams, self.counts, strict=True)):
+            if drawn is not None:
+                yield drawn[:, i, :valid]
+                continue
+            assert self.L is not None
+            # The leading block of a Cholesky factor is the factor of the leading block.
+            L = self.L.reshape(-1, m, *self.L.shape[-2:])[i, :, :valid, :valid]
+            many = Sampler(count, seeds.derive(stream, "prune"))
+            z = many.base_samples((valid, m), device=L.device)
+            yield means[i, :valid] + torch.einsum("mij,sjm->sim", L, z)
 
     def ever_best(
         self, objective: Objective, constraints: Sequence[Constraint]
@@ -128,27 +164,9 @@ class Baseline:
         Where no point is feasible in any sample, the one most likely to be.
         """
         m, r = self.model.num_outputs, self.model.batch_shape
-        streams = seeds.replicate_seeds(self.sampler.seed, r)
-        belief = self.model.posterior(self.points)
-        means = belief.mean.reshape(-1, *belief.mean.shape[-2:])
         scales = [scale_of(c, self.model).reshape(-1) for c in constraints]
-        drawn = None
-        if self.L is None:
-            many = Sampler(_PRUNING_SAMPLES, tuple(seeds.derive(k, "prune") for k in streams))
-            b = self.points.shape[-2]
-            z = _normals_of_rows(many, belief, self.counts, 0, b, tuple(r)).to(means.device)
-            drawn = belief.rsample(z).reshape(len(z), *means.shape)
-        keep = torch.zeros_like(self.mask).reshape(len(streams), -1)
-        for i, (stream, count) in enumerate(zip(streams, self.counts, strict=True)):
-            if drawn is not None:
-                y = drawn[:, i, :count]
-            else:
-                assert self.L is not None
-                # The leading block of a Cholesky factor is the factor of the leading block.
-                L = self.L.reshape(-1, m, *self.L.shape[-2:])[i, :, :count, :count]
-                many = Sampler(_PRUNING_SAMPLES, seeds.derive(stream, "prune"))
-                z = many.base_samples((count, m), device=L.device)
-                y = means[i, :count] + torch.einsum("mij,sjm->sim", L, z)
+        keep = torch.zeros_like(self.mask).reshape(len(self.counts), -1)
+        for i, y in enumerate(self.drawn(_PRUNING_SAMPLES)):
             goal, *limits = (of_replicate(f, i, r, m) for f in (objective, *constraints))
             value, feasible = evaluate(goal, y), is_feasible(y, limits)
             if not feasible.any():

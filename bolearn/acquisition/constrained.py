@@ -35,11 +35,13 @@ class LogConstrainedExpectedImprovement:
     Args:
         model: a surrogate with independent outputs, Gaussian or a mixture of Gaussians.
         best_f: value to improve on: the best feasible one, a number or one for each replicate.
+            Minus infinity where nothing is feasible yet: any value would improve on that by the
+            same, and the log probability alone is left.
         objective: `output` ``i``, which is maximised.
         outcome_constraints: `at_most` and `at_least` limits of other outputs.
 
     Raises:
-        DataError: best_f is not finite or does not fit; no constraint.
+        DataError: best_f is NaN or infinity or does not fit; no constraint.
         InfeasibleError: limits of an output that exclude each other.
         UnsupportedError: other kinds of objectives or constraints, or limits of the objective.
 
@@ -55,7 +57,7 @@ class LogConstrainedExpectedImprovement:
 
     def __post_init__(self) -> None:
         check_model(self.model, type(self).__name__)
-        object.__setattr__(self, "best_f", check_level("best_f", self.best_f, self.model))
+        object.__setattr__(self, "best_f", _check_best(self.best_f, self.model))
         check_outcome_constraints(self.outcome_constraints, self.model)
         limits_by_output(self.objective, self.outcome_constraints, self.model.num_outputs)
 
@@ -63,10 +65,29 @@ class LogConstrainedExpectedImprovement:
         """The logarithm of the constrained expected improvement at each point."""
         means, stds = member_moments(self.model, X, type(self).__name__)
         m, i = self.model.num_outputs, self.objective.index
-        value = log_expected_improvement(means[..., i], stds[..., i], self.best_f)
+        known = torch.as_tensor(self.best_f) > -torch.inf
+        level = torch.where(known, self.best_f, 0.0)
+        value = log_expected_improvement(means[..., i], stds[..., i], level)
+        value = torch.where(known, value, 0.0)
         for j, limits in limits_by_output(self.objective, self.outcome_constraints, m).items():
             value = value + log_probability_between(means[..., j], stds[..., j], *limits)
         return logmeanexp(value, 0)
+
+
+def _check_best(best_f: object, model: Surrogate) -> Tensor:
+    """Check a level, which may be minus infinity.
+
+    Raises:
+        DataError, ShapeError: as `check_level`.
+    """
+    level = best_f if isinstance(best_f, Tensor) else None
+    nothing = level == -torch.inf if level is not None else best_f == -torch.inf
+    if not torch.as_tensor(nothing).any():
+        return check_level("best_f", best_f, model)
+    if level is None:
+        return torch.tensor(-torch.inf, dtype=torch.float64)
+    checked = check_level("best_f", torch.where(level == -torch.inf, 0.0, level), model)
+    return torch.where(level == -torch.inf, -torch.inf, checked)
 
 
 def limits_by_output(

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import BolearnError, DataError, ShapeError
 from ..numerics import log_fatstep
 from ..protocols import Surrogate, has_training_data
-from ..shapes import check_number, is_number, is_whole
+from ..shapes import check_number, check_tensor, is_number, is_whole
 from ..transforms import Standardize
 
 Objective = Callable[[Tensor], Tensor]
@@ -98,6 +98,47 @@ def weighted_sum(*weights: float | int) -> WeightedSum:
     if not any(weights):
         raise DataError("weights: expected at least one that is not zero")
     return WeightedSum(tuple(float(w) for w in weights))
+
+
+@dataclass(frozen=True, eq=False)
+class Chebyshev:
+    """Several objectives as one: the worst of them, weighted, and a little of their sum.
+
+    min_k w_k z_k + rho sum_k w_k z_k with z_k = (y_k - high_k) / (high_k - low_k): for every point
+    of the front, concave parts included, there are weights that make it the maximum. The sum
+    (rho > 0) leaves out points that are only weakly on the front.
+
+    Args:
+        weights: ``k`` or ``*r k``, one for each of the first k outputs; positive.
+        low, high: ends of the ranges ``k`` or ``*r k``, usually nadir and ideal of the front.
+        rho: weight of the sum.
+    """
+
+    weights: Tensor
+    low: Tensor
+    high: Tensor
+    rho: float = 0.05
+
+    def __post_init__(self) -> None:
+        w, low, high = (
+            check_tensor(name, getattr(self, name)) for name in ("weights", "low", "high")
+        )
+        if w.ndim == 0 or not w.shape[-1:] == low.shape[-1:] == high.shape[-1:]:
+            raise ShapeError(
+                "Chebyshev: expected weights, low and high with one number for each objective, "
+                f"got shapes {tuple(w.shape)}, {tuple(low.shape)} and {tuple(high.shape)}"
+            )
+        if (w < 0).any() or not (w > 0).any(-1).all() or (low >= high).any():
+            raise DataError("Chebyshev: expected weights >= 0, not all 0, and low < high")
+        check_number("rho", self.rho, least=0.0)
+
+    def __call__(self, y: Float[Tensor, "*s m"]) -> Float[Tensor, "*s"]:
+        """The scalarised value, 0 where all objectives are at ``high``."""
+        w, low, high = (
+            v.unsqueeze(-2) if v.ndim > 1 else v for v in (self.weights, self.low, self.high)
+        )
+        part = w * (y[..., : w.shape[-1]] - high) / (high - low)
+        return part.amin(-1) + self.rho * part.sum(-1)
 
 
 @dataclass(frozen=True)
@@ -230,7 +271,8 @@ def _try(f: Objective, model: Surrogate, who: str) -> None:
 def of_replicate(f: Objective, i: int, replicates: Sequence[int], m: int) -> Objective:
     """An objective or constraint as a function of the outcomes ``s k m`` of replicate i alone."""
     r = tuple(replicates)
-    y = torch.zeros(2, 1 + max(2, m, *r), m, dtype=torch.float64)
+    k = 1 + max(2, m, *r)
+    y = torch.zeros(k + 1, k, m, dtype=torch.float64)  # no axis looks like that of the replicates
     try:
         with torch.no_grad():
             alone = f(y).shape == y.shape[:-1]

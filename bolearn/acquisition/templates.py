@@ -266,13 +266,22 @@ def check_fields(acq: LogMonteCarloAcquisition | MonteCarloAcquisition) -> None:
     check_objective(acq.objective, acq.model)
     constraints = check_outcome_constraints(acq.outcome_constraints, acq.model)
     object.__setattr__(acq, "outcome_constraints", constraints)
-    if not isinstance(acq.sampler, Sampler):
-        raise DataError(
-            f"sampler: expected bolearn.Sampler(128, seed=0), got {type(acq.sampler).__name__}"
-        )
+    check_sampler(acq.sampler)
     if acq.X_pending is not None:
         check_pending(acq.X_pending, acq.model)
         object.__setattr__(acq, "X_pending", acq.X_pending.clone())
+
+
+def check_sampler(sampler: object) -> None:
+    """Check a source of base samples.
+
+    Raises:
+        DataError: something else.
+    """
+    if not isinstance(sampler, Sampler):
+        raise DataError(
+            f"sampler: expected bolearn.Sampler(128, seed=0), got {type(sampler).__name__}"
+        )
 
 
 def check_infeasible_value(acq: MonteCarloAcquisition) -> None:

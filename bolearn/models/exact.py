@@ -16,10 +16,9 @@ Taught in part_3/tutorial_03 and part_4/tutorial_01.
 """
 
 import copy
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from gpytorch.kernels import Kernel
@@ -29,17 +28,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError, UnsupportedError
-from ..linalg import Stationary, psd_cholesky
+from ..linalg import Stationary
 from ..posteriors import GaussianPosterior
 from ..shapes import check_bounds, check_data, check_points, check_same_device
 from ..transforms import Standardize, UnitCube
-from . import conditioning, priors
-from .algebra import Algebra, ClosedForm
-from .factor import Factor, covariance, factorise
+from . import conditioning, prediction, priors
+from .algebra import Algebra
+from .factor import Factor, factorise
 from .hyperparameters import Number, Slot, check_values, fresh_copy, known_noise, slots, within
 from .noise import NoiseBelief, noise_belief
-from .prediction import joint_reference, marginal_reference, moments_reference
 from .replicated import replicate_kernel, replicate_mean
+from .sealing import Seal, check_moves, refuse_change, refuse_loading
 
 # What a model is made of; set once.
 _PARTS = {
@@ -265,7 +264,7 @@ class ExactGP(nn.Module):
         self.check_unchanged(thoroughly=True)
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        for name in ("_sealed", "_factor", "_closed_form"):
+        for name in ("_seal", "_factor", "_closed_form"):
             twin.__dict__.pop(name, None)
         twin.__dict__["fit_report"] = None
         twin.__dict__["_buffers"] = dict(self._buffers)
@@ -287,14 +286,8 @@ class ExactGP(nn.Module):
 
     def seal(self) -> "ExactGP":
         """From now on the model does not change: remember what it is."""
-        own = [p for p in self.parameters()]
-        self._sealed = (own, [p.detach().clone() for p in own], self._versions())
+        self._seal = Seal(self)
         return self
-
-    def _versions(self) -> list[int]:
-        """How often each piece of the data has been written to."""
-        # Tensors made in inference mode do not count; torch refuses to write to most of them.
-        return [-1 if b is None or b.is_inference() else b._version for b in self._buffers.values()]
 
     def check_unchanged(self, thoroughly: bool = False) -> None:
         """Check that nobody wrote into the model, before anything is computed from it.
@@ -306,36 +299,13 @@ class ExactGP(nn.Module):
         Raises:
             UnsupportedError: somebody did.
         """
-        if "_sealed" not in self.__dict__:
-            return  # still in the making
-        own, values, versions = self._sealed
-        # By value: gpytorch's setters write through .data, which no version counter sees.
-        same = all(map(torch.equal, own, values)) and versions == self._versions()
-        if same and thoroughly:
-            now = list(self.parameters())
-            same = len(now) == len(own) and all(map(_is, now, own))
-        if not same and not all(map(_equal, own, values)):
-            self._refuse("its hyperparameters were changed in place")
-        if not same:
-            self._refuse("its data or parameters were exchanged or changed in place")
-
-    def _refuse(self, what: str) -> NoReturn:
-        """Say that models are values.
-
-        Raises:
-            UnsupportedError: always.
-        """
-        raise UnsupportedError(
-            f"{type(self).__name__}: expected a model as it was made, but {what}, and what was "
-            "computed from it before would no longer belong to it; use "
-            "model.with_hyperparameters(**values) for other hyperparameters, fit_mll(model) or "
-            "model.condition(X, Y), which all return a new model, or make one from the new data"
-        )
+        if "_seal" in self.__dict__:  # else still in the making
+            self._seal.check(self, thoroughly)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Parts are set once."""
-        if name in _PARTS and "_sealed" in self.__dict__:
-            self._refuse(f"model.{name} was to be set")
+        if name in _PARTS and "_seal" in self.__dict__:
+            refuse_change(self, f"model.{name} was to be set")
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -346,8 +316,7 @@ class ExactGP(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Nothing has been written into the copied data yet."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        own, values, _ = self._sealed
-        self._sealed = (own, values, self._versions())
+        self._seal.renew(self)
 
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
         """Refuse to be loaded into.
@@ -399,8 +368,8 @@ class ExactGP(nn.Module):
         self.factor()  # a covariance that is none is an error here
         return GaussianPosterior(
             torch.Size((*X.shape[:-1], self.num_outputs)),
-            partial(self._marginal, X, observation_noise),
-            partial(self._joint, X, observation_noise),
+            partial(prediction.marginal, self, X, observation_noise),
+            partial(prediction.joint, self, X, observation_noise),
             scale=self.output_scale.square(),
         )
 
@@ -507,45 +476,9 @@ class ExactGP(nn.Module):
                 self._closed_form = Algebra.of(self, factor)
         return self._closed_form
 
-    def _marginal(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
-        algebra = self.algebra()
-        with _gradients_of(X):
-            if algebra is not None:
-                each = X.movedim(-2, 0).unsqueeze(-2)  # q sets of one point
-                mean, _, variance = ClosedForm.apply(each, algebra, self._reference_of_each)  # type: ignore[no-untyped-call]
-                mean, variance = (
-                    v.squeeze(-2).movedim(0, -2) for v in (mean, variance.squeeze(-1).mT)
-                )
-            else:
-                mean, variance = marginal_reference(self, X)
-            return mean, variance + self.new_noise() if observation_noise else variance
-
-    def _reference_of_each(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The reference's moments in the form of `ClosedForm`, for sets of one point."""
-        mean, variance = marginal_reference(self, X)
-        return mean, mean.mT.unsqueeze(-1)[..., :0], variance.mT.unsqueeze(-1)
-
-    def _joint(self, X: Tensor, observation_noise: bool) -> tuple[Tensor, Tensor]:
-        algebra = self.algebra()
-        with _gradients_of(X):
-            if algebra is not None:
-                mean, _, covariance = ClosedForm.apply(X, algebra, self._reference_of_all)  # type: ignore[no-untyped-call]
-            else:
-                mean, covariance = joint_reference(self, X)
-            if observation_noise:
-                noise = self.new_noise().mT  # *r m 1
-                noise = noise.expand(*noise.shape[:-1], X.shape[-2])
-                covariance = covariance + torch.diag_embed(noise)
-            return mean, covariance
-
-    def _reference_of_all(self, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same for points judged jointly."""
-        mean, covariance = joint_reference(self, X)
-        return mean, covariance[..., :0], covariance
-
     def cross_factor(self, X: Float[Tensor, "*batch q d"]) -> Float[Tensor, "t b q n"]:
         """V = s k(X, data) L^-T in standardised units times the scale; t and b as in `_to_rows`."""
-        return moments_reference(self, X)[2].transpose(0, 1)
+        return prediction.moments_reference(self, X)[2].transpose(0, 1)
 
     def new_noise(self) -> Float[Tensor, "*r 1 m"]:
         """Noise variance of a new observation, in squared user units."""
@@ -575,48 +508,6 @@ def _like(X: Tensor, part: _Part) -> _Part:
     return part if first.dtype == X.dtype and first.device == X.device else part.to(X)
 
 
-def _is(a: object, b: object) -> bool:
-    return a is b
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors hold the same values, NaN among them."""
-    return a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
-
-
-def _gradients_of(X: Tensor) -> torch.set_grad_enabled:
-    """Derivatives in X and in nothing else: without X's wish there are none."""
-    return torch.set_grad_enabled(torch.is_grad_enabled() and X.requires_grad)
-
-
-def check_moves(fn: Callable[[Tensor], Tensor], like: Tensor) -> None:
-    """Check that what ``model.to(...)`` does keeps numbers in float64.
-
-    Raises:
-        DataError: it does not.
-    """
-    dtype = fn(like.new_empty(0)).dtype
-    if dtype != torch.float64:
-        raise DataError(
-            f"model.to: expected float64, the only type of numbers that a model computes with, got "
-            f"{dtype}; convert the predictions instead"
-        )
-
-
-def refuse_loading(model: nn.Module) -> NoReturn:
-    """Say how models are kept, since they cannot be loaded into.
-
-    Raises:
-        UnsupportedError: always.
-    """
-    raise UnsupportedError(
-        f"load_state_dict: {type(model).__name__} does not change once it is made, and a state "
-        "dict holds neither its units nor its priors; keep the whole model with torch.save(model, "
-        "path) and torch.load(path, weights_only=False), or make a model of the same data and use "
-        "model.with_hyperparameters(**values), with the values from model.hyperparameters()"
-    )
-
-
 def algebra_of(model: object) -> Algebra | None:
     """The algebra of a Gaussian process with a plain kernel and a constant mean, else None."""
     if isinstance(model, ExactGP) and type(model).posterior is ExactGP.posterior:
@@ -635,41 +526,3 @@ def check_exact(model: object, who: str) -> None:
             f"{who}: expected an ExactGP, got {type(model).__name__}; of a ModelList, ask each "
             "model that it holds"
         )
-
-
-def log_marginal_likelihood(model: ExactGP) -> Float[Tensor, "*r"]:
-    """log p(y | X, hyperparameters), summed over outputs, in standardised units; differentiable.
-
-    -1/2 y^T K^-1 y - 1/2 log det K - n/2 log 2 pi, with y the standardised outputs minus the mean.
-    In user units it is smaller by n log(output_scale). Priors are not included.
-
-    Args:
-        model: the Gaussian process.
-
-    Returns:
-        One value for each replicate.
-
-    Raises:
-        NumericsError: the covariance is not positive definite.
-        UnsupportedError: a model that is no `ExactGP`.
-
-    Source: Rasmussen & Williams 2006, equation 2.30.
-    """
-    check_exact(model, "log_marginal_likelihood")
-    model.check_unchanged(thoroughly=True)
-    return log_likelihood_by_output(model, lambda A, x: psd_cholesky(A, x).L).sum(-1)
-
-
-def log_likelihood_by_output(
-    model: ExactGP, factor: Callable[[Tensor, Tensor], Tensor]
-) -> Float[Tensor, "*r m"]:
-    """The terms of `log_marginal_likelihood`, with Cholesky factors L from ``factor(A, X)``."""
-    X, observed = model.training_inputs(), model.observed.unsqueeze(-2)
-    A = covariance(model)
-    L = factor(A, X.expand(*A.shape[:-1], X.shape[-1]))
-    y = torch.where(observed, model.training_outputs() - model.mean(X), 0.0)
-    # w = L^-1 (y - c); masked rows add log 1 = 0 to the determinant
-    w: Tensor = torch.linalg.solve_triangular(L, y.unsqueeze(-1), upper=False).squeeze(-1)
-    log_det: Tensor = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    count = observed.sum(-1).to(y)
-    return -0.5 * (w.square().sum(-1) + log_det + count * math.log(2 * math.pi))

@@ -26,7 +26,8 @@ from ..errors import DataError
 from ..linalg import gram
 from ..optim.minimum import ValueAndGradient
 from . import priors
-from .exact import ExactGP, log_likelihood_by_output
+from .evidence import log_likelihood_by_output
+from .exact import ExactGP
 from .factor import mask_covariance
 from .fit_plain import normals_of_rows
 from .hyperparameters import fresh_copy, named_parameters, within

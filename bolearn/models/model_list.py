@@ -19,7 +19,7 @@ from ..errors import DataError, ShapeError
 from ..posteriors import GaussianPosterior, IndependentPosterior
 from ..protocols import Posterior, SupportsConditioning, SupportsFantasies, Surrogate
 from ..shapes import check_tensor
-from .exact import refuse_loading
+from .sealing import refuse_loading
 
 
 class ModelList(nn.Module):

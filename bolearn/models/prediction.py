@@ -1,10 +1,13 @@
-"""Moments of a belief for any kernel, through autograd: what the closed form has to equal.
+"""Moments of a belief: in closed form for plain kernels, through autograd for any other.
 
 With K = k(x, X) between points and data, mean = c + K a and covariance k(x, x') - V V^T with
-V = K L^-T. Kernel and mean are asked as gpytorch has them; everything else is in the `Factor`.
+V = K L^-T. The references ask kernel and mean as gpytorch has them; everything else is in the
+`Factor`. Where there is a closed form (`algebra`), it has to equal them.
 
 Taught in part_3/tutorial_03.
 """
+
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -12,6 +15,7 @@ from torch import Tensor
 
 from ..errors import NumericsError
 from ..linalg import gram, stationary_gram
+from .algebra import ClosedForm
 from .factor import GP
 
 # What rounding may take from a prior variance, as a share of it: as much as jitter may add.
@@ -94,3 +98,54 @@ def joint_reference(
     covariance = prior - V @ V.mT
     _check_variance(model, *(v.diagonal(dim1=-2, dim2=-1) for v in (covariance, prior)))
     return _from_rows(model, mean, X.shape[:-2]).mT, _from_rows(model, covariance, X.shape[:-2])
+
+
+def marginal(
+    model: GP, X: Float[Tensor, "*batch q d"], observation_noise: bool
+) -> tuple[Float[Tensor, "*batch q m"], Float[Tensor, "*batch q m"]]:
+    """Mean and variance of f, or of a new observation, in user units."""
+    algebra = model.algebra()
+    with _gradients_of(X):
+        if algebra is not None:
+            each = X.movedim(-2, 0).unsqueeze(-2)  # q sets of one point
+            reference = partial(_reference_of_each, model)
+            mean, _, variance = ClosedForm.apply(each, algebra, reference)  # type: ignore[no-untyped-call]
+            mean, variance = (v.squeeze(-2).movedim(0, -2) for v in (mean, variance.squeeze(-1).mT))
+        else:
+            mean, variance = marginal_reference(model, X)
+        return mean, variance + model.new_noise() if observation_noise else variance
+
+
+def joint(
+    model: GP, X: Float[Tensor, "*batch q d"], observation_noise: bool
+) -> tuple[Float[Tensor, "*batch q m"], Float[Tensor, "*batch m q q"]]:
+    """Mean and the covariance of each output, of f or of new observations, in user units."""
+    algebra = model.algebra()
+    with _gradients_of(X):
+        if algebra is not None:
+            reference = partial(_reference_of_all, model)
+            mean, _, covariance = ClosedForm.apply(X, algebra, reference)  # type: ignore[no-untyped-call]
+        else:
+            mean, covariance = joint_reference(model, X)
+        if observation_noise:
+            noise = model.new_noise().mT  # *r m 1
+            noise = noise.expand(*noise.shape[:-1], X.shape[-2])
+            covariance = covariance + torch.diag_embed(noise)
+        return mean, covariance
+
+
+def _gradients_of(X: Tensor) -> torch.set_grad_enabled:
+    """Derivatives in X and in nothing else: without X's wish there are none."""
+    return torch.set_grad_enabled(torch.is_grad_enabled() and X.requires_grad)
+
+
+def _reference_of_each(model: GP, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The reference's moments in the form of `ClosedForm`, for sets of one point."""
+    mean, variance = marginal_reference(model, X)
+    return mean, mean.mT.unsqueeze(-1)[..., :0], variance.mT.unsqueeze(-1)
+
+
+def _reference_of_all(model: GP, X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for points judged jointly."""
+    mean, covariance = joint_reference(model, X)
+    return mean, covariance[..., :0], covariance

@@ -36,10 +36,11 @@ from ..errors import DataError
 from ..mcmc import SamplingReport, nuts
 from ..posteriors import MixturePosterior
 from ..shapes import check_count, check_data, check_points
-from .exact import ExactGP, refuse_loading
+from .exact import ExactGP
 from .fit_plain import LogPriors, PlainRows
 from .hyperparameters import Number
 from .priors import NOISE_FLOOR
+from .sealing import refuse_loading
 
 TAU_SCALE = 0.1
 

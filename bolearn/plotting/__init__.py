@@ -15,12 +15,15 @@ alternative text. matplotlib is imported when the first figure is drawn.
     experiments  clouds, shares, tables, line searches, batches
     surrogates  two bands, reliability, residuals, scores of many splits
     acquisitions  rounding errors, vanishing gradients, climbs, beliefs side by side
+    choices   effects with intervals in a forest plot, designs with a score
+    lookahead lines and their envelope, rules on one belief
 
 Taught in part_4/tutorial_03.
 """
 
 from .acquisitions import beliefs, climb_maps, error_panels, shares
 from .chance import averages, estimate_histograms, points_in_cells
+from .choices import designs, forest
 from .dynamics import (
     ENDS,
     basin_strips,
@@ -42,6 +45,7 @@ from .experiments import (
 from .gradients import arm_and_vjp, grouped_bars, jacobian_tables, values_and_slopes
 from .graphs import adjoint_sweep, operation_graph
 from .lines import curves, predicted_and_measured, with_intervals
+from .lookahead import envelope, rules
 from .models import contour, model_report, posterior_1d
 from .studies import paired_differences, regret_bands, regret_curves, traced_bound
 from .style import GREY, HATCHES, LINE_STYLES, MARKERS, OKABE_ITO, PALE, use_style
@@ -102,4 +106,8 @@ __all__ = [
     "shares",
     "climb_maps",
     "beliefs",
+    "forest",
+    "designs",
+    "envelope",
+    "rules",
 ]

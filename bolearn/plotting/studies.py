@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def regret_bands(
     result: StudyResult,
     names: Sequence[str] | None = None,
-    kind: Kind = "simple",
+    kind: Kind | None = None,
     quantiles: tuple[float, float] = (0.25, 0.75),
     ax: "matplotlib.axes.Axes | None" = None,
 ) -> "matplotlib.figure.Figure":
@@ -37,7 +37,7 @@ def regret_bands(
     Args:
         result: of a study.
         names: which strategies; default: all.
-        kind: "simple" or "inference" regret.
+        kind: "simple", "inference" or "hypervolume" regret; default: that of the result.
         quantiles: where the band begins and ends.
         ax: where to draw; default: a new figure.
 
@@ -46,7 +46,8 @@ def regret_bands(
     """
     if not isinstance(result, StudyResult):
         raise DataError(f"result: expected what bolearn.study returns, got {type(result).__name__}")
-    known = result.optimal_value is not None
+    kind = kind or result.default_kind
+    known = result.optimum(kind) is not None
     low, high = quantiles
     shown = list(result.names if names is None else names)
     curves = {}
@@ -75,7 +76,8 @@ def regret_bands(
     panel.set_xlim(1, x[-1])
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.set_xlabel("evaluations")
-    what = f"{kind} regret" if known else "best value" if kind == "simple" else "value recommended"
+    names_of = {"simple": "best value", "inference": "value recommended"}
+    what = f"{kind} regret" if known else names_of.get(kind, kind)
     note = "\n(at the lower end: zero)" if hit else ""
     panel.set_ylabel(what + _output(result) + note)
     runs = f"median and {low:.0%} to {high:.0%} of {result.replicates} runs"
@@ -92,7 +94,7 @@ def paired_differences(
     a: str,
     b: str,
     at: int | None = None,
-    kind: Kind = "simple",
+    kind: Kind | None = None,
     ax: "matplotlib.axes.Axes | None" = None,
     *,
     floor: float = 1e-12,
@@ -106,7 +108,7 @@ def paired_differences(
         result: of a study.
         a, b: strategies.
         at: after how many evaluations; default: all.
-        kind: "simple" or "inference" regret.
+        kind: "simple", "inference" or "hypervolume" regret; default: that of the result.
         ax: where to draw; default: a new figure.
         floor: smaller regrets count as this one.
 
@@ -115,7 +117,8 @@ def paired_differences(
     """
     comparison = result.compare(a, b, at=at, kind=kind, floor=floor)
     first, second = (result.scores(n, at=at, kind=kind, floor=floor) for n in (a, b))
-    known = result.optimal_value is not None
+    kind = kind or result.default_kind
+    known = result.optimum(kind) is not None
     difference = (first - second).sort().values
     gain = -difference if known else difference
     figure, panel = figure_and_axes(ax)
@@ -134,7 +137,8 @@ def paired_differences(
             panel.plot(x[where].tolist(), difference[where].tolist(), label=label, **style)
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.set_xlabel("replicates, sorted by difference")
-    score = f"log10 {kind} regret" if known else "best value"
+    value = "hypervolume" if kind == "hypervolume" else "best value"
+    score = f"log10 {kind} regret" if known else value
     panel.set_ylabel(f"{score}{_output(result)}\n{a} minus {b}")
     after = result.evaluations[-1].item() if at is None else at
     verdict = comparison.verdict
@@ -181,7 +185,7 @@ def regret_curves(
         panel.set_xlim(1, x[-1])
         panel.set_xlabel("evaluations")
         panel.set_title(f"{name}: {result.replicates} runs, their median")
-    panels[0, 0].set_ylabel("simple regret" + _output(result))
+    panels[0, 0].set_ylabel(f"{result.default_kind} regret" + _output(result))
     return figure
 
 

@@ -89,6 +89,9 @@ Over a space, of categories and steps (`bolearn.Space`):
 | `TableProblem` | yours | the best entry | enumerated | your table of measured experiments |
 | `BuchwaldHartwig` | 4 x 3 x 22 | by halide | enumerated | categories of a real reaction |
 | `Suzuki` | 4 x 4 x 4 x 4 | 96.9 | enumerated | ordered inputs, missing entries |
+| `Blends` | 4 parts of one total | -0.001623 | enumerated | a mixture; proposals from a list |
+| `Fullerenes` | 6 x 6 x 6 | 0.953133 | enumerated | a flat top; repeats |
+| `ReizmanSuzuki` | 8, and 3 numbers | by case | enumerated | mixed inputs that are no grid |
 
 Taught in part_2/tutorial_01, part_3/tutorial_01, part_4/tutorial_03, part_5/tutorial_03,
 part_6/tutorial_02 and part_6/tutorial_03.
@@ -151,7 +154,8 @@ from .scalable import (
     Schwefel,
     StyblinskiTang,
 )
-from .spaces import BuchwaldHartwig, SpaceProblem, Suzuki, TableProblem
+from .spaces import SpaceProblem, TableProblem
+from .tables import Blends, BuchwaldHartwig, Fullerenes, ReizmanSuzuki, Suzuki
 
 __all__ = [
     "Ackley",
@@ -159,6 +163,7 @@ __all__ = [
     "AugmentedHartmann6",
     "BNH",
     "BatchReactor",
+    "Blends",
     "Beale",
     "Borehole",
     "Branin",
@@ -184,6 +189,7 @@ __all__ = [
     "EggHolder",
     "Forrester",
     "FourWell",
+    "Fullerenes",
     "GPDraw",
     "Gardner",
     "GoldMine1d",
@@ -202,6 +208,7 @@ __all__ = [
     "Problem",
     "Quadratic",
     "Rastrigin",
+    "ReizmanSuzuki",
     "Rosenbrock",
     "Schwefel",
     "Shekel",

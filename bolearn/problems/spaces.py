@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..data import reactions
-from ..errors import DataError
-from ..shapes import is_number, is_whole
-from ..space.parameters import Categorical, Real
+from ..errors import DataError, UnsupportedError
+from ..shapes import is_number
+from ..space.parameters import Categorical
 from ..space.space import Point, Space
 from .core import Problem
 
+_LISTED = 8192  # legal points of a table's space whose gaps are listed
 _SAME = 1e-6  # how close two codes are that are one entry of a table
 
 
@@ -124,11 +124,12 @@ class TableProblem(Problem):
     Attributes:
         points: the codes of the entries, ``n d``.
         values: what was measured there, ``n``.
-        unavailable: the codes of the legal points that the table does not hold, ``k d``.
+        unavailable: the codes of the legal points that the table does not hold, ``k d``; none are
+            listed where there are more than 8,192 legal points, or infinitely many.
+        entries: in that case `points`, the only codes that can be evaluated; else None.
 
     Raises:
         DataError: entries that are not legal, values that are no numbers, or none at all.
-        UnsupportedError: a space of more than 100,000 points.
 
     Example:
         >>> import bolearn as bl
@@ -142,19 +143,26 @@ class TableProblem(Problem):
     points: Float[Tensor, "n d"]
     values: Float[Tensor, " n"]
     unavailable: Float[Tensor, "k d"]
+    entries: Float[Tensor, "n d"] | None
 
     def __init__(self, table: Any, space: Space, output: str, *, name: str = "table") -> None:
         if not isinstance(space, Space):
             raise DataError(f"space: expected a bolearn.Space, got {type(space).__name__}")
         points, values = _entries(table, space, output)
-        everything = space.designs()
-        known = torch.cdist(everything, points, p=torch.inf).amin(1) <= _SAME
+        gaps, entries = points[:0], None
+        if _few(space):
+            everything = space.designs()
+            known = torch.cdist(everything, points, p=torch.inf).amin(1) <= _SAME
+            gaps = everything[~known]
+        else:
+            entries = points
         best = values == values.max()
         for key, value in (
             ("space", space),
             ("points", points),
             ("values", values),
-            ("unavailable", everything[~known]),
+            ("unavailable", gaps),
+            ("entries", entries),
         ):
             object.__setattr__(self, key, value)
         super().__init__(
@@ -167,6 +175,16 @@ class TableProblem(Problem):
             inputs=column_names(space),
             output=output,
         )
+
+
+def _few(space: Space) -> bool:
+    """Whether all legal points are to be listed."""
+    if not space.lattice.discrete.all():
+        return False
+    try:
+        return space.num_designs <= _LISTED
+    except UnsupportedError:
+        return False  # too many to count
 
 
 class _LookUp:
@@ -216,91 +234,3 @@ def _entries(table: Any, space: Space, output: str) -> tuple[Tensor, Tensor]:
     points = torch.tensor(list(found), dtype=torch.float64)
     means = [math.fsum(values) / len(values) for values in found.values()]
     return points, torch.tensor(means, dtype=torch.float64)
-
-
-class BuchwaldHartwig(TableProblem):
-    """Yields of a C-N coupling, in per cent: 4 ligands x 3 bases x 22 additives for one halide.
-
-    Each of the 264 conditions (for a few halides 262 or 263) was measured once, so that the best
-    entry holds some luck. Additives are labelled by their SMILES.
-
-    Args:
-        halide: which of the 15 aryl halides: a number from 0 to 14, or its SMILES.
-
-    Raises:
-        DataError: no such halide.
-
-    Example:
-        >>> problem = BuchwaldHartwig(halide=5)
-        >>> problem.optimal_value, problem.space.num_designs
-        (45.05, 264)
-
-    Source:
-        Ahneman, Estrada, Lin, Dreher & Doyle, "Predicting reaction performance in C-N
-        cross-coupling using machine learning", Science 360 (2018) 186,
-        doi:10.1126/science.aar5169; see `bolearn.data.reactions`.
-    """
-
-    def __init__(self, halide: int | str = 5) -> None:
-        halides, additives = reactions.smiles("aryl_halide"), reactions.smiles("additive")
-        index = halides.index(halide) if halide in halides else halide
-        if not is_whole(index) or not 0 <= index < len(halides):
-            raise DataError(
-                f"halide: expected a number from 0 to {len(halides) - 1}, or a SMILES such as "
-                f"{halides[5]!r}, got {halide!r}"
-            )
-        space = Space(
-            [
-                Categorical("ligand", reactions.LIGANDS),
-                Categorical("base", reactions.BASES),
-                Categorical("additive", additives),
-            ]
-        )
-        table = [
-            {
-                "ligand": reactions.LIGANDS[int(row["ligand"])],
-                "base": reactions.BASES[int(row["base"])],
-                "additive": additives[int(row["additive"])],
-                "yield in %": float(row["yield_percent"]),
-            }
-            for row in reactions.rows("buchwald_hartwig.csv")
-            if int(row["aryl_halide"]) == index
-        ]
-        name = f"Buchwald-Hartwig, {halides[index]}"
-        super().__init__(table, space, "yield in %", name=name)
-
-
-class Suzuki(TableProblem):
-    """Yields of a Suzuki coupling, in per cent, over four ordered inputs of four levels each.
-
-    247 of the 256 conditions were measured. The amounts of ArBpin are not evenly spaced and
-    therefore an ordered category.
-
-    Example:
-        >>> problem = Suzuki()
-        >>> problem.optimal_value, len(problem.unavailable)
-        (96.9, 9)
-
-    Source:
-        The set "suzuki" of Olympus: Häse et al., "Olympus: a benchmarking framework for noisy
-        optimization and experiment planning", Mach. Learn.: Sci. Technol. 2 (2021) 035021; see
-        `bolearn.data.reactions`.
-    """
-
-    def __init__(self) -> None:
-        space = Space(
-            [
-                Real("temperature", 75, 90, unit="°C", step=5),
-                Real("palladium", 0.5, 5, unit="mol%", step=1.5),
-                Categorical("ArBpin in equivalents", [1.0, 1.2, 1.5, 1.8], ordered=True),
-                Real("K3PO4", 1.5, 3, unit="equivalents", step=0.5),
-            ]
-        )
-        table = [
-            {
-                **{n: float(row[c]) for n, c in zip(space.names, reactions.SUZUKI, strict=False)},
-                "yield in %": float(row["yield_percent"]),
-            }
-            for row in reactions.rows("suzuki.csv")
-        ]
-        super().__init__(table, space, "yield in %", name="Suzuki coupling")

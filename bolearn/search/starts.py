@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .. import seeds
+from ..acquisition.objectives import evaluate, scale_of
 from ..errors import OptimizationError
 from ..protocols import Acquisition, has_training_data
 from ..sampling import shifted_sobol
@@ -72,6 +73,8 @@ def raw_candidates(
 ) -> tuple[Float[Tensor, "R count qd"], int]:
     """Sobol points in the unit cube, the last of them replaced by perturbed best observations.
 
+    The best are the highest four of output 0, or what ``acq.on_front`` (``*r n``) says they are.
+
     In d dimensions the chance that a uniform candidate falls close to an incumbent vanishes, and
     with it the chance of refining one. Each copy perturbs a random subset of its coordinates.
 
@@ -86,14 +89,20 @@ def raw_candidates(
         return raw, count
     R, n = len(streams), model.X.shape[-2]
     # searches beyond the model's own replicates share its data
-    level = model.Y[..., 0].expand(*r, n).reshape(R, n)
-    level = torch.where(model.observed.expand(*r, n).reshape(R, n), level, -torch.inf)
-    top = level.topk(min(4, n), dim=-1).indices  # R top
+    counts = model.observed.expand(*r, n).reshape(R, n)
+    on_front = getattr(acq, "on_front", None)
+    if on_front is not None:  # several objectives: no observation is best, a whole front is
+        counts = counts & on_front.expand(*r, n).reshape(R, n)
+        top = torch.argsort(~counts, dim=-1, stable=True)[:, : int(counts.sum(-1).max())]
+    else:
+        level = _promise(acq, model).expand(*r, n).reshape(R, n)
+        level = torch.where(counts, level, -torch.inf)
+        top = level.topk(min(4, n), dim=-1).indices  # R top
     seen = cube.encode(model.X).expand(*r, n, d).reshape(R, n, d)
     best = seen.gather(1, top[..., None].expand(-1, -1, d))
     u = seeds.uniform([seeds.derive(s, "near") for s in streams], (near, q, d, 2), raw.device)
     # Replicates with fewer observations than that go round those they have.
-    known = (level.gather(1, top) > -torch.inf).sum(1, keepdim=True)
+    known = counts.gather(1, top).sum(1, keepdim=True)
     which = torch.arange(near * q, device=raw.device) % known  # R (near q)
     centre = best.gather(1, which[..., None].expand(-1, -1, d)).view(R, near, q, d)
     move = torch.special.ndtri(u[..., 0]) * _NEAR_WIDTH
@@ -101,6 +110,26 @@ def raw_candidates(
     move = torch.where(u[..., 1] < min(1.0, 20 / d), move, 0.0)
     copies = (centre + move).reshape(R, near, q * d)
     return torch.cat([raw[:, : count - near], copies], dim=1), count - near
+
+
+def _promise(acq: Acquisition, model: Any) -> Float[Tensor, "*r n"]:
+    """How good each observation was: by the objective, and the less feasible, the lower.
+
+    Points that break a constraint stand below all others, those that break it most last.
+    """
+    Y, constraints = model.Y, getattr(acq, "outcome_constraints", ())
+    objective = getattr(acq, "objective", None)
+    with torch.no_grad():
+        level: Tensor = Y[..., 0]
+        value = None if objective is None else objective(Y)
+        if isinstance(value, Tensor) and value.shape == level.shape:
+            level = value
+        broken = torch.zeros_like(level)
+        for c in constraints:
+            excess = evaluate(c, Y, "outcome_constraints").clamp(min=0)
+            broken = broken + excess / scale_of(c, model).unsqueeze(-1)
+        lowest = torch.where(model.observed, level, torch.inf).amin(-1, keepdim=True)
+        return torch.where(broken > 0, lowest - broken, level)
 
 
 def is_flat(values: Float[Tensor, "R raw"]) -> Tensor:

@@ -14,10 +14,24 @@ model=build)`, where ``build(X, Y, bounds, observed)`` returns a Gaussian proces
 fitted; ``replace(log_ei, model=bolearn.SAASGP, fit=None)`` for models that are ready when they are
 made. Whole examples, a forest among them: ``docs/your_own.md``.
 
+Classical designs of experiments (`fractional_factorial`, `central_composite`, ...) take part like
+others, and `Staged` starts one strategy from another.
+
 Taught in part_4/tutorial_03.
 """
 
 from .baselines import NelderMead, nelder_mead, random, sobol
+from .classical import (
+    CentralComposite,
+    FractionalFactorial,
+    OneFactorAtATime,
+    SimplexLattice,
+    central_composite,
+    fractional_factorial,
+    one_factor_at_a_time,
+    simplex_lattice,
+)
+from .constrained import ConstrainedLogEI, constrained_log_ei
 from .information import (
     AboutMaximum,
     EntropySearch,
@@ -28,7 +42,17 @@ from .information import (
     max_value_entropy,
 )
 from .modelling import BuildModel, FitModel, matern_gp, rbf_gp
+from .multi_objective import (
+    BuildForGoal,
+    Goal,
+    MultiObjective,
+    log_ehvi,
+    log_nehvi,
+    parego,
+    q_log_nehvi,
+)
 from .protocol import Strategy, StudyData
+from .staged import Staged
 from .standard import (
     BuildAcquisition,
     ModelBased,
@@ -39,7 +63,7 @@ from .standard import (
     thompson,
     ucb,
 )
-from .trust_region import TuRBO, turbo
+from .trust_region import TuRBO, scbo, turbo
 
 __all__ = [
     "Strategy",
@@ -48,13 +72,25 @@ __all__ = [
     "sobol",
     "nelder_mead",
     "NelderMead",
+    "one_factor_at_a_time",
+    "OneFactorAtATime",
+    "fractional_factorial",
+    "FractionalFactorial",
+    "central_composite",
+    "CentralComposite",
+    "simplex_lattice",
+    "SimplexLattice",
+    "Staged",
     "log_ei",
     "q_log_ei",
     "q_log_nei",
+    "constrained_log_ei",
+    "ConstrainedLogEI",
     "ucb",
     "thompson",
     "Thompson",
     "turbo",
+    "scbo",
     "TuRBO",
     "knowledge_gradient",
     "KnowledgeGradient",
@@ -63,6 +99,13 @@ __all__ = [
     "joint_entropy",
     "EntropySearch",
     "AboutMaximum",
+    "log_ehvi",
+    "log_nehvi",
+    "q_log_nehvi",
+    "parego",
+    "MultiObjective",
+    "Goal",
+    "BuildForGoal",
     "ModelBased",
     "BuildModel",
     "FitModel",

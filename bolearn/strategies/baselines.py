@@ -58,10 +58,19 @@ def sobol(
 
 
 def _legal(data: StudyData, q: int, seed: Seed) -> Float[Tensor, "*r q d"]:
-    """q legal points of a Sobol sequence that are not excluded."""
+    """q legal points of a Sobol sequence that are not excluded; of a list of entries, any."""
     assert data.space is not None
     replicates = data.X.shape[0] if data.X.ndim == 3 else None
+    if data.left is not None:
+        return drawn(data.left, q, replicate_seeds(seed, data.X.shape[:-2]))
     return data.space.sobol(q, seed, replicates, exclude=data.excluded).to(data.X.device)
+
+
+def drawn(choices: Float[Tensor, "*r k d"], q: int, streams: list[int]) -> Float[Tensor, "*r q d"]:
+    """q of a list of points at random, without repeats."""
+    order = uniform(streams, (choices.shape[-2],), choices.device).argsort(-1)[:, :q]
+    order = order.reshape(*choices.shape[:-2], q, 1)
+    return choices.gather(-2, order.expand(*order.shape[:-1], choices.shape[-1]))
 
 
 class _Ask(Exception):

@@ -133,13 +133,16 @@ class Recipe:
             return cast(Tensor, remembered["best"])
         return best_evaluated(self.current(data, last), data).x
 
-    def with_lies(self, model: Any, data: StudyData, failed: Tensor, seed: Seed) -> Any:
+    def with_lies(
+        self, model: Any, data: StudyData, failed: Tensor, seed: Seed, constraints: int = 0
+    ) -> Any:
         """The model told that failed rows gave the worst value that it has seen in their replicate.
 
         A failure tells the model nothing, so that a method without chance would propose the same
         point for ever. A lie keeps it away, constant like that of the source for points that are
         pending. Hyperparameters and output scaling stay those of the successes; without failures
         so does all. A model that cannot be conditioned is made again, of data with the lies in it.
+        Of the last ``constraints`` outputs, which are met where <= 0, the worst is the largest.
 
         Source:
             Ginsbourger, Le Riche & Carraro, "Kriging is well-suited to parallelize optimization",
@@ -151,6 +154,10 @@ class Recipe:
             return model
         seen = data.observed.unsqueeze(-1)
         worst = torch.where(seen, data.Y, torch.inf).amin(-2, keepdim=True)
+        if constraints:
+            largest = torch.where(seen, data.Y, -torch.inf).amax(-2, keepdim=True)
+            k = worst.shape[-1] - constraints
+            worst = torch.cat([worst[..., :k], largest[..., k:]], dim=-1)
         if not callable(getattr(model, "condition", None)):
             Y = torch.where(failed.unsqueeze(-1), worst, data.Y)
             told = replace(data, Y=Y, observed=data.observed | failed)

@@ -13,6 +13,8 @@ from torch import Tensor
 from ..seeds import Seed
 from ..space.space import Space
 
+_SAME = 1e-6  # of a column: how close two codes are that are one run
+
 
 @dataclass(frozen=True, eq=False)
 class StudyData:
@@ -25,7 +27,11 @@ class StudyData:
 
     Over a `bolearn.Space`, X holds its codes, and what is proposed has to be legal (``space.round``
     makes it so). `unavailable` are codes ``k d`` that cannot be evaluated, such as gaps of a table;
+    where a table holds few of the legal points, `entries` are the only ones that can, ``k d``.
     `deterministic` says that a repeat gives the same value, so that nothing is learned from it.
+
+    With several objectives, `ref_point` holds the worst values that still count, one for each of
+    the first outputs; the last `num_constraints` outputs are constraints, feasible where <= 0.
     """
 
     X: Float[Tensor, "*r n d"]
@@ -40,6 +46,9 @@ class StudyData:
     space: Space | None = None
     unavailable: Float[Tensor, "k d"] | None = None
     deterministic: bool = False
+    entries: Float[Tensor, "k d"] | None = None
+    ref_point: Float[Tensor, "k"] | None = None
+    num_constraints: int = 0
 
     @property
     def excluded(self) -> Float[Tensor, "*r k d"] | None:
@@ -50,6 +59,24 @@ class StudyData:
         if gone is None:
             return self.X
         return torch.cat([self.X, gone.expand(*self.X.shape[:-2], *gone.shape)], dim=-2)
+
+    @property
+    def left(self) -> Float[Tensor, "*r k d"] | None:
+        """The entries that are worth a run: without repeats, where a repeat teaches nothing.
+
+        A replicate with fewer than another has its first one several times.
+        """
+        if self.entries is None:
+            return None
+        choices = self.entries.expand(*self.X.shape[:-2], *self.entries.shape)
+        if not self.deterministic:
+            return choices
+        run = torch.cdist(choices, self.X, p=torch.inf).amin(-1) <= _SAME
+        free = (~run).sum(-1, keepdim=True)
+        order = run.byte().argsort(dim=-1, stable=True)[..., : int(free.max())]
+        place = torch.arange(order.shape[-1], device=order.device)
+        order = torch.where(place < free, order, order[..., :1])
+        return choices.gather(-2, order.unsqueeze(-1).expand(*order.shape, self.X.shape[-1]))
 
 
 @runtime_checkable

@@ -105,6 +105,8 @@ class ModelBased:
                 "choices and fixed belong to boxes, got a space beside them; leave them out, and "
                 "give the space fewer labels instead"
             )
+        if data.left is not None:
+            return optimize_acqf(acq, choices=data.left, q=q, batch_shape=r).x
         x, _ = optimize_acqf(
             acq,
             q=q,
@@ -251,6 +253,8 @@ def _choices(
 ) -> Float[Tensor, "*r n d"]:
     """Legal points of a space that are left: all of them where they are few."""
     assert data.space is not None
+    if data.left is not None:
+        return data.left
     gone, count = data.excluded, most
     if data.space.lattice.discrete.all():
         excluded = 0 if gone is None else gone.shape[-2]

@@ -1,4 +1,4 @@
-"""Strategies that search near the best point: TuRBO, for many inputs and many evaluations.
+"""Strategies that search near the best point: TuRBO and SCBO, for many inputs and evaluations.
 
 Taught in part_5/tutorial_01.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import DataError, UnsupportedError
@@ -18,6 +18,7 @@ from ..sampling import shifted_sobol, sobol_points
 from ..seeds import Seed, derive, derive_each, replicate_seeds, uniform
 from ..shapes import check_count
 from ..transforms import Standardize
+from .constrained import bilog
 from .modelling import BuildModel, FitModel, Recipe, best_evaluated, matern_gp
 from .protocol import StudyData
 
@@ -38,6 +39,12 @@ class TuRBO:
     region's values (the authors' program takes 1e-3 |best|, which depends on where zero is). The
     paths believe that failed points of the region gave its worst value, as in `ModelBased`.
 
+    With several outputs those after the first are limits, feasible where <= 0 (SCBO). They are
+    modelled by their bilog (`constrained.bilog`). A feasible point is better than any that is not;
+    of two that are not, the one is better whose violations, each in units of the spread of its
+    limit, have the smaller sum. That order decides about the centre, about success, and about the
+    candidates of each path.
+
     Args:
         model, fit, noise_free: as in `ModelBased`; with a kernel that has paths, or a method
             ``draw_paths``.
@@ -52,7 +59,9 @@ class TuRBO:
 
     Source:
         Eriksson, Pearce, Gardner, Turner & Poloczek, "Scalable global optimization via local
-        Bayesian optimization", NeurIPS 2019, arXiv:1910.01739, section 2 and its supplement.
+        Bayesian optimization", NeurIPS 2019, arXiv:1910.01739, section 2 and its supplement;
+        Eriksson & Poloczek, "Scalable constrained Bayesian optimization", AISTATS 2021,
+        arXiv:2002.08526, section 2.
     """
 
     model: BuildModel = matern_gp
@@ -91,6 +100,7 @@ class TuRBO:
             raise UnsupportedError(
                 "turbo moves in boxes, got a space; use log_ei, q_log_ei or thompson"
             )
+        data = _bent(data)
         if data.state is None:
             region = self._first(data, seed)
         else:
@@ -121,21 +131,23 @@ class TuRBO:
         """The point with the best posterior mean among all evaluated, in whichever region."""
         state = cast("dict[str, Any] | None", data.state)
         last = None if state is None else state["fit"]
-        return Recipe(self.model, self.fit, self.noise_free).recommended(data, last)
+        recipe, data = Recipe(self.model, self.fit, self.noise_free), _bent(data)
+        if data.Y.shape[-1] == 1:
+            return recipe.recommended(data, last)
+        return _centre(recipe.current(data, last), data)
 
     def _restart(self, data: StudyData) -> int:
         return data.n_init if self.restart is None else self.restart
 
     def _first(self, data: StudyData, seed: Seed) -> dict[str, Any]:
         """The regions in the first round; ``first`` is the first row of the data they look at."""
-        y = torch.where(data.observed, data.Y[..., 0], -torch.inf)
+        y = data.X[..., 0]
         zero = torch.zeros(data.X.shape[:-2], dtype=torch.long, device=data.X.device)
         return {
             "first": zero,
             "length": torch.full_like(y[..., 0], self.length),
             "wins": zero,
             "losses": zero,
-            "best": y.amax(-1),
             "rows": data.X.shape[-2],
             "seeds": seed,
             "fit": None,
@@ -144,11 +156,12 @@ class TuRBO:
     def _updated(self, old: dict[str, Any], data: StudyData, q: int, seed: Seed) -> dict[str, Any]:
         """The regions after the last round's results."""
         n, d = data.X.shape[-2:]
-        y = torch.where(data.observed, data.Y[..., 0], -torch.inf)
-        best = torch.maximum(old["best"], y[..., old["rows"] :].amax(-1))
-        own = data.observed & (torch.arange(n, device=y.device) >= old["first"].unsqueeze(-1))
+        row = torch.arange(n, device=data.X.device)
+        own = data.observed & (row >= old["first"].unsqueeze(-1))
         scale = Standardize.fit(data.Y[..., :1], own).scale[..., 0, 0]
-        better = best > old["best"] + _WORTHWHILE * scale
+        merit = torch.where(own, _merit(data.Y, data.Y, own), -torch.inf)
+        before = torch.where(row < old["rows"], merit, -torch.inf).amax(-1)
+        better = merit.amax(-1) > before + _WORTHWHILE * scale
         counting = old["rows"] - old["first"] >= self._restart(data)
         wins = torch.where(counting & better, old["wins"] + 1, 0)
         losses = torch.where(counting & ~better, old["losses"] + 1, 0)
@@ -162,7 +175,6 @@ class TuRBO:
             "length": torch.where(over, self.length, length),
             "wins": torch.where(longer | over, 0, wins),
             "losses": torch.where(shorter | over, 0, losses),
-            "best": torch.where(over, -torch.inf, best),
             "rows": n,
             "seeds": _renewed(old["seeds"], seed, over),
             "fit": old["fit"],
@@ -190,7 +202,7 @@ class TuRBO:
         own = [derive(s, "paths") for s in streams]
         paths = draw_paths(lied_to, q, seed=own if r else own[0], num_features=self.num_features)
         with torch.no_grad():
-            values = paths(X)[..., 0]  # q *r count
+            values = _merit(paths(X), data.Y, data.observed)  # q *r count
         picked: list[Tensor] = []
         for value in values:
             for before in picked:
@@ -198,6 +210,42 @@ class TuRBO:
             picked.append(value.argmax(-1, keepdim=True))
         index = torch.cat(picked, dim=-1).unsqueeze(-1)  # *r q 1
         return X.gather(-2, index.expand(*r, q, d))
+
+
+def _bent(data: StudyData) -> StudyData:
+    """The data with limits by their bilogs and signs turned: feasible where >= 0."""
+    if data.Y.shape[-1] == 1:
+        return data
+    Y = torch.where(data.observed.unsqueeze(-1), data.Y, 0.0)
+    limits, _ = bilog(-Y[..., 1:], data.observed)  # the worst is the lowest, as for output 0
+    return replace(data, Y=torch.cat([Y[..., :1], limits], dim=-1))
+
+
+def _merit(
+    y: Float[Tensor, "*s k m"], Y: Float[Tensor, "*r n m"], seen: Bool[Tensor, "*r n"]
+) -> Float[Tensor, "*s k"]:
+    """A number that orders outcomes: output 0 of feasible ones; others below, by violation.
+
+    Units are the spreads of the seen data.
+    """
+    if y.shape[-1] == 1:
+        return y[..., 0]
+    unit = Standardize.fit(torch.where(seen.unsqueeze(-1), Y, 0.0), seen).scale  # *r 1 m
+    violation = (-y[..., 1:]).clamp(min=0).div(unit[..., 1:]).sum(-1)
+    lowest = y[..., 0].amin(-1, keepdim=True)
+    below = lowest - unit[..., 0] * (1 + violation)
+    return torch.where(violation > 0, below, y[..., 0])
+
+
+def _centre(model: Any, data: StudyData) -> Float[Tensor, "*r d"]:
+    """The evaluated point that is best by its posterior mean."""
+    if data.Y.shape[-1] == 1:
+        return best_evaluated(model, data).x
+    with torch.no_grad():
+        merit = _merit(model.posterior(data.X).mean, data.Y, data.observed)
+    row = torch.where(data.observed, merit, -torch.inf).argmax(-1)
+    index = row[..., None, None].expand(*row.shape, 1, data.X.shape[-1])
+    return data.X.gather(-2, index).squeeze(-2)
 
 
 def _renewed(old: Seed, new: Seed, over: Tensor) -> Seed:
@@ -226,7 +274,7 @@ def _trust_candidates(
     """Points in the box of a given edge round the best point, stretched along the lengthscales."""
     bounds, r, d = data.bounds, data.X.shape[:-2], data.X.shape[-1]
     low, width = bounds[0], bounds[1] - bounds[0]
-    centre = (best_evaluated(model, data).x - low) / width  # *r d
+    centre = (_centre(model, data) - low) / width  # *r d
     weight = torch.ones_like(centre)
     known = getattr(model, "hyperparameters", None)
     scales = known().get("lengthscale") if callable(known) else None
@@ -246,3 +294,6 @@ def _trust_candidates(
 
 turbo = TuRBO()
 """`TuRBO` with its defaults."""
+
+scbo = TuRBO()
+"""`TuRBO` where outputs after the first are limits (<= 0), by the name that it has then."""

@@ -29,7 +29,7 @@ from .trials import Batch, Plan, Record, Trials, short
 _SEAL = b"\nbolearn.checkpoint/2 "  # the file's last line, with the checksum of what is before it
 _SAME_VALUE = 1e-9  # relative: a value that was measured again, perhaps on another machine
 _ATOMS = (type(None), bool, int, float, str, Tensor, torch.nn.Parameter, torch.Size)
-_MEASURED = ("X", "Y", "observed", "values")
+_MEASURED = ("X", "Y", "observed", "values", "outcomes")
 
 
 class Checkpoint:
@@ -284,14 +284,15 @@ def _plain_batch(batch: Batch) -> dict[str, Any]:
 def _batch_from(saved: dict[str, Any], plan: Plan) -> Batch:
     """The measured design in a file, checked; ValueError and the like if it is none."""
     R, n, d = len(plan.seeds), plan.n_init, plan.bounds.shape[-1]
-    X, Y, observed, values = (saved[key] for key in _MEASURED)
+    X, Y, observed, values, outcomes = (saved[key] for key in _MEASURED)
     shapes = [tuple(x.shape) for x in (X, observed, values)]
-    if shapes != [(R, n, d), (R, n), (R, n)] or Y.shape[:2] != (R, n) or Y.ndim != 3:
+    tables = all(x.ndim == 3 and x.shape[:2] == (R, n) for x in (Y, outcomes))
+    if shapes != [(R, n, d), (R, n), (R, n)] or not tables:
         raise ValueError(f"its design has the shapes {shapes} and {tuple(Y.shape)}")
     if observed.dtype != torch.bool or not bool(observed.any(-1).all()):
         raise ValueError("its design has nothing observed")
     failures = [Failure(*entry) for entry in saved["failures"]]
-    return Batch(X, Y, observed, values, failures, None)
+    return Batch(X, Y, observed, values, outcomes, failures, None)
 
 
 def _not_plain(x: object, where: str) -> str:

@@ -61,7 +61,9 @@ def study(
     ``problem.space.decode`` makes dictionaries of them.
 
     What counts is output 0 without noise: with constraints only where they are met (without noise,
-    too), and with a fidelity at its target 1, whatever the fidelity of the measurement.
+    too), and with a fidelity at its target 1, whatever the fidelity of the measurement. Of a
+    problem with several objectives and a reference point, what counts is the hypervolume of all
+    that was evaluated, and regret is what is missing to ``problem.optimal_hypervolume``.
 
     Args:
         problem: what to maximise, a `bolearn.Problem`.
@@ -185,9 +187,12 @@ def _with_the_others(raised: dict[str, BolearnError], result: StudyResult | None
 def _advance(record: Record, arm: Arm, trials: Trials, plan: Plan, t: int) -> None:
     """One round: propose (not after the last), recommend for the data so far, evaluate."""
     data = record.data(arm.bounds, plan.n_init, t, plan.noise_free)
+    limits = getattr(plan.problem, "num_constraints", 0)
+    data = replace(data, ref_point=plan.ref_point, num_constraints=limits)
     if plan.space is not None:
         same = plan.problem.noise_std == 0
         data = replace(data, space=plan.space, unavailable=plan.unavailable, deterministic=same)
+        data = replace(data, entries=plan.entries)
     proposal = arm.propose(data, plan.q) if t < plan.n_iter else None
     if arm.recommends:
         # The state of this round was made from exactly this data: no second fit is needed.
@@ -217,7 +222,7 @@ def _result(plan: Plan, done: dict[str, tuple[Record, Arm]]) -> StudyResult:
         problem=plan.name,
         output=str(getattr(problem, "output", "value")),
         bounds=plan.bounds,
-        optimal_value=None if problem.optimal_value is None else float(problem.optimal_value),
+        optimal_value=_known(problem.optimal_value),
         noise_std=float(problem.noise_std),
         n_init=plan.n_init,
         n_iter=plan.n_iter,
@@ -234,7 +239,14 @@ def _result(plan: Plan, done: dict[str, tuple[Record, Arm]]) -> StudyResult:
         notes={name: arm.note for name, (_, arm) in done.items() if arm.note},
         failures={name: tuple(r.failures) for name, (r, _) in done.items()},
         versions=_versions(),
+        ref_point=() if plan.ref_point is None else tuple(plan.ref_point.tolist()),
+        optimal_hypervolume=_known(getattr(problem, "optimal_hypervolume", None)),
+        outcomes={name: r.outcomes for name, (r, _) in done.items() if r.outcomes.shape[-1]},
     )
+
+
+def _known(number: float | None) -> float | None:
+    return None if number is None else float(number)
 
 
 def _check_different(seeds: tuple[int, ...]) -> None:

@@ -1,7 +1,8 @@
 """What a study saw: regrets, tables and paired comparisons, and a file to keep them in.
 
-Regret is measured on noise-free values against the problem's known optimum; differences are taken
-within replicates, where both methods met the same start and the same noise (`bolearn.stats`).
+Regret is measured on noise-free values against the problem's known optimum, with several objectives
+on the hypervolume of all that was evaluated; differences are taken within replicates, where both
+methods met the same start and the same noise (`bolearn.stats`).
 
 Taught in part_4/tutorial_03.
 """
@@ -21,16 +22,17 @@ from ..errors import DataError, StorageError
 from ..shapes import check_count
 from ..stats import PairedComparison, compare_paired, quantiles
 from .files import is_sealed, seal, write_whole
+from .fronts import hypervolumes
 
 if TYPE_CHECKING:
     import pandas
 
-Kind = Literal["simple", "inference"]
+Kind = Literal["simple", "inference", "hypervolume"]
 
 FORMAT = "bolearn.study/2"
 _WITHOUT_CHECKSUM = "bolearn.study/1"
 _PLAIN = ("problem", "output", "optimal_value", "noise_std", "n_init", "n_iter", "q")
-_TENSORS = ("X", "Y", "observed", "values", "recommended", "recommended_values")
+_TENSORS = ("X", "Y", "observed", "values", "outcomes", "recommended", "recommended_values")
 _FALSE_OPTIMUM = 1e-8  # relative: how far a value may exceed the known optimum
 
 
@@ -78,6 +80,9 @@ class StudyResult:
     notes: dict[str, str]
     failures: dict[str, tuple[Failure, ...]]
     versions: dict[str, str] = field(default_factory=dict)
+    ref_point: tuple[float, ...] = ()
+    optimal_hypervolume: float | None = None
+    outcomes: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,7 +105,17 @@ class StudyResult:
             f"{self.n_init} + {self.n_iter} x {self.q} evaluations)"
         )
 
-    def best(self, name: str, kind: Kind = "simple") -> Float[Tensor, "R N"]:
+    @property
+    def default_kind(self) -> Kind:
+        """The kind of regret that is meant if none is named."""
+        return "hypervolume" if self.outcomes else "simple"
+
+    def optimum(self, kind: Kind | None = None) -> float | None:
+        """What `best` cannot exceed, if it is known."""
+        several = (kind or self.default_kind) == "hypervolume"
+        return self.optimal_hypervolume if several else self.optimal_value
+
+    def best(self, name: str, kind: Kind | None = None) -> Float[Tensor, "R N"]:
         """Noise-free value in hand after each evaluation.
 
         Args:
@@ -109,16 +124,26 @@ class StudyResult:
                 success that meets all constraints). "inference": the value at the recommended
                 point, held between rounds (minus infinity if it fails or meets a constraint not,
                 NaN before the initial design is complete); needs a strategy with `recommend`.
+                "hypervolume": what all evaluated points together dominate above the reference
+                point; needs several objectives, and is then the default.
 
         Raises:
             DataError: unknown strategy or kind, or a strategy that recommends nothing.
         """
         self._check_name(name)
+        kind = kind or self.default_kind
+        if kind == "hypervolume":
+            if name not in self.outcomes:
+                raise DataError(
+                    f"kind: {self.problem} has no hypervolume; give the problem several objectives "
+                    "with a ref_point, or use kind='simple'"
+                )
+            return hypervolumes(self.outcomes[name], self.ref_point)
         if kind == "simple":
             values = self.values[name]
             return values.masked_fill(values.isnan(), -torch.inf).cummax(-1).values
         if kind != "inference":
-            raise DataError(f"kind: expected 'simple' or 'inference', got {kind!r}")
+            raise DataError(f"kind: expected 'simple', 'inference' or 'hypervolume', got {kind!r}")
         if name not in self.recommended_values:
             raise DataError(
                 f"strategy {name!r} recommends nothing, so it has no inference regret; give it a "
@@ -131,7 +156,7 @@ class StudyResult:
         best[:, : self.n_init - 1] = torch.nan
         return best
 
-    def regret(self, name: str, kind: Kind = "simple") -> Float[Tensor, "R N"]:
+    def regret(self, name: str, kind: Kind | None = None) -> Float[Tensor, "R N"]:
         """Distance to the known optimum after each evaluation: optimal value - `best`.
 
         Args:
@@ -140,18 +165,21 @@ class StudyResult:
         Raises:
             DataError: the problem's optimum is not known, or a value exceeds it.
         """
-        best = self.best(name, kind)
-        if self.optimal_value is None:
+        best, optimum = self.best(name, kind), self.optimum(kind)
+        several = (kind or self.default_kind) == "hypervolume"
+        which = "optimal_hypervolume" if several else "optimal_value"
+        if optimum is None:
+            words = which.replace("_", " ")
             raise DataError(
-                f"regret needs the optimal value of {self.problem}, which is not known; give "
-                "optimal_value= to the problem, or use result.best(name)"
+                f"regret needs the {words} of {self.problem}, which is not known; give {which}= to "
+                "the problem, or use result.best(name)"
             )
-        regret = self.optimal_value - best
-        slack = _FALSE_OPTIMUM * max(1.0, abs(self.optimal_value))
+        regret = optimum - best
+        slack = _FALSE_OPTIMUM * max(1.0, abs(optimum))
         if (regret < -slack).any():
             raise DataError(
                 f"{name!r} found the value {best[~best.isnan()].max().item():.17g}, better than "
-                f"optimal_value = {self.optimal_value:.17g} of {self.problem}; correct it"
+                f"{which} = {optimum:.17g} of {self.problem}; correct it"
             )
         return torch.where(regret.abs() <= slack, regret.clamp(min=0.0), regret)
 
@@ -161,7 +189,7 @@ class StudyResult:
         b: str,
         *,
         at: int | None = None,
-        kind: Kind = "simple",
+        kind: Kind | None = None,
         floor: float = 1e-12,
         confidence: float = 0.95,
     ) -> PairedComparison:
@@ -181,11 +209,11 @@ class StudyResult:
             DataError: unknown names, or a budget outside the study.
         """
         scores = [self.scores(name, at=at, kind=kind, floor=floor) for name in (a, b)]
-        better: Literal["lower", "higher"] = "lower" if self.optimal_value is not None else "higher"
+        better: Literal["lower", "higher"] = "lower" if self.optimum(kind) is not None else "higher"
         return compare_paired(*scores, better=better, confidence=confidence)
 
     def scores(
-        self, name: str, *, at: int | None = None, kind: Kind = "simple", floor: float = 1e-12
+        self, name: str, *, at: int | None = None, kind: Kind | None = None, floor: float = 1e-12
     ) -> Float[Tensor, " R"]:
         """What `compare` compares: log10 regret, or best value where the optimum is not known.
 
@@ -197,7 +225,7 @@ class StudyResult:
             DataError: an unknown name, or a budget outside the study.
         """
         index = self._index(at, kind)
-        if self.optimal_value is None:
+        if self.optimum(kind) is None:
             return self.best(name, kind)[:, index]
         return self.regret(name, kind)[:, index].clamp(min=floor).log10()
 
@@ -206,7 +234,7 @@ class StudyResult:
         at: int | None = None,
         *,
         reference: str | None = None,
-        kind: Kind = "simple",
+        kind: Kind | None = None,
         floor: float = 1e-12,
     ) -> "pandas.DataFrame":
         """One row for each strategy: quantiles of the regret, and comparison with a reference.
@@ -229,7 +257,7 @@ class StudyResult:
 
         base = self.names[0] if reference is None else reference
         self._check_name(base)
-        index, known = self._index(at, kind), self.optimal_value is not None
+        index, known = self._index(at, kind), self.optimum(kind) is not None
         levels = {"median": 0.5, "q10": 0.1, "q25": 0.25, "q75": 0.75, "q90": 0.9}
         delta = "log10 difference" if known else "difference"
         rows = []
@@ -277,7 +305,7 @@ class StudyResult:
             columns["observed"] = self.observed[name].flatten()
             columns["value"] = self.values[name].flatten()
             columns["best"] = self.best(name).flatten()
-            if self.optimal_value is not None:
+            if self.optimum() is not None:
                 columns["regret"] = self.regret(name).flatten()
             parts.append(
                 pandas.DataFrame(
@@ -302,6 +330,9 @@ class StudyResult:
         content["bounds"] = _to_lists(self.bounds)
         content["strategies"] = {name: self._arm(name, points) for name in self.names}
         content["versions"] = self.versions
+        if self.outcomes:
+            content["ref_point"] = self.ref_point
+            content["optimal_hypervolume"] = self.optimal_hypervolume
         text = json.dumps(content, allow_nan=False)
         try:
             write_whole(Path(path), seal(text))
@@ -383,6 +414,9 @@ class StudyResult:
                 for name, arm in arms.items()
             },
             versions=content["versions"],
+            ref_point=tuple(content.get("ref_point", ())),
+            optimal_hypervolume=content.get("optimal_hypervolume"),
+            outcomes=tensors("outcomes"),
         )
 
     def _check_shapes(self) -> None:
@@ -390,6 +424,7 @@ class StudyResult:
         R, N, T, d = self.replicates, len(self.evaluations), self.n_iter + 1, self.bounds.shape[-1]
         wanted = {"X": (R, N, d), "observed": (R, N), "values": (R, N)}
         wanted |= {"recommended": (R, T, d), "recommended_values": (R, T)}
+        wanted |= {"outcomes": (R, N, len(self.ref_point))}
         for key, shape in wanted.items():
             for name, x in getattr(self, key).items():
                 if x.shape != shape:
@@ -405,7 +440,7 @@ class StudyResult:
         if name not in self.X:
             raise DataError(f"expected one of the strategies {list(self.names)}, got {name!r}")
 
-    def _index(self, at: int | None, kind: Kind) -> int:
+    def _index(self, at: int | None, kind: Kind | None) -> int:
         """The column of a curve that belongs to ``at`` evaluations, checked."""
         total = len(self.evaluations)
         if at is None:

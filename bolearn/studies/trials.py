@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ..errors import DataError, ShapeError, UnsupportedError
 from ..sampling import sobol_points
-from ..seeds import Seed, derive, derive_each
+from ..seeds import Seed, derive, derive_each, replicate_seeds
 from ..shapes import check_tensor
 from ..space.space import Space
+from ..strategies.baselines import drawn
 from ..strategies.protocol import StudyData
 from .results import Failure
 
@@ -30,7 +31,8 @@ class StudyProblem(Protocol):
     input whose target is 1), as `bolearn.Problem` does, the study takes note of them; and of an
     attribute `noise_free`, where values without noise of the problem's own are not exact. So it
     does of `space`, whose codes its inputs then are, and of `unavailable`, codes that cannot be
-    evaluated (`bolearn.problems.SpaceProblem`, `bolearn.problems.TableProblem`).
+    evaluated, or `entries`, the only ones that can (`bolearn.problems.SpaceProblem`,
+    `bolearn.problems.TableProblem`).
     """
 
     @property
@@ -75,9 +77,20 @@ class Plan:
         return gone if gone is not None and len(gone) else None
 
     @property
+    def entries(self) -> Tensor | None:
+        """The only codes that can be evaluated, where the problem lists them."""
+        return getattr(self.problem, "entries", None)
+
+    @property
     def name(self) -> str:
         """What the problem calls itself, else its type."""
         return str(getattr(self.problem, "name", None) or type(self.problem).__name__)
+
+    @property
+    def ref_point(self) -> Tensor | None:
+        """The reference point of several objectives, if the problem has one."""
+        ref: Tensor | None = getattr(self.problem, "ref_point", None)
+        return ref if ref is not None and len(ref) > 1 else None
 
     @property
     def noise_free(self) -> bool:
@@ -90,6 +103,10 @@ class Plan:
         own = derive_each(self.seeds, "design")
         if self.space is not None:
             gone = self.unavailable
+            if self.entries is not None:
+                every = self.entries.expand(len(self.seeds), *self.entries.shape)
+                streams = replicate_seeds(own, (len(self.seeds),))
+                return drawn(every, self.n_init, streams).to(self.bounds.device)
             design = self.space.sobol(self.n_init, own, len(self.seeds), exclude=gone)
             return design.to(self.bounds.device)
         return sobol_points(self.bounds, self.n_init, seed=own, replicates=len(self.seeds))
@@ -97,12 +114,16 @@ class Plan:
 
 @dataclass
 class Batch:
-    """Evaluated points: ``X: R k d``, ``Y: R k m``, ``observed: R k``, ``values: R k``."""
+    """Evaluated points: ``X: R k d``, ``Y: R k m``, ``observed: R k``, ``values: R k``.
+
+    ``outcomes: R k o`` are the o objectives that count together; none (o = 0) if there is one.
+    """
 
     X: Tensor
     Y: Tensor
     observed: Tensor
     values: Tensor
+    outcomes: Tensor
     failures: list[Failure]
     error: Exception | None
 
@@ -130,11 +151,22 @@ class Trials:
         observed = Y.isfinite().all(-1)
         Y = torch.where(observed.unsqueeze(-1), Y, torch.nan)
         exact = self.problem.noise_std == 0.0 and self.fidelity is None
-        values = self._counting(Y) if exact else self.noiseless(X)
-        values = torch.where(observed, values, torch.nan)
-        return Batch(X, Y, observed, values, failures, error)
+        counting = self._counting(Y) if exact else self._noiseless(X)
+        counting = torch.where(observed.unsqueeze(-1), counting, torch.nan)
+        several = counting if self.objectives > 1 else counting[..., :0]
+        return Batch(X, Y, observed, counting[..., 0], several, failures, error)
+
+    @property
+    def objectives(self) -> int:
+        """How many of the first outputs count together: all with a reference point, else one."""
+        ref_point = getattr(self.problem, "ref_point", None)
+        return 1 if ref_point is None else max(1, len(ref_point))
 
     def noiseless(self, X: Tensor) -> Tensor:
+        """The value of output 0 that counts at ``R k d``: see `_noiseless`."""
+        return self._noiseless(X)[..., 0]
+
+    def _noiseless(self, X: Tensor) -> Tensor:
         """What counts at ``R k d``, without noise and at the target fidelity, as `_counting`."""
         if self.fidelity is not None:
             X = X.clone()
@@ -146,12 +178,13 @@ class Trials:
         return self._counting(_joined(columns, dim=1))
 
     def _counting(self, Y: Tensor) -> Tensor:
-        """First outputs ``R k``; NaN where the problem fails or a constraint is not met."""
-        counts = Y[..., 0].isfinite()
+        """First outputs ``R k o``; NaN where the problem fails or a constraint is not met."""
+        first = Y[..., : self.objectives]
+        counts = first.isfinite().all(-1)
         feasible = getattr(self.problem, "feasible", None)
         if feasible is not None:
             counts = counts & feasible(Y)
-        return torch.where(counts, Y[..., 0], torch.nan)
+        return torch.where(counts.unsqueeze(-1), first, torch.nan)
 
     def _guarded(
         self, f: Callable[[Tensor, Seed | None], Tensor], X: Tensor, seeds: tuple[int, ...]
@@ -184,6 +217,7 @@ class Record:
     Y: Tensor
     observed: Tensor
     values: Tensor
+    outcomes: Tensor
     recommended: Tensor
     recommended_values: Tensor
     failures: list[Failure]
@@ -203,6 +237,7 @@ class Record:
             Y=room(start.Y, total, torch.nan),
             observed=room(start.observed, total, False),
             values=room(start.values, total, torch.nan),
+            outcomes=room(start.outcomes, total, torch.nan),
             recommended=room(start.X, recommendations, torch.nan),
             recommended_values=room(start.values, recommendations, torch.nan),
             failures=[],
@@ -219,7 +254,7 @@ class Record:
                 f"problem: expected {m} outputs, as in the initial design, got {found}"
             )
         where = slice(self.used, self.used + batch.X.shape[1])
-        for key in ("X", "Y", "observed", "values"):
+        for key in ("X", "Y", "observed", "values", "outcomes"):
             getattr(self, key)[:, where] = getattr(batch, key)
         self.failures += batch.failures
         self.used = where.stop
@@ -290,13 +325,18 @@ def check_space(plan: Plan) -> None:
             "bolearn.problems.SpaceProblem(f, space)"
         )
     total = plan.n_init + plan.n_iter * plan.q
-    if plan.problem.noise_std != 0 or not space.lattice.discrete.all():
+    if plan.problem.noise_std != 0:
         return
-    try:
-        there = space.num_designs
-    except UnsupportedError:
-        return  # too many to count
-    there -= 0 if plan.unavailable is None else len(plan.unavailable)
+    if plan.entries is not None:
+        there: int | float = len(plan.entries)
+    elif not space.lattice.discrete.all():
+        return
+    else:
+        try:
+            there = space.num_designs
+        except UnsupportedError:
+            return  # too many to count
+        there -= 0 if plan.unavailable is None else len(plan.unavailable)
     if total > there:
         raise DataError(
             f"n_init + n_iter * q: expected at most {there}, the number of points that can be "

@@ -66,6 +66,23 @@ def _improvements(names: dict[str, Any]) -> float:
     return float(max(apart, (found.value - names["at_x"]).abs(), drawn / 1e4))  # drawn within 1 %
 
 
+def _bent(names: dict[str, Any]) -> float:
+    """Both fits stop within a tolerance of the summit; means in standardised units."""
+    ours = names["bent"].posterior(names["unseen"]).mean[0]
+    return float((names["their_mean"] - ours).abs().max() / names["bent"].Y[0].std()) / 1e2
+
+
+def _looked_ahead(names: dict[str, Any]) -> float:
+    places, model, tops = (names[name] for name in ("places", "model", "tops"))
+    ours = bl.GIBBON(model, tops)(places.unsqueeze(1))
+    nested = (names["kg_there"] / names["by_hand"][names["at"]] - 1).abs().squeeze()
+    return float(max((names["told_there"] - ours).abs().max(), nested / 1e3))  # drawn within 10 %
+
+
+def _hamming(names: dict[str, Any]) -> float:
+    return float((names["by_botorch"] - names["one_hot"]).abs().max())
+
+
 # How far BoTorch's numbers are from the notebook's.
 APART: dict[str, Callable[[dict[str, Any]], float]] = {
     "p3.t2": _weights,
@@ -74,6 +91,9 @@ APART: dict[str, Callable[[dict[str, Any]], float]] = {
     "p3.t5": _left_out,
     "p4.t1": _learned_noise,
     "p4.t2": _improvements,
+    "p4.t4": _bent,
+    "p4.t5": _looked_ahead,
+    "p5.t3": _hamming,
 }
 TUTORIALS = [
     t for t in Project(ROOT).tutorials() if (t.id.startswith("p3.") or t.id in APART) and snippet(t)

@@ -79,10 +79,10 @@ def test_replicates_masks_units_and_seeds() -> None:
     posterior = model.posterior(probes)
     low, width = T([3.0, -20.0]), T([100.0, 1e-3])
     for i in range(3):
-        # each replicate alone, in other units; the noise of masked rows is drawn and not used
+        # each replicate alone, in other units and without its masked rows
         alone = bl.DeepEnsemble(
-            low + width * X[i], 1e5 * holes[i] + 7, torch.stack([low, low + width]),
-            observed=seen[i], seed=seeds.derive(4, i), **SMALL,
+            low + width * X[i, seen[i]], 1e5 * Y[i, seen[i]] + 7, torch.stack([low, low + width]),
+            seed=seeds.derive(4, i), **SMALL,
         )  # fmt: skip
         own = alone.posterior(low + width * probes[:, i]).samples
         assert_close((own - 7) / 1e5, posterior.samples[:, :, i], 1e-6)

@@ -27,21 +27,11 @@ from gpytorch.priors import (
     SmoothedBoxPrior,
     UniformPrior,
 )
-from oracles import F64, T, assert_close, box, dataset, draw, surface
+from oracles import F64, Broken, T, assert_close, box, dataset, draw, surface
 from scipy.optimize import minimize
 
 import bolearn as bl
 from bolearn.models import fit_general, fit_plain
-
-
-class Broken(Kernel):
-    """Never a number."""
-
-    has_lengthscale = True
-
-    def forward(self, x1, x2, diag=False, **params):  # type: ignore[no-untyped-def]
-        K = torch.nan * self.lengthscale[..., 0:1] * (x1[..., :, None, 0] - x2[..., None, :, 0])
-        return K.diagonal(dim1=-2, dim2=-1) if diag else K
 
 
 def test_the_report_tells_what_happened() -> None:

@@ -527,5 +527,6 @@ def test_every_problem_stands_in_the_table_and_in_these_tests() -> None:
     assert listed == classes
     tested = {type(make()).__name__ for make in EVERYTHING.values()}
     fronts = "BNH BraninCurrin C2DTLZ2 DTLZ1 DTLZ2 VehicleSafety ZDT1 ZDT2 ZDT3"
-    tables = "DigitsSVM DiabetesSVR BuchwaldHartwig Suzuki SpaceProblem TableProblem"
+    tables = "DigitsSVM DiabetesSVR BuchwaldHartwig Suzuki SpaceProblem TableProblem "
+    tables += "Blends Fullerenes ReizmanSuzuki"
     assert classes == tested | set(fronts.split()) | set(tables.split())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from oracles import F64, T, assert_close, box, dataset, draw, entry, gp
+from oracles import F64, Broken, T, assert_close, box, dataset, draw, entry, gp
 
 import bolearn as bl
 from bolearn.seeds import derive
@@ -199,8 +199,6 @@ def test_no_public_function_touches_the_global_state() -> None:
 
 @pytest.mark.usefixtures("untouched")
 def test_a_failed_fit_does_not_touch_the_global_state() -> None:
-    from test_fit import Broken
-
     with pytest.raises(bl.FitError):
         bl.fit_mll(bl.ExactGP(*dataset(5, 2), kernel=Broken()))
 

@@ -182,3 +182,114 @@ def test_problems_can_be_copied_and_sent() -> None:
     for other in (copy.deepcopy(problem), pickle.loads(pickle.dumps(problem))):
         assert torch.equal(other(problem.points), problem(problem.points))
         assert other.space == problem.space
+
+
+# ---------------------------------------------------------------- tables that are no grid
+
+
+@pytest.fixture(scope="module")
+def blends() -> bl.problems.Blends:
+    return bl.problems.Blends()
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (DATA / name).open() as file:
+        return list(csv.DictReader(file))
+
+
+def _means(rows: list[dict[str, str]], names: list[str], value: str) -> dict[tuple, float]:
+    """Repeats averaged, the plain way."""
+    groups: dict[tuple, list[float]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[n] for n in names), []).append(float(row[value]))
+    return {key: sum(values) / len(values) for key, values in groups.items()}
+
+
+def test_repeats_are_grouped_and_the_best_is_known(blends: bl.problems.Blends) -> None:
+    fullerenes = bl.problems.Fullerenes()
+    names = ["reaction_time_min", "sultine_equivalents", "temperature_C"]
+    grid = _means(_rows("fullerenes.csv"), names, "mole_fraction")
+    assert len(fullerenes.points) == len(grid) == 216 and fullerenes.entries is None
+    assert fullerenes.optimal_value == pytest.approx(max(grid.values()))
+    mixed = _means(_rows("photo_pce10.csv"), ["PCE10", "P3HT", "PCBM", "oIDTBR"], "degradation")
+    assert len(blends.points) == len(mixed) == 1020 and len(blends.unavailable) == 0
+    assert blends.optimal_value == pytest.approx(-min(mixed.values()))
+    point = {"PCE10": 0.2, "P3HT": 0.12, "PCBM": 0.54, "oIDTBR": 0.14}  # made three times
+    three = [
+        -float(r["degradation"])
+        for r in _rows("photo_pce10.csv")
+        if r["PCE10"] == "0.2" and r["P3HT"] == "0.12" and r["PCBM"] == "0.54"
+    ]
+    assert len(three) == 3
+    found = blends(blends.space.encode([point])).item()
+    assert found == pytest.approx(sum(three) / 3, abs=1e-12)
+
+
+@pytest.mark.parametrize("case", [1, 2, 3, 4])
+def test_reizman_is_the_table(case: int) -> None:
+    problem = bl.problems.ReizmanSuzuki(case=case)
+    rows = [row for row in _rows("reizman_suzuki.csv") if row["case"] == str(case)]
+    names = ["catalyst", "t_res", "temperature", "catalyst_loading"]
+    means = _means(rows, names, "yld")
+    assert problem.entries is not None and len(problem.entries) == len(means)
+    assert problem.optimal_value == pytest.approx(max(means.values()))
+    assert problem.noiseless(problem.space.sobol(5, seed=0)).isnan().all()  # no grid
+
+
+def test_no_other_case_and_no_other_halide() -> None:
+    with pytest.raises(bl.DataError, match="case: expected 1, 2, 3 or 4"):
+        bl.problems.ReizmanSuzuki(case=5)
+
+
+def test_proposals_come_from_the_list_of_entries(blends: bl.problems.Blends) -> None:
+    arms = {"LogEI": log_ei, "random": random, "Sobol": sobol, "paths": thompson}
+    arms["lattice"] = bl.strategies.simplex_lattice
+    problems = [(blends, arms), (bl.problems.ReizmanSuzuki(case=2), dict(list(arms.items())[:4]))]
+    for problem, chosen in problems:
+        result = bl.study(problem, chosen, n_init=4, n_iter=4, replicates=2, seed=0)
+        for name in chosen:
+            assert result.observed[name].all()
+            for X in result.X[name]:
+                assert len({tuple(x) for x in X.tolist()}) == 8
+                assert problem.noiseless(X).isfinite().all()
+    many = {"qLogEI": q_log_ei, "random": random, "lattice": arms["lattice"]}
+    result = bl.study(blends, many, n_init=4, n_iter=2, q=8, replicates=2, seed=1)
+    for name in many:
+        for X in result.X[name]:
+            assert len({tuple(x) for x in X.tolist()}) == 20
+
+
+def test_a_replicate_with_a_list_alone_is_the_same() -> None:
+    problem = bl.problems.ReizmanSuzuki(case=1)
+    arms = {"LogEI": log_ei, "random": random}
+    together = bl.study(problem, arms, n_init=5, n_iter=3, replicates=3, seed=2)
+    alone = bl.study(problem, arms, n_init=5, n_iter=3, replicates=1, seed=[together.seeds[2]])
+    for name in arms:
+        assert torch.equal(together.X[name][2], alone.X[name][0])
+
+
+def test_a_list_can_be_exhausted_but_not_more() -> None:
+    line = bl.Space([bl.Real("x", 0, 1)])
+    table = [{"x": x, "y": x} for x in (0.1, 0.2, 0.35, 0.7)]
+    problem = bl.problems.TableProblem(table, line, "y")
+    result = bl.study(problem, STRATEGIES, n_init=2, n_iter=2, replicates=3, seed=0)
+    for name in result.names:
+        assert (result.regret(name)[:, -1] == 0).all()
+    with pytest.raises(bl.DataError, match="at most 4"):
+        bl.study(problem, STRATEGIES, n_init=2, n_iter=3, replicates=3, seed=0)
+    run = StudyData(
+        problem.points[:2].repeat(2, 1, 1),
+        torch.zeros(2, 2, 1).double(),
+        torch.ones(2, 2).bool(),
+        line.bounds,
+        None,
+        0,
+        2,
+        space=line,
+        deterministic=True,
+        entries=problem.entries,
+    )
+    run = replace(run, X=torch.stack([problem.points[:2], problem.points[[3, 3]]]))
+    assert run.left is not None and run.left.shape == (2, 3, 1)
+    assert {round(x, 6) for x in run.left[0, :, 0].tolist()} == {0.35, 0.7}
+    assert replace(run, deterministic=False).left.shape == (2, 4, 1)

@@ -29,6 +29,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 from bolearn import dynamics, teach
+from bolearn.acquisition.lookahead import log_knowledge_gradient
 from bolearn.errors import DataError
 from bolearn.teach import explorables
 
@@ -130,7 +131,7 @@ OP = {"label": "x", "shape": [3, 4], "strides": [4, 1], "offset": 0, "own": None
 @pytest.mark.parametrize(
     ("name", "state", "message"),
     [
-        ("cobwebs", {}, "expected a page among cobweb, .*goldmine; got 'cobwebs'"),
+        ("cobwebs", {}, "expected a page among cobweb, .*goldmine, .*; got 'cobwebs'"),
         ("cobweb", {"step": 1}, "keys function, a, eta, x0; got also step"),
         ("cobweb", {"eta": "large"}, "expected eta to be a number, got 'large'"),
         ("cobweb", {"eta": True}, "expected eta to be a number, got True"),
@@ -165,6 +166,10 @@ OP = {"label": "x", "shape": [3, 4], "strides": [4, 1], "offset": 0, "own": None
         ("goldmine", {"beta": 20}, r"expected beta in \[0, 16\], got 20"),
         ("goldmine", {"model": {"lengthscale": 0}}, "positive lengthscale in model, got 0"),
         ("goldmine", {"model": {"nu": 2.5}}, "numbers as lengthscale, .*got 'nu': 2.5"),
+        ("knowledge_gradient", {"heights": [1, 2]}, "as many slopes"),
+        ("knowledge_gradient", {"heights": [0, 1, 2, 1, 9]}, "from -2.5 to 2.5"),
+        ("knowledge_gradient", {"moved": 5}, "a line from 0 to 4, got 5"),
+        ("knowledge_gradient", {"noise": -1}, "expected noise >= 0, got -1"),
     ],
 )
 def test_a_wrong_state_is_refused_at_the_border(
@@ -469,6 +474,37 @@ def test_memory_layout_reads_what_torch_reads(compute: Callable[[str, str], Any]
         assert [storage[place] for place in places] == t.flatten().tolist()
 
 
+def test_the_area_under_the_envelope_is_the_knowledge_gradient(
+    compute: Callable[[str, str], Any],
+) -> None:
+    g = torch.Generator().manual_seed(0)
+    lines = torch.randn(12, 2, 6, dtype=torch.float64, generator=g).clamp(-2.5, 2.5)
+    lines[0] = torch.tensor([[0.0, -3, 0, -1, -1, 0], [0, 1, 2, 1, 1, 2]])  # ties and copies
+    lines[1, 1] = 0.5  # parallel
+    noises = [0.0, 0.0, *(0.4 * k for k in range(10))]
+    states = [
+        {"heights": a.tolist(), "slopes": b.tolist(), "moved": 4, "noise": noise}
+        for (a, b), noise in zip(lines, noises, strict=True)
+    ]
+    found = compute("knowledge_gradient", f"{json.dumps(states)}.map(told)")
+    z = torch.linspace(-9, 9, 180_001, dtype=torch.float64)
+    weight = torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    for (a, b), noise, told in zip(lines, noises, found, strict=True):
+        b = b / math.sqrt(1 + noise**2)
+        exact = log_knowledge_gradient(a, b).exp()
+        assert abs(told["kg"] - exact) < 1e-12
+        keep = torch.arange(6) != 4
+        assert abs(told["without"] - log_knowledge_gradient(a[keep], b[keep]).exp()) < 1e-12
+        means = a + z.unsqueeze(-1) * b
+        best = means[:, 4] > means[:, keep].amax(-1)
+        assert abs(told["chance"] - torch.trapezoid(best * weight, z)) < 2e-4
+    assert found[1]["kg"] == 0
+    tails = compute("knowledge_gradient", "[-9, -1, 0, 0.5, 2.99, 3.01, 7, 30].map(beyond)")
+    places = torch.tensor([-9, -1, 0, 0.5, 2.99, 3.01, 7, 30], dtype=torch.float64)
+    wanted = 0.5 * torch.erfc(places * math.sqrt(0.5))
+    assert worst((np.asarray(tails) / wanted.numpy()).tolist(), [1.0] * 8) < 1e-11
+
+
 # ------------------------------------------------------------------ how a page behaves
 
 
@@ -573,6 +609,8 @@ def contrast(a: str, b: str) -> float:
         ("conditioning", "#start"),
         ("vjp_ellipse", "#hand"),
         ("vjp_ellipse", "#tip"),
+        ("knowledge_gradient", "#height"),
+        ("knowledge_gradient", "#slope"),
     ],
 )
 def test_a_handle_follows_mouse_and_arrow_keys(

@@ -443,3 +443,43 @@ def in_python(history, log_tol, patience):
                 break
         ends.append(end)
     return np.array(ends, dtype=np.int64).reshape(history.shape[:-1])
+
+
+# --- 4.2 --------------------------------------------------------------------------------------
+
+
+@right("p4.t2.e1")
+def with_six_terms_below_two_hundred(z):
+    near, middle, far = z.clamp(min=-2.0), z.clamp(-200.0, -2.0), z.clamp(max=-200.0)
+    constant = 0.5 * math.log(2 * math.pi)
+    cdf = 0.5 * torch.erfc(-near / math.sqrt(2))
+    book = (torch.exp(-0.5 * near**2 - constant) + near * cdf).log()
+    mills = math.sqrt(math.pi / 2) * torch.special.erfcx(-middle / math.sqrt(2))
+    w, series = far**-2, 1.0
+    for k in (11, 9, 7, 5, 3):
+        series = 1 - k * w * series
+    left = torch.where(z < -200, (w * series).log(), torch.log1p(middle * mills))
+    return torch.where(z > -2, book, left - 0.5 * z.clamp(max=-2.0) ** 2 - constant)
+
+
+@right("p4.t2.e3")
+def by_a_loop_over_entries(mean, sd, *, beta=None, kappa=None):
+    given = [v for v in (beta, kappa) if v is not None]
+    if len(given) != 1 or math.isnan(given[0]) or given[0] < 0:
+        raise ValueError("one of the two, at least 0")
+    width = kappa if beta is None else beta**0.5
+    pairs = zip(mean.flatten(), sd.flatten(), strict=True)
+    return torch.stack([m + width * s for m, s in pairs]).reshape(mean.shape)
+
+
+@right("p4.t2.e5")
+def by_a_race_of_exponential_times(X, values, n, eta, seed):
+    rng = np.random.default_rng(seed)
+    rows = np.flatnonzero(np.isfinite(values.numpy()))
+    level = values.numpy()[rows]
+    spread = level.std()
+    logits = eta * (level - level.mean()) / spread if level.max() > level.min() else 0 * level
+    arrival = np.log(rng.exponential(size=len(rows))) - logits  # the first to come is drawn first
+    best = level.argmax()
+    order = [i for i in np.argsort(arrival) if i != best]
+    return X[torch.from_numpy(rows[[best, *order[: n - 1]]])]

@@ -57,10 +57,11 @@ e1 = Exercise(
 def standardize(y: Tensor) -> tuple[Tensor, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]:
     """Outcomes with mean 0 and variance 1 in each row, and the way back for a belief.
 
-    y is (..., n), a row for each replicate; NaN is a failed reading, and every row has at least one
-    that did not fail. z = (y - shift) / scale, with the mean of the row's readings and their
-    standard deviation (n - 1 in it) as shift and scale; failed ones do not count and stay NaN.
-    Where all readings of a row are equal, or there is only one, the scale is 1.
+    y is (..., n), a row for each replicate or output (the package's Y, n m, goes in as Y.mT); NaN
+    is a failed reading, and every row has at least one that did not fail. z = (y - shift) / scale,
+    with the mean of the row's readings and their standard deviation (n - 1 in it) as shift and
+    scale; failed ones do not count and stay NaN. Where all readings of a row are equal, or there is
+    only one, the scale is 1.
 
     Returns z and a function untransform(mean, variance), which takes moments (..., q) of a belief
     about z to those of the same belief about y, for any q.
@@ -830,7 +831,7 @@ def coverage(model: Surrogate, X: Tensor, Y: Tensor, level: float) -> Tensor:
     places that it may never have seen, Y, (*r, n, m), what was read there; NaN is a failed reading,
     which does not count at all. The result, (*r, m), has a share for each replicate and output,
     each of which has at least one reading. A level that is not between 0 and 1, ends excluded,
-    raises ValueError.
+    raises ValueError, and so does NaN.
     """
     if not 0 < level < 1:
         raise ValueError(f"level: expected a number between 0 and 1, got {level}")
@@ -887,7 +888,7 @@ def promises(rng: Rng) -> Iterator[Case]:
     yield Case(one, zero.expand(4, 2), _vector(-1.2, 1.2, -1.7, 1.7).reshape(4, 1), 0.9)
     yield Case(Stated(1.0, 3.0), zero, _vector(2.5).reshape(1, 1), 0.9, note="inside with noise")
     yield Case(Stated(0.01, 0.0), zero, _vector(0.15).reshape(1, 1), 0.8, note="no noise")
-    for level in (0.0, 1.0, -0.1, 1.5):
+    for level in (0.0, 1.0, -0.1, 1.5, nan):
         yield Case(one, zero, zero[:, :1], level, raises=ValueError, note="no probability")
     for level, n in ((0.5, 300), (0.8, 300), (0.95, 300), (0.99, 500), (0.1, 300)):
         model = Stated(rng.uniform(0.2, 2.0), rng.uniform(0.2, 2.0))
@@ -991,6 +992,13 @@ def _covered(
     seen = ~Y.isnan() if count else torch.ones_like(inside)
     shares: Tensor = (inside & ~Y.isnan()).sum(axis) / seen.sum(axis).double()
     return shares
+
+
+@e4.wrong("a level of NaN slips through `level <= 0 or level >= 1`")
+def _(model: Any, X: Tensor, Y: Tensor, level: float) -> Tensor:
+    if level <= 0 or level >= 1:
+        raise ValueError("level")
+    return _covered(model, X, Y, level, checked=False)
 
 
 @e4.wrong("the band of f, not that of a reading")

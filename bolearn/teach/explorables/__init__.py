@@ -33,6 +33,7 @@ PAGES = {
     "vjp_ellipse": "vjp_ellipse.html",
     "memory_layout": "memory_layout.html",
     "goldmine": "goldmine.html",
+    "knowledge_gradient": "knowledge_gradient.html",
 }
 SHARED = ("shared.css", "shared.js")
 GOLDMINE = {  # what the texts in the state of this page may be
@@ -52,7 +53,7 @@ def explorable(name: str, state: Mapping[str, Any], *, still: Any, alt: str) -> 
 
     Args:
         name: of a page: cobweb, stability_triangle, conditioning, graph_stepper, vjp_ellipse,
-            memory_layout or goldmine.
+            memory_layout, goldmine or knowledge_gradient.
         state: where the page starts; what is left out starts as the page thinks best. Numbers
             are rounded to six digits, so that the output does not depend on the machine.
         still: a matplotlib figure of the same.
@@ -334,6 +335,23 @@ def _check_goldmine(s: Mapping[str, Any]) -> None:
         )
 
 
+def _check_knowledge_gradient(s: Mapping[str, Any]) -> None:
+    heights, slopes, moved = s["heights"], s["slopes"], s["moved"]
+    _expect(
+        2 <= len(heights) <= 12
+        and len(slopes) == len(heights)
+        and all(_number(v) and abs(v) <= 2.5 for v in (*heights, *slopes)),
+        "knowledge_gradient: expected 2 to 12 heights and as many slopes, numbers from -2.5 to "
+        f"2.5, got {heights!r} and {slopes!r}",
+    )
+    _expect(
+        isinstance(moved, int) and 0 <= moved < len(heights),
+        f"knowledge_gradient: expected moved to be a line from 0 to {len(heights) - 1}, got "
+        f"{moved!r}",
+    )
+    _expect(s["noise"] >= 0, f"knowledge_gradient: expected noise >= 0, got {s['noise']}")
+
+
 def _expect_keys(what: str, entry: object, kinds: Mapping[str, Any]) -> None:
     """One entry of a list: a dict with exactly these keys; float stands for any number."""
     right = isinstance(entry, Mapping) and set(entry) == set(kinds)
@@ -353,4 +371,5 @@ CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "vjp_ellipse": _check_vjp_ellipse,
     "memory_layout": _check_memory_layout,
     "goldmine": _check_goldmine,
+    "knowledge_gradient": _check_knowledge_gradient,
 }

@@ -23,7 +23,7 @@ from torch import Tensor
 from bolearn.models.exact import ExactGP
 from bolearn.numerics import log_h, log_ndtr
 from bolearn.stats import quantiles
-from bolearn.teach.goldmine import page
+from bolearn.teach.goldmine import mines, page
 from bolearn.teach.goldmine.page import Moment, Session
 
 OUNCE = 31.1034768  # in grams: a troy ounce, as gold is weighed
@@ -46,7 +46,7 @@ def not_by(session: Session, moments: Sequence[Moment]) -> str:
         in_unit = scale / (OUNCE if unit == "g" else 1.0)
         xi = float(after.action.get("xi", 0.0)) * in_unit
         beta = float(after.action.get("beta", session.data["rules"]["beta"]))
-        place = int((page.places(session.mine).flatten() - x).abs().argmin())
+        place = int((mines.places(session.mine).flatten() - x).abs().argmin())
         if not any(
             _wanted(page.ratings(model, by, best_f=best_f, xi=xi, beta=beta), place)
             for best_f in (None, float(model.Y.max()))  # to beat: believed or seen
@@ -147,18 +147,18 @@ def _raced(text: str, policy: str, scale: float) -> dict[str, Any]:
     comes to the same places even on a plateau. Of Thompson sampling only the start is known.
     """
     race = json.loads(text)
-    ground = page.mine(race["mine"]["name"], race["mine"]["seed"])
+    ground = mines.mine(race["mine"]["name"], race["mine"]["seed"])
     assert ground.optimal_value is not None
     start, steps, seeds = (int(race[key]) for key in ("start", "steps", "seeds"))
     dice, total = policy not in (*page.POLICIES, "random"), start + steps
     noisy, cost = bool(race["noisy"]), float(race["cost"]) / scale
-    X, Y = page.random_drills(ground, total, seeds=range(seeds), noisy=noisy)
+    X, Y = mines.random_drills(ground, total, seeds=range(seeds), noisy=noisy)
     errors = (Y - ground.noiseless(X)).squeeze(-1)
-    places = page.places(ground).flatten()
+    places = mines.places(ground).flatten()
     truth = ground.noiseless(places.unsqueeze(-1)).flatten()
     at = (X - places).abs().argmin(-1)  # seeds total
     grown = _Grown(race["model"], places, seeds, scale)
-    others = [page.race_dice(seed) for seed in range(seeds)]
+    others = [mines.race_dice(seed) for seed in range(seeds)]
     square = []
     for t in range(start if dice else total):
         if t >= start and policy != "random":

@@ -26,13 +26,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bolearn.errors import BolearnError
-from bolearn.models.exact import ExactGP, log_marginal_likelihood
-from bolearn.teach.goldmine import again
+from bolearn.models.evidence import log_marginal_likelihood
+from bolearn.models.exact import ExactGP
+from bolearn.teach.goldmine import again, mines
 from bolearn.teach.goldmine import page as goldmine
 from bolearn.teach.goldmine.sessions import NAMES, model_session, wrong_sessions
 from bolearn.teach.quest import Finding, Quest, Verdict
 
-_NOTCH = 1 / (goldmine.PLACES - 1)  # of the mine's width
+_NOTCH = 1 / (mines.PLACES - 1)  # of the mine's width
 _NEAR = 6.5 * _NOTCH  # the page counts places up to 6 notches apart as the same
 _LARGE = 1 / 6  # of the mine's width: 1 in the gold mine
 _AGAIN = "press Copy, under Python, and paste the whole text between the quotes"
@@ -173,7 +174,7 @@ def _unit(trip: _Trip) -> str:
 
 def _on_grid(trip: _Trip, x: float) -> bool:
     k = (x - trip.low) / trip.width / _NOTCH
-    return abs(k - round(k)) < 1e-6 and -0.5 < k < goldmine.PLACES - 0.5
+    return abs(k - round(k)) < 1e-6 and -0.5 < k < mines.PLACES - 0.5
 
 
 def _holds(trip: _Trip, x: float, y: float, noisy: bool) -> bool:
@@ -188,7 +189,7 @@ def _holds(trip: _Trip, x: float, y: float, noisy: bool) -> bool:
 @functools.lru_cache(maxsize=4)
 def _noise(name: str, seed: int) -> Tensor:
     """What noise adds to the first 3000 measurements in a mine, in ounces."""
-    return goldmine.measurement_errors(goldmine.mine(name, seed), seed, 3000)
+    return mines.measurement_errors(mines.mine(name, seed), seed, 3000)
 
 
 def _evidence(trip: _Trip, moment: goldmine.Moment) -> float:
@@ -231,7 +232,7 @@ def _greedy(trip: _Trip) -> Verdict:
     if min(trip.far(last.x, drill.x) for drill in earlier) > 1.5 * _NOTCH:
         missing.append("Mean only still moves: let it step until it drills an old place again.")
     top = max(drill.y for drill in end.drills) / trip.scale
-    gold = goldmine.mine("gold")
+    gold = mines.mine("gold")
     assert gold.optimal_value is not None
     if gold.optimal_value - top < 1:
         missing.append("Mean only has found the richer hill: undo, move one of your drills.")
@@ -304,9 +305,9 @@ def _not_xi(trip: _Trip) -> Verdict:
         missing.append(f"Four drills or more; here {len(end.drills)}.")
     if missing:
         return Verdict(missing, near=changed and trip.name == "gold" and len(end.drills) > 2)
-    belief = trip.model(end).posterior(goldmine.places(trip.session.mine).unsqueeze(-2))
+    belief = trip.model(end).posterior(mines.places(trip.session.mine).unsqueeze(-2))
     doubt = belief.variance.mean().sqrt().item() / trip.scale
-    truth = trip.session.mine.noiseless(goldmine.places(trip.session.mine))
+    truth = trip.session.mine.noiseless(mines.places(trip.session.mine))
     error = (belief.mean.flatten() - truth.flatten()).abs().max().item() / trip.scale
     moved = trip.far(
         trip.wants(trip.model(end), "ei"),
@@ -335,7 +336,7 @@ def _one_find(trip: _Trip) -> Verdict:
     near = trip.name == "riddle" and bool(fits)
     if missing:
         return Verdict(missing, near=near)
-    hidden = goldmine.lengthscale_of(int(trip.data["mine"]["seed"]))
+    hidden = mines.lengthscale_of(int(trip.data["mine"]["seed"]))
     ratio = float(fits[8].model["lengthscale"]) / hidden
     if not 1 / 1.5 < ratio < 1.5:
         missing.append(

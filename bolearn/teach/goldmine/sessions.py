@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bolearn import data as stored
 from bolearn.errors import DataError
-from bolearn.models.exact import log_marginal_likelihood
+from bolearn.models.evidence import log_marginal_likelihood
 from bolearn.teach.goldmine import page as goldmine
 
 NAMES = {

@@ -1,0 +1,1 @@
+"""Campaigns: ask, tell, stop, resume, for months, with people and many workers."""
