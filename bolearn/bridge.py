@@ -705,7 +705,7 @@ class _WeightedSamples(SamplesPosterior):
         return self.samples.gather(0, pick.expand(len(z), *batch, q, m))
 
 
-def _from_botorch_posterior(theirs: Any) -> Posterior:
+def _from_botorch_posterior(theirs: Any) -> Any:  # Any: whoever checks a Posterior asks its mean
     if isinstance(theirs, _Gaussian | NormalsPosterior):
         return theirs.belief
     if isinstance(theirs, PosteriorList):
@@ -782,9 +782,10 @@ def _twin(module: Any) -> Any:
 
 def _size(model: Model, name: str, otherwise: Any) -> Any:
     try:
-        return getattr(model, name)
+        value = getattr(model, name)
     except NotImplementedError:
         return otherwise
+    return otherwise if value is None else value
 
 
 class BotorchSurrogate:
@@ -810,7 +811,7 @@ class BotorchSurrogate:
         """1: what is smooth for BoTorch is smooth in the units of its posterior."""
         return torch.ones(*self.batch_shape, self.num_outputs, dtype=torch.float64)
 
-    def posterior(self, X: Tensor, *, observation_noise: bool = False) -> Posterior:
+    def posterior(self, X: Tensor, *, observation_noise: bool = False) -> Any:
         """Belief about f, or about a new observation, at X, ``*batch q d``.
 
         Raises:
@@ -888,10 +889,11 @@ class BotorchAcquisition(AcquisitionFunction):
             UnsupportedError: a function that cannot take any.
         """
         super().set_X_pending(X_pending)
-        if self.X_pending is None or self.X_pending.shape[-2] == 0:
-            self._current = self.original
-        elif isinstance(self.original, SupportsPending):
-            self._current = self.original.with_pending(self.X_pending)
+        original: Any = self.original
+        if X_pending is None or X_pending.shape[-2] == 0:
+            self._current = original
+        elif isinstance(original, SupportsPending):
+            self._current = original.with_pending(X_pending.detach())
         else:
             raise UnsupportedError(
                 f"set_X_pending: {type(self.original).__name__} has no with_pending(X); choose the "
@@ -987,37 +989,36 @@ def single_task_gp(model: Any) -> SingleTaskGP:
             f"single_task_gp: expected an ExactGP without replicates, got {what}; use to_botorch, "
             "which takes any surrogate, or a model of one replicate"
         )
-    keep, m = model.observed, model.num_outputs
-    X, Y = model.X[keep], model.Y[keep]
-    scale2 = model.outcome.scale.square()
-    known = None if model.noise is None else model.noise[..., keep].mT * scale2
+    gp: Any = model
+    keep, m = gp.observed, gp.num_outputs
+    X, Y = gp.X[keep], gp.Y[keep]
+    scale2 = gp.outcome.scale.square()
+    known = None if gp.noise is None else gp.noise[..., keep].mT * scale2
     shape = torch.Size() if m == 1 else torch.Size([m])
-    outcome = BotorchStandardize(m)
-    theirs = SingleTaskGP(
+    outcome: Any = BotorchStandardize(m)
+    theirs: Any = SingleTaskGP(
         X,
         Y,
         train_Yvar=known,
-        covar_module=_reshaped(model.kernel, shape),
-        mean_module=_reshaped(model.mean, shape),
-        input_transform=Normalize(X.shape[-1], bounds=model.bounds),
+        covar_module=_reshaped(gp.kernel, shape),
+        mean_module=_reshaped(gp.mean, shape),
+        input_transform=Normalize(X.shape[-1], bounds=gp.bounds),
         outcome_transform=outcome,
     )
     # standardisation as the model has it, which need not be that of its present data
-    outcome.means, outcome.stdvs = model.outcome.shift.clone(), model.outcome.scale.clone()
+    outcome.means, outcome.stdvs = gp.outcome.shift.clone(), gp.outcome.scale.clone()
     outcome._stdvs_sq = scale2.clone()
-    targets = model.outcome.encode(Y).mT
+    targets = gp.outcome.encode(Y).mT
     theirs.set_train_data(targets=targets[0] if m == 1 else targets, strict=False)
     if known is None:
         noise = theirs.likelihood.noise_covar
-        noise.raw_noise_constraint = copy.deepcopy(
-            model.likelihood.noise_covar.raw_noise_constraint
-        )
-        value = model.noise_variance()[..., :1]
+        noise.raw_noise_constraint = copy.deepcopy(gp.likelihood.noise_covar.raw_noise_constraint)
+        value = gp.noise_variance()[..., :1]
         noise.initialize(noise=value.reshape(noise.raw_noise.shape).detach().clone())
     else:
-        variances = model.noise[..., keep].detach().clone()
+        variances = gp.noise[..., keep].detach().clone()
         theirs.likelihood.noise_covar.noise = variances[0] if m == 1 else variances
-    return theirs.to(X).eval()
+    return cast(SingleTaskGP, theirs.to(X).eval())
 
 
 def _reshaped(module: Any, shape: torch.Size) -> Any:
@@ -1067,10 +1068,8 @@ def exact_gp(model: Any) -> ExactGP:
                 + advice
             )
     model = cast(Any, model).eval()
-    X, m = (
-        model._original_train_inputs if into is not None else model.train_inputs[0],
-        model.num_outputs,
-    )
+    X = model._original_train_inputs if into is not None else model.train_inputs[0]
+    m = model.num_outputs
     X = X[0] if m > 1 else X
     box = torch.stack([torch.zeros_like(X[0]), torch.ones_like(X[0])])
     if into is not None:
@@ -1127,9 +1126,7 @@ def ax_parameters(space: Space) -> list[Any]:
             names = {str: "str", int: "int", bool: "bool", float: "float"}
             kind: Any = names.get(kinds.pop(), "str") if len(kinds) == 1 else "str"
             values: Any = [str(v) for v in p.values] if kind == "str" else list(p.values)
-            found.append(
-                configs.ChoiceParameterConfig(p.name, values, kind, is_ordered=p.ordered)
-            )
+            found.append(configs.ChoiceParameterConfig(p.name, values, kind, is_ordered=p.ordered))
             continue
         whole = type(p).__name__ == "Integer"
         step = None if whole and p.step == 1 else p.step
