@@ -335,10 +335,10 @@ teach.reveal(
 )
 
 # %% [markdown]
-# So the order of a list, although it moves every prediction, has not been shown to cost yield here:
-# the difference is a fifth of what either model gains over random search. Three numbers with a
-# lengthscale each can wriggle through 22 additives, and a short one makes neighbours forget each
-# other. What a model of numbers says still depends on who typed the list, and codes cost nothing.
+# So the order of a list moves every prediction, and yet 128 runs do not decide whether it costs
+# yield here: the difference is less than a third of what codes gain over random search. (With three
+# inputs a lengthscale may become so short that neighbours in the list hardly matter.) What a model
+# of numbers says still depends on who typed the list; codes cost nothing.
 #
 # **Page of the laboratory book.** What would one factor at a time have done, what did one run find,
 # and how good is that?
