@@ -31,7 +31,7 @@ import nbformat
 from course.execute import THREADS, Outcome
 from course.notebooks import code_cells
 from course.project import Project, Tutorial
-from course.run import Job, print_table
+from course.run import Job, print_errors, print_table
 
 IMPORTED = ("torch", "gpytorch", "scipy.optimize", "scipy.stats", "pandas", "matplotlib.pyplot")
 LIMIT = 300  # seconds for a notebook
@@ -62,9 +62,7 @@ def run_plain(
         for job, outcome in zip(todo, outcomes, strict=True):
             job.outcome = outcome
     print_table(todo, stream)
-    for job in todo:
-        if job.outcome is not None and job.outcome.error:
-            print(f"\n{job.name} failed in {job.outcome.error}", file=stream)
+    print_errors(todo, stream)
     return int(any(job.failed for job in todo))
 
 

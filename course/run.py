@@ -40,9 +40,15 @@ class Job:
         return re.sub(r"(tutorial_\d+)\w*", r"\1", self.name)
 
     @property
+    def skipped(self) -> bool:
+        """The notebook stopped because optional packages are missing: neither passed nor failed."""
+        error = self.outcome.error if self.outcome is not None else None
+        return error is not None and "MissingGroup: " in error
+
+    @property
     def failed(self) -> bool:
         """A cell raised, or an exercise was attempted and found wrong."""
-        if self.outcome is None:
+        if self.outcome is None or self.skipped:
             return False
         return self.outcome.error is not None or _not_right(self.outcome) > 0
 
@@ -57,6 +63,7 @@ class Job:
         counts = {k: n for k, n in summary.get("exercises", {}).items() if n}
         exercises = ", ".join(f"{n} {status}" for status, n in counts.items()) or "-"
         result = "ERROR" if self.outcome.error else "WRONG ANSWER" if self.failed else "ok"
+        result = "skipped" if self.skipped else result
         return self.name, f"{self.outcome.seconds:.1f}", claims, exercises, result
 
 
@@ -100,9 +107,7 @@ async def run(
         await asyncio.gather(*tasks, ticker, return_exceptions=True)
         progress.clear()
     print_table(todo, stream)
-    for job in todo:
-        if job.outcome is not None and job.outcome.error:
-            print(f"\n{job.name} failed in {plain(job.outcome.error)}", file=stream)
+    print_errors(todo, stream)
     if interrupted:
         print("\ninterrupted: the kernels are stopped; the table shows what ran", file=stream)
         return INTERRUPTED
@@ -135,7 +140,22 @@ def print_table(jobs: list[Job], stream: TextIO) -> None:
         print("  ".join(cells).rstrip(), file=stream)
     done = [job for job in jobs if job.outcome is not None]
     failed = sum(job.failed for job in done)
-    print(f"{len(done)} of {len(jobs)} notebooks executed, {failed} failed", file=stream)
+    skipped = sum(job.skipped for job in done)
+    left_out = f", {skipped} skipped" if skipped else ""
+    ran = len(done) - skipped
+    print(f"{ran} of {len(jobs)} notebooks executed, {failed} failed{left_out}", file=stream)
+
+
+def print_errors(jobs: list[Job], stream: TextIO) -> None:
+    """What went wrong, or why a notebook was skipped."""
+    for job in jobs:
+        if job.outcome is None or not job.outcome.error:
+            continue
+        text = plain(job.outcome.error)
+        if job.skipped:
+            print(f"\n{job.name} skipped: {text.partition('MissingGroup: ')[2]}", file=stream)
+        else:
+            print(f"\n{job.name} failed in {text}", file=stream)
 
 
 class Progress:

@@ -11,5 +11,9 @@ class Violation(BolearnError, AssertionError):
     """A result breaks the statement that a check tests."""
 
 
+class MissingGroup(BolearnError, ImportError):
+    """A notebook needs optional packages that are not installed: it is skipped, not failed."""
+
+
 class ExerciseError(DataError):
     """An exercise is unknown, or its file does not follow the format."""

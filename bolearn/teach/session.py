@@ -12,7 +12,7 @@ import importlib.util
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 
 from bolearn.errors import DataError
 from bolearn.teach.display import BOX, Card, Row, Shown, table_html, table_text
-from bolearn.teach.errors import ClaimError
+from bolearn.teach.errors import ClaimError, MissingGroup
 
 # What a claim of each kind says of itself; the closing table explains the kinds that occur in it.
 KINDS = {
@@ -72,7 +72,13 @@ class _Session:
 _current = _Session()
 
 
-def setup(tutorial: str, *, threads: int = 1, full: bool | None = None) -> Context:
+def setup(
+    tutorial: str,
+    *,
+    threads: int = 1,
+    full: bool | None = None,
+    needs: Mapping[str, Sequence[str]] | None = None,
+) -> Context:
     """Start a notebook: one thread for linear algebra, steady printing, the figure style.
 
     Forgets the claims, guesses and results of the notebook before. Prints one line.
@@ -82,13 +88,24 @@ def setup(tutorial: str, *, threads: int = 1, full: bool | None = None) -> Conte
         threads: how many threads PyTorch may use; one is fastest for this course's small tensors.
         full: recompute the longer studies that are otherwise shown from stored tables; if not
             given, the environment variable FULL=1 decides.
+        needs: optional groups of requirements with the modules that stand for them, such as
+            ``{"bridge": ("botorch", "ax", "pyro")}``.
 
     Raises:
         DataError: the number of threads is not a positive integer.
+        MissingGroup: a group is not installed; `python -m course` then reports a skipped notebook.
     """
     global _current
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise DataError(f"expected threads to be a positive integer, got {threads!r}")
+    for group, modules in (needs or {}).items():
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        if missing:
+            raise MissingGroup(
+                f"this notebook needs the optional group {group!r}, of which {', '.join(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} not installed; nothing of it was run: "
+                f"python -m pip install -r requirements-{group}.txt, then restart the kernel"
+            )
     _current = _Session(tutorial)
     torch.set_num_threads(threads)
     torch.set_printoptions(precision=4, linewidth=96)

@@ -53,6 +53,24 @@ def test_the_table_says_what_was_proved_and_nothing_is_written(
     assert lines[-1] == "2 of 2 notebooks executed, 0 failed"
 
 
+@pytest.mark.parametrize("command", ["run", "fresh"])
+def test_without_an_optional_group_a_notebook_is_skipped_not_passed(
+    tutorial: Tutorial, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (tutorial.fresh, tutorial.worked):
+        replace(
+            path,
+            'teach.setup(\\"p1.t1\\"',
+            'teach.setup(\\"p1.t1\\", needs={\\"moon\\": [\\"no_such\\"]}',
+        )
+    assert main(["--root", str(tutorial.root), command]) == 0
+    text = capsys.readouterr().out
+    count = 2 if command == "run" else 1
+    assert f"0 of {count} notebooks executed, 0 failed, {count} skipped" in text
+    assert "pip install -r requirements-moon.txt" in text
+    assert not any(line.endswith(" ok") for line in text.splitlines())
+
+
 def test_a_failure_gives_exit_code_1_with_the_cell_and_its_error(
     tutorial: Tutorial, capsys: pytest.CaptureFixture[str]
 ) -> None:
