@@ -46,10 +46,10 @@ from torch import Tensor
 
 import bolearn as bl
 from bolearn import plotting, stats, teach
-from bolearn.data import choices as package_choices
 from bolearn.models.priors import default_kernel, matern_kernel
 from bolearn.optim import lbfgs
 from bolearn.strategies import designs
+from bolearn.teach import choices as package_choices
 from bolearn.transforms import PowerWarp
 
 course = teach.setup("p4.t4")
@@ -246,7 +246,7 @@ class Chosen:
 # `PowerWarp` is the power of Yeo and Johnson (2000), chosen anew in every round so that the outputs
 # look most nearly normal; section 3 looks into it. The problem: Rosenbrock's valley of Part 2 in
 # four inputs, its sign turned, without noise. Ten starting points and 15 rounds, 16 seeds, all 16
-# arms on the same starts. (`bolearn.data.choices` has the same class, for what will be read from a
+# arms on the same starts. (`bolearn.teach.choices` has the same class, for what will be read from a
 # file.)
 
 # %%
@@ -328,7 +328,7 @@ teach.claim("four of the five choices, or all, have a smaller standard error tha
 # %% [markdown]
 # Fifteen intervals are fifteen chances to be fooled: hence four standard errors. Even so: on these
 # 16 seeds 'exact' seems to *lose* on a function without noise, and the 32 other seeds (precomputed:
-# `python -m bolearn.data.choices`) do not confirm it; there the warp is decided, here it is not.
+# `python -m bolearn.teach.choices`) do not confirm it; there the warp is decided, here it is not.
 #
 # ## 3. Outputs: a gain of 7 nats that is none
 #
