@@ -552,7 +552,7 @@ teach.claims_table()
 # none; ask the acquisition only where an experiment can be run; keep sums exact; and set the
 # classical design beside the model as an arm.
 #
-# **The same in BoTorch.** Its `CategoricalKernel` averages over the choices, so that its
+# **The same in BoTorch**: its `CategoricalKernel` averages over the choices, so that its
 # lengthscale is $\ell^2 / p$ for $p$ choices:
 #
 # ```python
