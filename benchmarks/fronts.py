@@ -98,11 +98,11 @@ def theirs_at(model: SingleTaskGP, X: Tensor, ref: Tensor) -> Any:
     )
 
 
-def improvements() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+def improvements(n: int) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Values with gradients at sets of q points."""
     works: dict[str, Any] = {}
     for m, sizes in ((2, (1, 2, 4)), (3, (1, 2))):
-        ours, theirs, box, ref = pair(m, 6, 30, 0)
+        ours, theirs, box, ref = pair(m, 6, n, 0)
         sampled = bl.qLogNoisyExpectedHypervolumeImprovement(
             ours, ref, ours.X, sampler=bl.Sampler(SAMPLES, seed=0)
         )
@@ -137,9 +137,9 @@ def seconds(work: Callable[[], object]) -> float:
     return process_time() - started
 
 
-def end_to_end(seed: int, search: dict[str, int]) -> list[float]:
+def end_to_end(seed: int, n: int, search: dict[str, int]) -> list[float]:
     """Seconds of a search for two points jointly, ours and BoTorch's; log values of either end."""
-    ours, theirs, box, ref = pair(2, 6, 30, seed)
+    ours, theirs, box, ref = pair(2, 6, n, seed)
     judge = bl.qLogNoisyExpectedHypervolumeImprovement(
         ours, ref, ours.X, sampler=bl.Sampler(512, seed=seed + 1)
     )
@@ -213,6 +213,8 @@ def main() -> None:
     ask.add_argument("--seeds", type=int, default=4, help="runs of BoTorch's loop")
     ask.add_argument("--iterations", type=int, default=7, help="rounds of two evaluations")
     ask.add_argument("--front", type=int, default=100, help="points whose hypervolume is taken")
+    ask.add_argument("--points", type=int, default=30, help="observations of the models")
+    ask.add_argument("--restarts", type=int, default=SEARCH["num_restarts"])
     ask.add_argument("--raw", type=int, default=SEARCH["raw_samples"])
     ask.add_argument("--plain", action="store_true", help="without BoTorch's compiled kernel")
     ask.add_argument("--note", default="", help="what else the machine did")
@@ -226,12 +228,12 @@ def main() -> None:
     if options.plain:
         logei._load_attempted = True
     timed: dict[str, list[list[float]]] = {}
-    for name, (a, b) in (hypervolumes(options.front) | improvements()).items():
+    for name, (a, b) in (hypervolumes(options.front) | improvements(options.points)).items():
         a(), b()
         timed[name] = [[min(seconds(a), seconds(a)), seconds(b)] for _ in range(options.rounds)]
         print(f"{name} done", flush=True)
-    search = SEARCH | {"raw_samples": options.raw}
-    searches = [end_to_end(seed, search) for seed in range(options.cases)]
+    search = {"num_restarts": options.restarts, "raw_samples": options.raw}
+    searches = [end_to_end(seed, options.points, search) for seed in range(options.cases)]
     print("searches done", flush=True)
     stored = {
         "command": f"python -m benchmarks.fronts --rounds {options.rounds} --cases "

@@ -236,8 +236,8 @@ def should_stop(view: Snapshot, trial: Trial, step: float, found: dict[str, Meas
 
     Of the first objective, with at least five others that have reported there.
 
-    Source: Golovin et al., "Google Vizier: a service for black-box optimization", KDD 2017,
-    section 3.2.1.
+    Source: after Golovin et al., "Google Vizier: a service for black-box optimization", KDD 2017,
+    which compares with running averages.
     """
     aim = view.revision.goals.objectives[0]
     if aim.outcome not in found:

@@ -22,9 +22,9 @@ from ..numerics import log_ndtr
 from ..space.parameters import Categorical, Parameter, Value
 from ..space.space import Space
 from . import checks, tables
+from .acquisitions import baseline_of
 from .campaign import Campaign
 from .goals import Objective
-from .proposals import baseline_of
 from .sensitivity import Sensitivity, at_share, sobol_indices
 from .trial import Trial
 

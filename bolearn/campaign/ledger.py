@@ -115,12 +115,11 @@ class Ledger:
         first = Revision(0, space, read, more, {"budget": check_budget(budget)}, {}, {})
         called = "campaign" if name is None else check_text("name", name, needed=True)
         assert called is not None
-        store = Store.create(Place(where), called.strip(), settings, first)
-        made = cls(store, how)
-        with store.writing(actor_of(None)) as w:
-            details = {"goals": read.texts, "space": space.to_json(), "settings": settings}
-            w.event("create", None, {**details, "budget": first.settings["budget"]})
-        return made
+        details = {"goals": read.texts, "space": space.to_json(), "settings": settings}
+        details["budget"] = first.settings["budget"]
+        actor = actor_of(None)
+        store = Store.create(Place(where), called.strip(), settings, first, actor, details)
+        return cls(store, how)
 
     @classmethod
     def open(

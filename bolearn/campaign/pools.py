@@ -294,8 +294,8 @@ def _serve(
     except Exception as error:
         pipe.send(("unfit", reason_of(error)))
         return
-    pipe.send(("ready", None))
-    with contextlib.suppress(EOFError, OSError):
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        pipe.send(("ready", None))
         while True:
             while not pipe.poll(_LOOK):
                 if os.getppid() != parent:  # a brother may hold the other end of the pipe

@@ -35,7 +35,7 @@ from ..search.multi_start import optimize_acqf
 from ..seeds import derive
 from ..space.parameters import Value
 from ..space.space import Space
-from .acquisitions import acquisition, baseline_of
+from .acquisitions import acquisition, baseline_of, by_hypervolume
 from .beliefs import Beliefs, Encoder, believe, counted
 from .goals import Goals
 from .trial import Trial
@@ -158,7 +158,7 @@ class Proposer:
                 self.rejected.append(code)
             elif t.state == "abandoned":
                 self.never.append(code)
-            elif deterministic:
+            elif deterministic and not t.excluded:
                 self.done.append(code)
             if counted(t):
                 self._told.append((t.id, code))

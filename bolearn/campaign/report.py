@@ -303,7 +303,7 @@ class _Page:
             parts.append(f'<p>{words}</p><div class="grid">{drawn}</div>' if drawn else "")
             numbers = [n for n in shown if n in figures.numeric(self.campaign.space)]
             if len(numbers) > 1:
-                found = figures.pair_map(self.campaign, *numbers[:2], aim.outcome)
+                found = figures.pair_map(self.campaign, numbers[0], numbers[1], aim.outcome)
                 words = "The two numbers that matter most. The star is the best trial; blank places"
                 parts.append(self.figure(found, f"{words} break a constraint."))
         return "<h2>What matters</h2>" + "".join(parts) if any(parts) else ""
@@ -344,7 +344,7 @@ class _Page:
     def limits(self) -> str:
         """Which limits were kept."""
         from . import figures
-        from .proposals import baseline_of
+        from .acquisitions import baseline_of
 
         rows, base = [], baseline_of(self.trials)
         for limit in self.view.revision.goals.limits:

@@ -156,10 +156,15 @@ class Place:
     def engine(self, read_only: bool = False) -> Engine:
         """Connections to it, with the settings above."""
         if self.path is None and not self.memory:
-            # without it, a database without an encoding answers in bytes
-            return create_engine(
-                self.url, pool_pre_ping=True, connect_args={"client_encoding": "utf8"}
-            )
+            try:
+                # without it, a database without an encoding answers in bytes
+                return create_engine(
+                    self.url, pool_pre_ping=True, connect_args={"client_encoding": "utf8"}
+                )
+            except ImportError as error:
+                raise StorageError(
+                    "PostgreSQL needs psycopg: pip install 'bolearn[campaign]'"
+                ) from error
         if self.path is None:
             options: dict[str, Any] = {"poolclass": StaticPool}
             made = create_engine(self.url, connect_args={"check_same_thread": False}, **options)

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Connection, Engine, insert, select, text
+from sqlalchemy import Connection, Engine, insert, literal_column, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ..errors import DataError, StorageError
@@ -34,7 +34,7 @@ from .trial import Event, Trial, at, of_body
 from .values import digest, dumps, loads
 from .writer import Revision as Revision
 from .writer import Snapshot as Snapshot
-from .writer import Writer, revision_row
+from .writer import Writer, event_row, revision_row
 
 
 class Store:
@@ -57,9 +57,17 @@ class Store:
 
     @classmethod
     def create(
-        cls, place: schema.Place, name: str, settings: Mapping[str, Any], first: Revision
+        cls,
+        place: schema.Place,
+        name: str,
+        settings: Mapping[str, Any],
+        first: Revision,
+        actor: str,
+        details: Mapping[str, Any],
     ) -> "Store":
         """A new campaign; the file or the tables are made where there are none.
+
+        `details` is what the history says of it.
 
         Raises:
             StorageError: there is one of that name, or the place cannot be used.
@@ -80,7 +88,7 @@ class Store:
                         f"{place}: there is a campaign {name!r} already; open it by "
                         "Campaign.open, or give the new one another name="
                     )
-                now, kept = _now(c), dumps(dict(settings))
+                now, kept = int(c.execute(select(_clock(c))).scalar_one()), dumps(dict(settings))
                 made = c.execute(
                     insert(table).values(
                         uid=uid,
@@ -88,7 +96,7 @@ class Store:
                         settings=kept,
                         created_us=now,
                         next_number=0,
-                        next_seq=0,
+                        next_seq=1,
                         memory=None,
                         digest=digest(uid, name, kept, now),
                     )
@@ -96,6 +104,8 @@ class Store:
                 key = made.inserted_primary_key
                 assert key is not None
                 c.execute(insert(schema.revision), revision_row(int(key[0]), first))
+                line = event_row(int(key[0]), 0, now, actor, "create", None, details)
+                c.execute(insert(schema.log), line)
         return cls(place, engine, int(key[0]), read_only=False)
 
     @classmethod
@@ -145,14 +155,27 @@ class Store:
         """
         with self._lock, _told(self.place):
             self._after_fork()
-            with self.engine.connect().execution_options(reading=True) as c:
+            with self._reading() as c:
                 self._view = self._newest(c)
             return self._view
 
-    def _newest(self, c: Connection) -> Snapshot:
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A connection that sees one moment, whatever others write meanwhile."""
+        options: dict[str, Any] = {"reading": True}
+        if self.engine.dialect.name == "postgresql":
+            options["isolation_level"] = "REPEATABLE READ"
+        with self.engine.connect() as c:
+            yield c.execution_options(**options)
+
+    def _newest(self, c: Connection, lock: bool = False) -> Snapshot:
+        """What changed since the last look; writers of one campaign wait for each other here."""
         old, t = self._view, schema.campaign.c
-        row = c.execute(select(schema.campaign).where(t.id == self.id)).mappings().one()
-        now = _now(c)
+        asked = select(schema.campaign, _clock(c).label("now_us")).where(t.id == self.id)
+        if lock:  # says nothing to SQLite, whose transaction is a writer's already
+            asked = asked.with_for_update()
+        row = c.execute(asked).mappings().one()
+        now = int(row["now_us"])
         if old is not None and row["next_seq"] == old.next_seq:
             return replace(old, now_us=now)
         if digest(row["uid"], row["name"], row["settings"], row["created_us"]) != row["digest"]:
@@ -219,7 +242,7 @@ class Store:
         found = []
         with self._lock, _told(self.place):
             self._after_fork()
-            with self.engine.connect().execution_options(reading=True) as c:
+            with self._reading() as c:
                 rows = c.execute(
                     select(*columns).where(e.campaign_id == self.id).order_by(e.seq)
                 ).all()
@@ -241,22 +264,23 @@ class Store:
         Raises:
             StorageError: the store is read-only, the disk is full, or the database refuses.
         """
-        if self.read_only:
-            raise StorageError(f"{self.place}: was opened with read_only=True; open it without")
+        self._check_writable()
         with self._lock, _told(self.place):
             self._after_fork()
             with self.engine.begin() as c:
-                if c.dialect.name == "postgresql":  # SQLite's transaction is a writer's already
-                    row = select(schema.campaign.c.id).where(schema.campaign.c.id == self.id)
-                    c.execute(row.with_for_update())
-                writer = Writer(self.id, c, actor, self._newest(c))
+                writer = Writer(self.id, c, actor, self._newest(c, lock=True))
                 yield writer
                 view = writer.finish()
             self._view = view
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Hold the campaign's lock for proposals: one proposer at a time, of all processes."""
+        """Hold the campaign's lock for proposals: one proposer at a time, of all processes.
+
+        Raises:
+            StorageError: the store is read-only, or the lock cannot be made.
+        """
+        self._check_writable()
         if self.place.memory:
             with self._asking:
                 yield
@@ -293,7 +317,7 @@ class Store:
             if self.place.path is not None:
                 schema.copy_file(self.place.path, target)
             elif self.place.memory:
-                with self.engine.connect().execution_options(reading=True) as c:
+                with self._reading() as c:
                     raw: Any = c.connection.driver_connection
                     c.rollback()
                     raw.execute("vacuum into ?", (str(target),))
@@ -307,8 +331,7 @@ class Store:
             (table, table.c.campaign_id)
             for table in (schema.revision, schema.trial, schema.token, schema.log)
         ]
-        with self.engine.connect() as c:
-            c = c.execution_options(isolation_level="REPEATABLE READ")
+        with self._reading() as c:
             rows = [
                 [dict(row) for row in c.execute(select(table).where(own == self.id)).mappings()]
                 for table, own in copies
@@ -326,11 +349,17 @@ class Store:
 
     def close(self) -> None:
         """Give the connections back; an SQLite file is whole without its companions then."""
+        if self.place.memory:
+            return
         with self._lock:
             self.engine.dispose()
             if self.place.path is not None and not self.read_only and self.place.path.exists():
                 with _told(self.place):
                     schema.checkpoint(self.place.path)
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise StorageError(f"{self.place}: was opened with read_only=True; open it without")
 
     def _after_fork(self) -> None:
         """A process that was forked off must not use its parent's connections."""
@@ -376,13 +405,12 @@ def _hold(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _now(c: Connection) -> int:
+def _clock(c: Connection) -> Any:
     """The database's clock in microseconds, one for all who use it."""
     if c.dialect.name == "postgresql":
-        asked = "select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)"
-    else:
-        asked = "select cast(round((julianday('now') - 2440587.5) * 86400000) as integer) * 1000"
-    return int(c.execute(text(asked)).scalar_one())
+        return literal_column("cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)")
+    millis = "cast(round((julianday('now') - 2440587.5) * 86400000) as integer)"
+    return literal_column(f"{millis} * 1000")
 
 
 def _revision_of(place: schema.Place, number: int, body: str, check: str) -> Revision:

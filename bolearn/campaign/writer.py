@@ -72,17 +72,8 @@ class Writer:
 
     def event(self, kind: str, number: int | None, details: Mapping[str, Any]) -> int:
         """Add a line to the history."""
-        seq, payload = self._next_seq, dumps(dict(details))
-        row = {
-            "campaign_id": self._id,
-            "seq": seq,
-            "at_us": self.now_us,
-            "actor": self.actor,
-            "kind": kind,
-            "trial": number,
-            "payload": payload,
-            "digest": digest(seq, self.now_us, self.actor, kind, number, payload),
-        }
+        seq = self._next_seq
+        row = event_row(self._id, seq, self.now_us, self.actor, kind, number, details)
         self._c.execute(insert(schema.log), row)
         self._next_seq += 1
         return seq
@@ -106,6 +97,8 @@ class Writer:
         """A trial that changed, and the line of the history that says how."""
         seq = self.event(kind, trial.id, details)
         row, t = self._row(trial, seq), schema.trial.c
+        if trial.lease_us == self._trials[trial.id].lease_us:
+            del row["lease_us"]  # another process may have prolonged it, which leaves no line
         where = (t.campaign_id == self._id, t.number == trial.id)
         self._c.execute(update(schema.trial).where(*where).values(row))
         self._trials[trial.id] = trial
@@ -201,3 +194,26 @@ def revision_row(id: int, r: Revision) -> dict[str, Any]:
         }
     )
     return {"campaign_id": id, "number": r.number, "body": body, "digest": digest(r.number, body)}
+
+
+def event_row(
+    id: int,
+    seq: int,
+    now_us: int,
+    actor: str,
+    kind: str,
+    number: int | None,
+    details: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A line of the history, with its checksum."""
+    payload = dumps(dict(details))
+    return {
+        "campaign_id": id,
+        "seq": seq,
+        "at_us": now_us,
+        "actor": actor,
+        "kind": kind,
+        "trial": number,
+        "payload": payload,
+        "digest": digest(seq, now_us, actor, kind, number, payload),
+    }

@@ -11,7 +11,7 @@ not say who measured it: Häse et al., Mach. Learn.: Sci. Technol. 2 (2021) 0350
 
 ``photo_pce10.csv``: degradation under light of blends for solar cells, 1,040 films of 1,020 blends
 of PCE10, P3HT, PCBM and oIDTBR (fractions that sum to one; 19 blends were made more than once).
-Langner et al., Adv. Mater. 32 (2020) 1907801.
+Langner et al., Advanced Materials 32 (2020) 1907801.
 
 ``fullerenes.csv``: mole fraction of the product of a reaction in flow, 246 runs of a 6 x 6 x 6 grid
 of time, sultine and temperature. Walker, Bannock, Nightingale & deMello, React. Chem. Eng. 2 (2017)

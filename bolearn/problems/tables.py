@@ -113,7 +113,7 @@ class Blends(TableProblem):
         (-0.001623, 1020, 23426)
 
     Source:
-        Langner et al., Adv. Mater. 32 (2020) 1907801; the set "photo_pce10" of Olympus (see
+        Langner et al., Advanced Materials 32 (2020) 1907801; the set "photo_pce10" of Olympus (see
         `bolearn.data.reactions`).
     """
 

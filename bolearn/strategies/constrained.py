@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..acquisition.constrained import LogConstrainedExpectedImprovement
 from ..acquisition.objectives import at_least
-from ..errors import DataError
+from ..errors import DataError, UnsupportedError
 from ..linalg import psd_cholesky
 from ..models.evidence import log_likelihood_by_output
 from ..models.fit import fit_mll
@@ -178,6 +178,7 @@ class _Views:
 
         Raises:
             DataError: one output only.
+            UnsupportedError: several objectives.
         """
         m = data.Y.shape[-1]
         if m < 2:
@@ -185,6 +186,7 @@ class _Views:
                 "constrained_log_ei: expected outputs after the first, feasible where <= 0, got "
                 "one output; without limits use log_ei"
             )
+        check_one_objective(data, "constrained_log_ei")
         seen = data.observed
         raw = torch.cat([data.Y[..., :1], -data.Y[..., 1:]], dim=-1)
         raw = torch.where(seen.unsqueeze(-1), raw, 0.0)
@@ -206,6 +208,20 @@ class _Views:
     def best_f(self, view: Int[Tensor, "*r"]) -> Float[Tensor, "*r"]:
         """The best feasible value in a view for each replicate."""
         return self.best.gather(-1, view.unsqueeze(-1)).squeeze(-1)
+
+
+def check_one_objective(data: StudyData, who: str) -> None:
+    """Check that all outputs after the first are limits, where the problem says how many are.
+
+    Raises:
+        UnsupportedError: some are objectives.
+    """
+    objectives = data.Y.shape[-1] - data.num_constraints
+    if data.num_constraints and objectives > 1:
+        raise UnsupportedError(
+            f"{who}: expected one objective and limits, got {objectives} objectives and "
+            f"{data.num_constraints} limits; use log_nehvi or parego"
+        )
 
 
 @dataclass(frozen=True, eq=False)

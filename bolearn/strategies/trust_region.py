@@ -18,7 +18,7 @@ from ..sampling import shifted_sobol, sobol_points
 from ..seeds import Seed, derive, derive_each, replicate_seeds, uniform
 from ..shapes import check_count
 from ..transforms import Standardize
-from .constrained import bilog
+from .constrained import bilog, check_one_objective
 from .modelling import BuildModel, FitModel, Recipe, best_evaluated, matern_gp
 from .protocol import StudyData
 
@@ -216,6 +216,7 @@ def _bent(data: StudyData) -> StudyData:
     """The data with limits by their bilogs and signs turned: feasible where >= 0."""
     if data.Y.shape[-1] == 1:
         return data
+    check_one_objective(data, "turbo")
     Y = torch.where(data.observed.unsqueeze(-1), data.Y, 0.0)
     limits, _ = bilog(-Y[..., 1:], data.observed)  # the worst is the lowest, as for output 0
     return replace(data, Y=torch.cat([Y[..., :1], limits], dim=-1))

@@ -24,8 +24,8 @@ SMALL = {
     "noise": "--seeds 2 --tasks 'Branin;diabetes, n = 20' --rounds 1 --rules 'botorch;two ends'",
     "saas": "--datasets 1 --draws 20",
     "lookahead": "--rounds 1 --calls 1 --cases 1 --sizes 1 --fantasies 4",
-    "fronts": "--rounds 1 --cases 1 --replicates 2 --seeds 1 --iterations 1 --front 12 --raw 32 "
-    "--plain",
+    "fronts": "--rounds 1 --cases 1 --replicates 2 --seeds 1 --iterations 1 --front 12 --raw 8 "
+    "--restarts 1 --points 6 --plain",
     "imports": "--repeats 1",
 }
 PRINTING_ONLY = ("imports", "__main__")

@@ -58,3 +58,10 @@ def test_the_best_trial_keeps_the_limits() -> None:
     c.add(POINT, {"yield": 99.0})
     best = c.best()
     assert best is not None and best.id == 1
+
+
+def test_a_campaign_can_be_put_away_and_used_again(tmp_path: Path) -> None:
+    for where in (None, tmp_path / "a.db"):
+        with make(where) as c:
+            play(c, 2)
+        assert len(c.trials) == 2 and play(c, 1) and len(c.history()) == 7

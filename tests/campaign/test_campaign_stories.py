@@ -102,6 +102,22 @@ def test_need_4_and_story_1_writers_share_one_store(place: Place) -> None:
     assert [e.seq for e in c.history()] == list(range(1 + 2 * processes * rounds))
 
 
+def add_or_look(i: int, at: tuple[str, str], rounds: int) -> int:
+    """The first adds, the others look until they have seen all."""
+    c, seen = open_at(at), 0
+    while i and seen < rounds:
+        seen = len(c.trials)
+    for _ in range(rounds if i == 0 else 0):
+        c.add(POINT, 1.0)
+    return len(c.trials)
+
+
+def test_readers_see_one_moment_while_others_write(place: Place) -> None:
+    at = place("read")
+    make(at[0], name=at[1]).close()
+    assert in_children(3, add_or_look, at, 40) == [40] * 3
+
+
 def test_threads_share_one_campaign(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

@@ -89,7 +89,7 @@ def test_the_page_draws_everything_and_can_be_used_by_everybody(
     light, shade = (sum(map(int, re.findall(r"\d+", c)[:3])) for c in (ink, paper))
     assert (light > shade) == dark and abs(light - shade) > 500
     alts = browser.run("[...document.querySelectorAll('.plot')].map(p => p.ariaLabel)")
-    assert all(len(alt) > 30 for alt in alts) and len(set(alts)) == len(alts)
+    assert all(len(alt) > 20 for alt in alts) and len(set(alts)) == len(alts)
 
 
 def test_values_are_shown_where_one_points(page: Path, browser: chromium.Chromium) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from campaigns import make
+from light_workers import dies_at_second, hangs_at_second, know_second, square
 
 import bolearn as bl
 from bolearn.campaign import pools, running
@@ -32,40 +32,6 @@ def line(**options: Any) -> bl.Campaign:
 def states(c: bl.Campaign) -> dict[str, int]:
     found = [t.state for t in c.trials]
     return {s: found.count(s) for s in set(found)}
-
-
-# ------------------------------------------------------------------ what worker processes run
-
-
-def square(p: dict[str, Any]) -> float:
-    return float(p["x"]) ** 2
-
-
-def dies_at_trial_1(p: dict[str, Any]) -> float:
-    """The second point of the design kills its process, every time."""
-    time.sleep(0.05)
-    if abs(p["x"] - SECOND) < 1e-12:
-        os._exit(3)
-    return float(p["x"])
-
-
-def hangs_at_trial_1(p: dict[str, Any]) -> float:
-    if abs(p["x"] - SECOND) < 1e-12:
-        time.sleep(60)
-    return float(p["x"])
-
-
-def not_loaded(*_: Any) -> None:
-    raise RuntimeError("no licence for the simulator")
-
-
-SECOND = 0.0
-
-
-def know_second(x: float) -> None:
-    """In every worker: which point is the second."""
-    global SECOND
-    SECOND = x
 
 
 def second() -> float:
@@ -230,21 +196,20 @@ def by_processes(
     c: bl.Campaign, measure: Any, *, workers: int, timeout: float | None, retries: int
 ) -> None:
     """As `run(executor="processes")`, with workers that know the second point."""
-    own = pools.Processes(SPAWN, know_second, (SECOND,))
+    own = pools.Processes(SPAWN, know_second, (second(),))
     line_ = running.CampaignLine(False)
     running._Runner(c, measure, own, workers, 60.0, timeout, retries, line_).run()
 
 
 def test_story_10_a_worker_that_dies_costs_only_its_trial() -> None:
-    know_second(second())
     for kind in ("pool", "processes"):
         c = line()
         if kind == "pool":
-            with ProcessPoolExecutor(2, SPAWN, know_second, (SECOND,)) as pool:
-                bl.run(c, dies_at_trial_1, executor=pool, budget=4, retries=1)
+            with ProcessPoolExecutor(2, SPAWN, know_second, (second(),)) as pool:
+                bl.run(c, dies_at_second, executor=pool, budget=4, retries=1)
         else:
             c.change(budget=4)
-            by_processes(c, dies_at_trial_1, workers=2, timeout=None, retries=1)
+            by_processes(c, dies_at_second, workers=2, timeout=None, retries=1)
         assert states(c) == {"completed": 3, "failed": 1}
         assert c[1].state == "failed" and c[1].attempt == 1
         assert c[1].reason == "its worker process ended with code 3, 2 times"
@@ -252,10 +217,9 @@ def test_story_10_a_worker_that_dies_costs_only_its_trial() -> None:
 
 
 def test_a_process_that_takes_too_long_is_killed() -> None:
-    know_second(second())
     c, began = line(), time.monotonic()
     c.change(budget=3)
-    by_processes(c, hangs_at_trial_1, workers=1, timeout=1.0, retries=0)
+    by_processes(c, hangs_at_second, workers=1, timeout=1.0, retries=0)
     assert [t.state for t in c.trials] == ["completed", "failed", "completed"]
     assert c[1].reason == "no result within 1 s" and time.monotonic() - began < 50
 

@@ -278,7 +278,7 @@ e3 = Exercise(
         "is negative a lower one. The new point is uniform between the highest lower and the "
         "lowest upper limit.",
         "Draw v with torch.randn and a generator of your own, seeded with `seed`. All n points "
-        "of the chain are kept, x0 is not: x = x + (low + u * (high - low)) * v.",
+        "of the chain are kept, x0 is not. With u from torch.rand the step is low + u * (high - low).",
     ),
 )
 
@@ -536,10 +536,12 @@ def _(k: int) -> Tensor:
 def _(k: int) -> Tensor:
     C = torch.eye(k, dtype=torch.float64)[:, :-1]
     C = C - C.mean(0)
-    return C / C.norm(dim=0)
+    lengths: Tensor = C.norm(dim=0)
+    return C / lengths
 
 
 @e4.wrong("a QR factorisation with the constant still in it")
 def _(k: int) -> Tensor:
     A = torch.cat([torch.ones(k, 1), torch.eye(k)[:, :-1]], dim=1).double()
-    return torch.linalg.qr(A).Q[:, :-1]
+    Q: Tensor = torch.linalg.qr(A).Q
+    return Q[:, :-1]

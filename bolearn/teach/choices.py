@@ -1,6 +1,6 @@
 """Effects of five modelling choices on two functions, from 32 seeds each: stored, not recomputed.
 
-``python -m bolearn.data.choices`` recomputes ``choices.json`` beside this file, in some minutes.
+``python -m bolearn.teach.choices`` recomputes ``data/choices.json``, in some minutes.
 The choices are the five columns of a two-level factorial in 16 arms (resolution V): kernel,
 lengthscale prior, what is said of the noise, outputs warped, effort of the search. Part 4, tutorial
 4 builds the same arms and runs one of the functions with 16 seeds.
@@ -29,7 +29,7 @@ from ..strategies.designs import two_level_factorial
 from ..studies.loop import study
 from ..transforms import PowerWarp
 
-STORED = Path(__file__).with_name("choices.json")
+STORED = Path(__file__).parents[1] / "data" / "choices.json"
 CHOICES = ("kernel", "lengthscale prior", "noise", "outputs", "search")
 SEEDS = 32
 
@@ -96,7 +96,7 @@ def main() -> None:
         "Hartmann, 3 inputs, noisy": effects(noisy_hartmann(), 10, 15),
     }
     about = {
-        "command": "python -m bolearn.data.choices",
+        "command": "python -m bolearn.teach.choices",
         "seeds": f"{SEEDS}, derived from 1000",
         "machine": f"{platform.machine()}, one thread",
         "versions": {n: metadata.version(n) for n in ("torch", "gpytorch", "numpy", "scipy")},
