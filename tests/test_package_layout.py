@@ -29,7 +29,12 @@ CORE = (
     ("studies",),
     ("campaign",),
 )
-ON_TOP = (("data",), ("dynamics", "problems", "diagnostics", "bridge"), ("plotting",), ("teach", "__main__"))
+ON_TOP = (
+    ("data",),
+    ("dynamics", "problems", "diagnostics", "bridge"),
+    ("plotting",),
+    ("teach", "__main__"),
+)
 LEVEL = {name: level for level, layer in enumerate(CORE + ON_TOP) for name in layer}
 BRIDGE_ONLY = ("botorch", "ax")
 HEAVY = ("matplotlib", "pandas", "IPython", "scipy.optimize", "sklearn", "bolearn.plotting")

@@ -131,7 +131,8 @@ printed = objective(theirs(*theirs.train_inputs), theirs.train_targets).detach()
 theirs.eval()
 likelihood = bl.log_marginal_likelihood(model).detach()
 translated = teach.yours("p4.t6.e2", per_datum)(likelihood, lengthscale, noise, 12)
-print(f"bolearn's log likelihood {likelihood.item():.2f}, gpytorch's objective {printed.item():.3f}")
+print(f"log likelihood by bolearn {likelihood.item():.2f}, "
+      f"objective of gpytorch {printed.item():.3f}")
 teach.claim("with the priors added and divided by n, they are one number",
             error=abs(float(printed - translated)), tolerance=1e-8)
 
@@ -175,7 +176,8 @@ teach.show(
         ylabel="qLogEI (nats)",
     ),
     "Sampled log expected improvement of 256 pairs, sorted: both libraries coincide on the right, "
-    "where some draw improves; on the left, where none does, both are very low, and BoTorch lies some ten nats lower.",
+    "where some draw improves; on the left, where none does, both are very low, "
+    "and BoTorch lies some ten nats lower.",
 )
 
 # %%
@@ -297,7 +299,8 @@ clock = torch.linspace(0, 6, 121, dtype=torch.float64)
 twice = torch.stack([clock, clock + 0.3], dim=-1).unsqueeze(-1)  # 121 2 1
 choices, gaps = {}, []
 for surrogate_name, surrogate in models.items():
-    acq = bl.qLogExpectedImprovement(surrogate, best_f=yields.max(), sampler=bl.Sampler(256, seed=0))
+    sampler = bl.Sampler(256, seed=0)
+    acq = bl.qLogExpectedImprovement(surrogate, best_f=yields.max(), sampler=sampler)
     tau = 1e-6 * float(getattr(surrogate, "output_scale", one))
     other = qLogExpectedImprovement(
         to_botorch(surrogate), best_f=yields.max(), tau_relu=tau,
@@ -377,9 +380,9 @@ teach.claim("for ten values and alpha = 0.8 it averages three, so never less tha
 # pending points, `with_pending` adds some. The page
 # `docs/from_bolearn_to_botorch.md` lists them, and each of its rows is a test.
 #
-# **When to leave bolearn?** When you need what it has not: models with correlated outputs, objectives
-# over networks of functions, thousands of data with approximate inference, a service with a database
-# and users. When to come back: to see what a line does, and to compare methods over many seeds.
+# **When to leave bolearn?** When you need what it has not: models with correlated outputs,
+# objectives over networks of functions, thousands of data with approximate inference, a service
+# with users. When to come back: to see what a line does, and to compare methods over many seeds.
 #
 # ## What this notebook proved
 
