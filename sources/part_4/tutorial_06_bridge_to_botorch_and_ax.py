@@ -402,7 +402,7 @@ teach.claims_table()
 #    object do you write, and what does it have to offer?
 #
 # **So, which line does what you built?** Nearly each has its counterpart, and the numbers agree to
-# rounding errors once four conventions are named: units, priors, smoothing, and what a letter means.
+# rounding errors once four conventions are named: units, priors, smoothing, and what letters mean.
 #
 # ## Sources
 #
