@@ -295,9 +295,9 @@ e3 = Exercise(
     title="Conditional value at risk, as BoTorch has it",
     hints=(
         "Everything is maximised, so the worst values are the smallest ones. Sort them.",
-        "With n = 10 and alpha = 0.8 three values count: the two worst and the one at the quantile.",
-        "Sorted from large to small, the tail begins at index ceil(alpha · n) - 1 and goes to the "
-        "end.",
+        "With n = 10 and alpha = 0.8 three values count: the two worst and that at the quantile.",
+        "Sorted from large to small, the tail begins at index ceil(alpha · n) - 1 and goes "
+        "to the end.",
     ),
 )
 

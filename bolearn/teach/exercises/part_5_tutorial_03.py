@@ -278,8 +278,8 @@ e3 = Exercise(
         "is negative a lower one. The new point is uniform between the highest lower and the "
         "lowest upper limit.",
         "Draw v with torch.randn and a generator of your own, seeded with `seed`. All n points "
-        "of the chain are kept, x0 is not. With u from torch.rand the step is "
-        "low + u * (high - low).",
+        "of the chain are kept, x0 is not. With u from torch.rand the step is low + u * "
+        "(high - low).",
     ),
 )
 
