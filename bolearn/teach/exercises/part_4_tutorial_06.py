@@ -123,12 +123,8 @@ def _(
     one = torch.ones((), dtype=torch.float64)
     m, v = _belief(lengthscale, one, mean, noise_var, U, (Y - shift) / scale, x)
     width = bounds[1] - bounds[0]
-    ours = _belief(
-        *fn(lengthscale, mean, noise_var, bounds, Y),
-        bounds[0] + width * U,
-        Y,
-        bounds[0] + width * x,
-    )
+    ell, s2, c, noise = fn(lengthscale, mean, noise_var, bounds, Y)
+    ours = _belief(ell, s2, c, noise, bounds[0] + width * U, Y, bounds[0] + width * x)
     close((ours[0] - shift) / scale, m, 1e-6)
     close(ours[1] / scale**2, v, 1e-6)
 
