@@ -53,6 +53,8 @@ from bolearn.teach import choices as package_choices
 from bolearn.transforms import PowerWarp
 
 course = teach.setup("p4.t4")
+s = bl.strategies
+lot, shuffle, g = (torch.Generator().manual_seed(seed) for seed in (7, 0, 5))  # used further down
 
 # %% [markdown]
 # ## 1. Ten experiments in a coupling laboratory
@@ -116,13 +118,12 @@ teach.predict("p4.t4.q1", "48 campaigns of ten experiments each: one random star
 # order of runs, and which half, are drawn by lot.)
 
 # %%
-s = bl.strategies
 lab = {"random": s.random, "one at a time": s.one_factor_at_a_time,
        "half, line": s.fractional_factorial, "composite": s.CentralComposite(halvings=1),
        "GP": s.log_ei}
 plain = bl.study(suzuki, lab, n_init=1, n_iter=14, replicates=48, seed=0)
 missed = {name: plain.regret(name) for name in lab}
-figure = plotting.curves(torch.arange(1.0, 16), {n: r.mean(0) for n, r in missed.items()},
+figure = plotting.curves(torch.arange(1.0, 16), {name: r.mean(0) for name, r in missed.items()},
                          xlabel="experiments", ylabel="yield missed, mean of 48 runs (%)")
 teach.show(figure, "Mean yield missed against experiments, 1 to 15. All methods begin at about 60. "
            "Random search is near 30 at ten and 22 at the end; one at a time near 20 at ten and 5 "
@@ -133,13 +134,13 @@ teach.show(figure, "Mean yield missed against experiments, 1 to 15. All methods 
 for name, r in missed.items():
     print(f"{name:14} misses {r[:, 9].mean():4.1f} % after 10, {r[:, 14].mean():4.1f} % after 15")
 for name in ("random", "one at a time"):
-    gain = stats.verdict(missed[name][:, 9] - missed["GP"][:, 9])
-    print(f"GP against {name}, after 10: {gain}")
-    teach.claim(f"after ten experiments the GP is ahead of {name}", gain.errors > 2, kind="paired")
-line, model = missed["half, line"][:, 9], missed["GP"][:, 9]
-print(f"GP against half, line, after 10: {stats.verdict(line - model)}")
+    ahead = stats.verdict(missed[name][:, 9] - missed["GP"][:, 9])
+    print(f"GP against {name}, after 10: {ahead}")
+    teach.claim(f"after ten experiments the GP is ahead of {name}", ahead.errors > 2, kind="paired")
+line, by_gp = missed["half, line"][:, 9], missed["GP"][:, 9]
+print(f"GP against half, line, after 10: {stats.verdict(line - by_gp)}")
 print(f"the best entry is found by the line in {int((line == 0).sum())} of 48 runs, by the GP in "
-      f"{int((model == 0).sum())}")
+      f"{int((by_gp == 0).sum())}")
 teach.claim("after ten experiments every run of half fraction and line has the best entry of all",
             bool((line == 0).all()), kind="run")
 teach.reveal("p4.t4.q1", "all", because="the line points to the best entry every time")
@@ -161,22 +162,22 @@ teach.predict("p4.t4.q2", "Palladium is dear. Let each mol% cost 8 points of yie
 # %%
 price = 8.0
 points = suzuki.space.decode(suzuki.points)
-rows = [{**p, "worth": y - price * p["palladium"]}
-        for p, y in zip(points, suzuki.values.tolist(), strict=True)]
+rows = [{**p, "worth": percent - price * p["palladium"]}
+        for p, percent in zip(points, suzuki.values.tolist(), strict=True)]
 dear = bl.problems.TableProblem(rows, suzuki.space, "worth", name="Suzuki coupling with a price")
-arms = {name: lab[name] for name in ("one at a time", "half, line", "GP")}
-arms["half, GP"] = s.Staged(s.fractional_factorial, runs=8, then=s.log_ei)
-priced = bl.study(dear, arms, n_init=1, n_iter=14, replicates=48, seed=0)
+rivals = {name: lab[name] for name in ("one at a time", "half, line", "GP")}
+rivals["half, GP"] = s.Staged(s.fractional_factorial, runs=8, then=s.log_ei)
+priced = bl.study(dear, rivals, n_init=1, n_iter=14, replicates=48, seed=0)
 print("best entry:", dear.space.decode(dear.optimal_points)[0])
-for name in arms:
+for name in rivals:
     r = priced.regret(name)
     print(f"{name:14} misses {r[:, 9].mean():4.1f} after 10, {r[:, 14].mean():4.1f} after 15")
 
 # %%
 for name in ("one at a time", "half, line"):
-    gain = stats.verdict((priced.regret(name) - priced.regret("GP"))[:, 9])
-    print(f"GP against {name}, after 10: {gain}")
-    teach.claim(f"with a price, after ten, the GP is ahead of {name}", gain.errors > 2,
+    ahead = stats.verdict((priced.regret(name) - priced.regret("GP"))[:, 9])
+    print(f"GP against {name}, after 10: {ahead}")
+    teach.claim(f"with a price, after ten, the GP is ahead of {name}", ahead.errors > 2,
                 kind="paired")
 begun = stats.verdict((priced.regret("GP") - priced.regret("half, GP"))[:, 9])
 print("begun with the half fraction, against the GP alone:", begun)
@@ -193,7 +194,7 @@ teach.reveal("p4.t4.q2", "is ahead", because="the best entry is no corner any mo
 
 # %%
 own = plain.best("GP")[0, 9]
-draws = torch.rand(1000, 247, generator=torch.Generator().manual_seed(7)).argsort(-1)[:, :10]
+draws = torch.rand(1000, 247, generator=lot).argsort(-1)[:, :10]
 luck = suzuki.values[draws].amax(-1)
 as_good = (luck >= own).double().mean()
 by_hand = plain.best("one at a time")[:, 9].mean()
@@ -258,19 +259,19 @@ arms = {}
 for i, row in enumerate((levels > 0).tolist()):
     arm = replace(s.log_ei, model=Chosen(*row[:4]))
     arms[str(i)] = arm if row[4] else replace(arm, choices=64)
-X = bl.sobol_points(valley.bounds, 12, seed=0)
-Y, ask = valley(X), bl.sobol_points(valley.bounds, 50, seed=1)
+few, ask = (bl.sobol_points(valley.bounds, count, seed=count) for count in (12, 50))
+given = few, valley(few), valley.bounds
 pairs = [(Chosen(*row), package_choices.Chosen(*row)) for row in (levels[:, :4] > 0).tolist()]
 teach.claim("our class builds the models of the package's stored runs", tolerance=1e-10,
-            error=torch.stack([a(X, Y, valley.bounds).posterior(ask).mean
-                               - b(X, Y, valley.bounds).posterior(ask).mean
-                               for a, b in pairs]).abs())
+            error=torch.stack([mine(*given).posterior(ask).mean
+                               - other(*given).posterior(ask).mean
+                               for mine, other in pairs]).abs())
 
 # %%
 factorial = bl.study(valley, arms, n_init=10, n_iter=15, replicates=16, seed=0)
-gain = -torch.stack([factorial.scores(name) for name in arms], dim=-1)  # seeds arms, in decades
+gain = -torch.stack([factorial.scores(which) for which in arms], dim=-1)  # seeds arms, in decades
 print("median regret of the worst and of the best arm:",
-      [f"{10 ** -v:.1f}" for v in gain.median(0).values.aminmax()])
+      [f"{10 ** -typical:.1f}" for typical in gain.median(0).values.aminmax()])
 
 # %% [markdown]
 # `gain` is minus the logarithm of the final regret: one more is a regret ten times smaller. What is
@@ -289,9 +290,10 @@ columns |= {f"{names[i]} x {names[j]}": levels[:, i] * levels[:, j]
 table = torch.stack(list(columns.values()), dim=-1)  # 16 arms, 15 effects
 each = teach.yours("p4.t4.e2", effects)(table, gain)  # seeds 15
 error = each.std(0) / math.sqrt(len(each))
-line = torch.linalg.lstsq(torch.cat([torch.ones(16, 1).double(), table], dim=-1), gain.T).solution
+terms = torch.cat([torch.ones(16, 1).double(), table], dim=-1)
+fitted = torch.linalg.lstsq(terms, gain.T).solution
 teach.claim("differences of means are twice the slopes of a least-squares fit of all 16 terms",
-            error=(each.T - 2 * line[1:]).abs(), tolerance=1e-9)
+            error=(each.T - 2 * fitted[1:]).abs(), tolerance=1e-9)
 teach.predict("p4.t4.q3", "Which of the five is worth most here?", list(names), guess=None)
 
 # %%
@@ -311,8 +313,8 @@ teach.reveal("p4.t4.q3", "search", because="about a third of a decade, more than
 print("outputs x search:", stats.verdict(each[:, list(columns).index("outputs x search")]))
 
 # %%
-for name in names:
-    print(f"{name:18} {stats.verdict(each[:, list(columns).index(name)])}")
+for choice in names:
+    print(f"{choice:18} {stats.verdict(each[:, list(columns).index(choice)])}")
 miss = 15 * 2 * student.sf(4, df=15)
 print(f"chance that any of 15 such intervals misses its effect: at most {miss:.1%}")
 by_name = dict(zip(columns, each.T, strict=True))
@@ -423,11 +425,13 @@ teach.predict("p4.t4.q5", "Against the default, on unseen points, the word 'nois
 branin = bl.problems.Branin()
 X = bl.sobol_points(branin.bounds, 20, seed=2, replicates=64)
 far = bl.sobol_points(branin.bounds, 512, seed=3).expand(64, -1, -1)
-A, y = (torch.from_numpy(v).double() for v in load_diabetes(return_X_y=True, scaled=False))
-order = torch.rand(32, 442, generator=torch.Generator().manual_seed(0)).argsort(-1)
+A, progress = (torch.from_numpy(part).double()
+               for part in load_diabetes(return_X_y=True, scaled=False))
+order = torch.rand(32, 442, generator=shuffle).argsort(-1)
 box, seen, rest = torch.stack([A.amin(0), A.amax(0)]), order[:, :60], order[:, 60:]
 tasks = {"Branin": (X, branin(X), branin.bounds, far, branin(far)),
-         "patients": (A[seen], y[seen].unsqueeze(-1), box, A[rest], y[rest].unsqueeze(-1))}
+         "patients": (A[seen], progress[seen].unsqueeze(-1), box,
+                      A[rest], progress[rest].unsqueeze(-1))}
 words = {"default": {}, "exact": {"noise_free": True}, "noisy": {"noise_prior": "noisy"}}
 score = {(task, word): density(gp(X, Y, bounds, **option), new, truth).mean((1, 2))
          for task, (X, Y, bounds, new, truth) in tasks.items() for word, option in words.items()}
@@ -466,7 +470,7 @@ def no_prior(d, lead):
 
 for n in (6, 12):
     X = bl.sobol_points(branin.bounds, n, seed=4, replicates=64)
-    fits = [gp(X, branin(X), branin.bounds, kernel=k) for k in (matern_kernel, no_prior)]
+    fits = [gp(X, branin(X), branin.bounds, kernel=kernel) for kernel in (matern_kernel, no_prior)]
     with_prior, without = (density(m, far, branin(far)).mean((1, 2)) for m in fits)
     wins = stats.verdict((with_prior - without).sign())
     print(f"{n} points: the prior scores better in {int((with_prior > without).sum())} of 64 "
@@ -548,18 +552,17 @@ def unit(d):
     return torch.stack([torch.zeros(d), torch.ones(d)]).double()
 
 
-g = torch.Generator().manual_seed(5)
 middle = (torch.arange(16, dtype=torch.float64) + 0.5) / 16
 side = (torch.arange(4, dtype=torch.float64) + 0.5) / 4
-starts = {
+begun_with = {
     "Sobol": bl.sobol_points(unit(2), 16, seed=0),
     "grid 4 x 4": torch.cartesian_prod(side, side),
     "diagonal": middle.unsqueeze(-1).expand(16, 2),
     "random": torch.rand(16, 2, generator=g, dtype=torch.float64),
     "cluster": 0.2 + 0.2 * torch.rand(16, 2, generator=g, dtype=torch.float64),
 }
-number = {name: cd(U).item() for name, U in starts.items()}
-teach.show(plotting.designs(starts, number),
+number = {kind: cd(U).item() for kind, U in begun_with.items()}
+teach.show(plotting.designs(begun_with, number),
            "Five designs of 16 points in the unit square, each with its squared centred "
            "discrepancy: Sobol about 0.002, grid and diagonal about 0.011 and 0.012, random near "
            "0.02, a cluster above 0.1.")
@@ -578,13 +581,13 @@ teach.predict("p4.t4.q6", "In 20 dimensions, 16 points all at the centre have, a
 # %%
 for d in (2, 10, 20):
     centre = cd(torch.full((16, d), 0.5, dtype=torch.float64)).item()
-    line = cd(middle.unsqueeze(-1).expand(16, d)).item()
-    lot = cd(torch.rand(200, 16, d, generator=g, dtype=torch.float64))
-    print(f"d = {d:2}: centre {centre:6.2f}, diagonal {line:6.2f}, random {lot.median():6.2f}")
+    diagonal = cd(middle.unsqueeze(-1).expand(16, d)).item()
+    drawn = cd(torch.rand(200, 16, d, generator=g, dtype=torch.float64)).median()
+    print(f"d = {d:2}: centre {centre:6.2f}, diagonal {diagonal:6.2f}, random {drawn:6.2f}")
 worse = cd(torch.rand(1000, 16, 2, generator=g).double()) > number["diagonal"]
 print(f"in the plane the diagonal beats {worse.double().mean():.0%} of random designs")
 teach.claim("in 20 dimensions 16 points at the centre have a smaller discrepancy than the diagonal",
-            centre < line, kind="run")
+            centre < diagonal, kind="run")
 teach.reveal("p4.t4.q6", "smaller", because="though the design is useless")
 
 # %% [markdown]
