@@ -931,8 +931,7 @@ class BotorchFunction:
             raise UnsupportedError(
                 f"from_botorch: {type(acquisition).__name__} is one-shot, its X holds the "
                 "solutions of all fantasies beside the candidates; use "
-                "botorch.optim.optimize_acqf, or bolearn.qKnowledgeGradient, which is a function "
-                "of the candidates"
+                "botorch.optim.optimize_acqf, or bolearn.qKnowledgeGradient, a function of the candidates"
             )
         self.original, self._function = acquisition, acquisition
         model = getattr(acquisition, "model", None)

@@ -131,8 +131,7 @@ printed = objective(theirs(*theirs.train_inputs), theirs.train_targets).detach()
 theirs.eval()
 likelihood = bl.log_marginal_likelihood(model).detach()
 translated = teach.yours("p4.t6.e2", per_datum)(likelihood, lengthscale, noise, 12)
-print(f"log likelihood by bolearn {likelihood.item():.2f}, "
-      f"objective of gpytorch {printed.item():.3f}")
+print(f"bolearn's log likelihood {likelihood:.2f}, gpytorch's objective {printed:.3f}")
 teach.claim("with the priors added and divided by n, they are one number",
             error=abs(float(printed - translated)), tolerance=1e-8)
 
@@ -176,8 +175,8 @@ teach.show(
         ylabel="qLogEI (nats)",
     ),
     "Sampled log expected improvement of 256 pairs, sorted: both libraries coincide on the right, "
-    "where some draw improves; on the left, where none does, both are very low, "
-    "and BoTorch lies some ten nats lower.",
+    "where some draw improves; on the left, where none does, both are very low, and BoTorch lies "
+    "some ten nats lower.",
 )
 
 # %%
@@ -195,7 +194,8 @@ teach.reveal("p4.t6.q1", "mostly to all digits, sometimes not",
 # improves, the improvement is smoothed so that a gradient remains: over $\tau = 10^{-6}$ in the
 # units of $y$ there, $10^{-6}$ of the outputs' standard deviation here. *Libraries rarely disagree
 # because of randomness; they disagree by a convention.* Three more, each found by one computation.
-# A colleague's numbers differ from yours; can you say why?
+# A colleague's numbers differ from yours; can you say why? The first: is UCB the mean plus $\beta$,
+# or plus $\sqrt\beta$ standard deviations?
 
 # %%
 spots = probe.unsqueeze(-2)
@@ -205,6 +205,10 @@ ucb = UpperConfidenceBound(theirs, beta=4.0)(spots).detach()
 teach.claim("BoTorch's beta = 4 is two standard deviations", kind="identity",
             error=((ucb - (mu + 2 * sd)).abs().max() / scale).item(), tolerance=1e-8)
 
+# %% [markdown]
+# The second: log EI agrees, if `best_f` is a tensor. From a Python float BoTorch makes a float32.
+
+# %%
 log_ei = bl.LogExpectedImprovement(model, best)(spots).detach()
 tensor = LogExpectedImprovement(theirs, best_f=best)(spots).detach()
 number = LogExpectedImprovement(theirs, best_f=best.item())(spots).detach()  # stored as float32
@@ -216,6 +220,11 @@ print(f"with best_f as a Python float: off by up to {float32:.0e}")
 teach.claim("a Python float as best_f costs digits: it is off by over 1e-8", float32 > 1e-8,
             kind="run")
 
+# %% [markdown]
+# The third: `Normalize(2)` without bounds takes the range of the *data* for the box, and so changes
+# it, and the meaning of a prior, with every new point.
+
+# %%
 learnt = SingleTaskGP(X, Y, input_transform=Normalize(2))  # no bounds=: the range of the data
 learnt.covar_module.lengthscale, learnt.likelihood.noise = lengthscale, noise
 learnt.mean_module.initialize(constant=mean)
@@ -299,8 +308,7 @@ clock = torch.linspace(0, 6, 121, dtype=torch.float64)
 twice = torch.stack([clock, clock + 0.3], dim=-1).unsqueeze(-1)  # 121 2 1
 choices, gaps = {}, []
 for surrogate_name, surrogate in models.items():
-    sampler = bl.Sampler(256, seed=0)
-    acq = bl.qLogExpectedImprovement(surrogate, best_f=yields.max(), sampler=sampler)
+    acq = bl.qLogExpectedImprovement(surrogate, yields.max(), sampler=bl.Sampler(256, seed=0))
     tau = 1e-6 * float(getattr(surrogate, "output_scale", one))
     other = qLogExpectedImprovement(
         to_botorch(surrogate), best_f=yields.max(), tau_relu=tau,
@@ -380,9 +388,9 @@ teach.claim("for ten values and alpha = 0.8 it averages three, so never less tha
 # pending points, `with_pending` adds some. The page
 # `docs/from_bolearn_to_botorch.md` lists them, and each of its rows is a test.
 #
-# **When to leave bolearn?** When you need what it has not: models with correlated outputs,
-# objectives over networks of functions, thousands of data with approximate inference, a service
-# with users. When to come back: to see what a line does, and to compare methods over many seeds.
+# **When to leave bolearn?** When you need what it has not: networks of functions, approximate
+# inference for thousands of data, a service with users. When to come back: to see what a line does,
+# and to compare methods over many seeds.
 #
 # ## What this notebook proved
 
@@ -402,7 +410,8 @@ teach.claims_table()
 #    object do you write, and what does it have to offer?
 #
 # **So, which line does what you built?** Nearly each has its counterpart, and the numbers agree to
-# rounding errors once four conventions are named: units, priors, smoothing, and what letters mean.
+# rounding errors once four conventions are named: units, priors, smoothing, and what a letter
+# means.
 #
 # ## Sources
 #

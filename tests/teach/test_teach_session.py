@@ -41,6 +41,14 @@ def test_setup_refuses_odd_thread_counts(threads):
         teach.setup("p1.t1", threads=threads)
 
 
+def test_setup_asks_for_optional_groups_in_one_sentence(capsys):
+    teach.setup("p1.t1", needs={"notebooks": ("torch",)})
+    assert "ready" in capsys.readouterr().out
+    with pytest.raises(ImportError, match=r"'moon', of which no_such is not installed.*moon\.txt"):
+        teach.setup("p1.t1", needs={"moon": ("torch", "no_such")})
+    assert not capsys.readouterr().out
+
+
 def test_setup_forgets_the_notebook_before():
     teach.claim("true", True)
     teach.setup("p1.t2")

@@ -19,8 +19,7 @@ e1 = Exercise(
         "A lengthscale is a distance between two inputs, so the lower bounds do not matter to it. "
         "A variance of z becomes a variance of y when it is multiplied by the scale squared.",
         "torch.std divides by n - 1 unless told otherwise. A constant output has scale 1; the "
-        "prior "
-        "variance of z is 1, because the kernel has no output scale.",
+        "prior variance of z is 1, because the kernel has no output scale.",
     ),
 )
 
@@ -36,7 +35,7 @@ def in_user_units(
     kernel has lengthscales (d) and variance 1. Returned: d lengthscales and three numbers without
     axes.
     """
-    scale = Y.std() if len(Y) > 1 and bool((Y[0] != Y).any()) else torch.ones((), dtype=Y.dtype)
+    scale = Y.std() if len(Y) > 1 and bool((Y - Y[0]).any()) else torch.ones((), dtype=Y.dtype)
     width = bounds[1] - bounds[0]
     return lengthscale * width, scale**2, Y.mean() + scale * mean, noise_var * scale**2
 
@@ -123,8 +122,12 @@ def _(
     one = torch.ones((), dtype=torch.float64)
     m, v = _belief(lengthscale, one, mean, noise_var, U, (Y - shift) / scale, x)
     width = bounds[1] - bounds[0]
-    ell, s2, c, noise = fn(lengthscale, mean, noise_var, bounds, Y)
-    ours = _belief(ell, s2, c, noise, bounds[0] + width * U, Y, bounds[0] + width * x)
+    ours = _belief(
+        *fn(lengthscale, mean, noise_var, bounds, Y),
+        bounds[0] + width * U,
+        Y,
+        bounds[0] + width * x,
+    )
     close((ours[0] - shift) / scale, m, 1e-6)
     close(ours[1] / scale**2, v, 1e-6)
 
@@ -291,16 +294,15 @@ e3 = Exercise(
     title="Conditional value at risk, as BoTorch has it",
     hints=(
         "Everything is maximised, so the worst values are the smallest ones. Sort them.",
-        "With n = 10 and alpha = 0.8 three values count: the two worst and that at the quantile.",
-        "Sorted from large to small, the tail begins at index ceil(alpha · n) - 1 and goes "
-        "to the end.",
+        "With n = 10 and alpha = 0.8 three values count: the two worst, and that at the quantile.",
+        "Sorted from large to small, the tail begins at index ceil(alpha · n) - 1, to the end.",
     ),
 )
 
 
 @e3.answer
 def cvar(values: Tensor, alpha: float) -> Tensor:
-    """Mean of the worst share 1 - alpha of n values, in BoTorch's convention: (..., n) -> (...).
+    """The mean of the worst share 1 - alpha of n values, BoTorch's convention: (..., n) -> (...).
 
     The worst are the smallest. Sorted from the largest to the smallest, the value at place
     ceil(alpha n), counted from 1, is the alpha-quantile, and it counts as one of the worst.
