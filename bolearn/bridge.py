@@ -796,9 +796,19 @@ class BotorchSurrogate:
 
     Args:
         model: any BoTorch model whose posterior is a function of base samples.
+
+    Raises:
+        DataError: parameters that are not float64.
     """
 
     def __init__(self, model: Model) -> None:
+        kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
+        if kinds - {torch.float64}:
+            raise DataError(
+                f"from_botorch: expected a model in float64, got {type(model).__name__} with "
+                f"{', '.join(sorted(map(str, kinds)))}; make it of double data, or use "
+                "model.double()"
+            )
         self.original = model
         self._model: Model = model
         shape = torch.Size(_size(model, "batch_shape", ()))
@@ -931,7 +941,7 @@ class BotorchFunction:
             raise UnsupportedError(
                 f"from_botorch: {type(acquisition).__name__} is one-shot, its X holds the "
                 "solutions of all fantasies beside the candidates; use "
-                "botorch.optim.optimize_acqf, or bolearn.qKnowledgeGradient, a function of the candidates"
+                "botorch.optim.optimize_acqf, or bolearn.qKnowledgeGradient"
             )
         self.original, self._function = acquisition, acquisition
         model = getattr(acquisition, "model", None)

@@ -417,6 +417,7 @@ REFUSED = {
     "no object of either": lambda: to_botorch(3.0),
     "the wrong way": lambda: to_botorch(SingleTaskGP(X, Y[:, :1])),
     "the other wrong way": lambda: from_botorch(gp()),
+    "a model in float32": lambda: from_botorch(SingleTaskGP(X.float(), Y[:, :1].float())),
     "float32": lambda: to_botorch(gp()).posterior(Q.float()),
     "an ensemble to condition": lambda: (
         to_botorch(Forest())
@@ -474,6 +475,18 @@ def test_without_botorch_one_sentence_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "set()"  # importing bolearn loads none of them
     assert done.returncode and 'pip install "bolearn[bridge]"' in done.stderr.splitlines()[-1]
+
+
+def test_knowledge_gradient_climbs_and_baselines_work_as_they_are() -> None:
+    theirs = to_botorch(gp())
+    acq = qKnowledgeGradient(theirs, num_fantasies=3, sampler=theirs_sampler(3))
+    start = torch.cat([Q, Q], dim=-2)[:, :4]
+    _, slope = both(acq, start)
+    assert slope[:, 0].abs().max() > 1e-3  # the candidate, through which the fantasies go
+    x, _ = optimize_acqf(acq, BOX, q=1, num_restarts=1, raw_samples=4)
+    assert x.shape == (1, 2)
+    noisy = logei.qLogNoisyExpectedImprovement(theirs, X, sampler=theirs_sampler())
+    assert torch.isfinite(noisy(Q)).all()
 
 
 def test_bad_data_are_an_error() -> None:
