@@ -100,9 +100,15 @@ def _(
         close(a[i], b[i], 1e-9, relative=True)
 
 
-def _belief(l: Tensor, s2: Tensor, c: Tensor, v: Tensor, X: Tensor, Y: Tensor, x: Tensor):  # type: ignore[no-untyped-def]  # noqa: E741
+Numbers = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _belief(numbers: Numbers, X: Tensor, Y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance at x of a Gaussian process in whatever units its numbers are in."""
+    lengthscale, s2, c, v = numbers
+
     def k(A: Tensor, B: Tensor) -> Tensor:
-        gap = (A.unsqueeze(-2) - B.unsqueeze(-3)) / l
+        gap = (A.unsqueeze(-2) - B.unsqueeze(-3)) / lengthscale
         return s2 * torch.exp(-0.5 * gap.square().sum(-1))
 
     K = k(X, X) + v * torch.eye(len(X), dtype=X.dtype)
@@ -120,10 +126,10 @@ def _(
     shift, spread = float(Y.mean()), float(Y.std()) if n > 1 else 0.0
     scale = spread if spread > 0 else 1.0
     one = torch.ones((), dtype=torch.float64)
-    m, v = _belief(lengthscale, one, mean, noise_var, U, (Y - shift) / scale, x)
+    m, v = _belief((lengthscale, one, mean, noise_var), U, (Y - shift) / scale, x)
     width = bounds[1] - bounds[0]
     ours = _belief(
-        *fn(lengthscale, mean, noise_var, bounds, Y),
+        fn(lengthscale, mean, noise_var, bounds, Y),
         bounds[0] + width * U,
         Y,
         bounds[0] + width * x,
@@ -133,20 +139,20 @@ def _(
 
 
 @e1.wrong("n in the standard deviation")
-def _(lengthscale: Tensor, mean: Tensor, noise_var: Tensor, bounds: Tensor, Y: Tensor):  # type: ignore[no-untyped-def]
+def _(lengthscale: Tensor, mean: Tensor, noise_var: Tensor, bounds: Tensor, Y: Tensor) -> Numbers:
     s = Y.std(correction=0)
     s = s if s > 0 else torch.ones_like(s)
     return lengthscale * (bounds[1] - bounds[0]), s**2, Y.mean() + s * mean, noise_var * s**2
 
 
 @e1.wrong("the noise scaled like a standard deviation")
-def _(lengthscale: Tensor, mean: Tensor, noise_var: Tensor, bounds: Tensor, Y: Tensor):  # type: ignore[no-untyped-def]
+def _(lengthscale: Tensor, mean: Tensor, noise_var: Tensor, bounds: Tensor, Y: Tensor) -> Numbers:
     s = Y.std() if len(Y) > 1 and Y.std() > 0 else torch.ones((), dtype=Y.dtype)
     return lengthscale * (bounds[1] - bounds[0]), s**2, Y.mean() + s * mean, noise_var * s
 
 
 @e1.wrong("the lower bound added to a length")
-def _(lengthscale: Tensor, mean: Tensor, noise_var: Tensor, bounds: Tensor, Y: Tensor):  # type: ignore[no-untyped-def]
+def _(lengthscale: Tensor, mean: Tensor, noise_var: Tensor, bounds: Tensor, Y: Tensor) -> Numbers:
     s = Y.std() if len(Y) > 1 and Y.std() > 0 else torch.ones((), dtype=Y.dtype)
     return (
         bounds[0] + lengthscale * (bounds[1] - bounds[0]),
@@ -157,13 +163,13 @@ def _(lengthscale: Tensor, mean: Tensor, noise_var: Tensor, bounds: Tensor, Y: T
 
 
 @e1.wrong("the mean without the shift")
-def _(lengthscale: Tensor, mean: Tensor, noise_var: Tensor, bounds: Tensor, Y: Tensor):  # type: ignore[no-untyped-def]
+def _(lengthscale: Tensor, mean: Tensor, noise_var: Tensor, bounds: Tensor, Y: Tensor) -> Numbers:
     s = Y.std() if len(Y) > 1 and Y.std() > 0 else torch.ones((), dtype=Y.dtype)
     return lengthscale * (bounds[1] - bounds[0]), s**2, s * mean, noise_var * s**2
 
 
 @e1.wrong("a constant output gets scale 0")
-def _(lengthscale: Tensor, mean: Tensor, noise_var: Tensor, bounds: Tensor, Y: Tensor):  # type: ignore[no-untyped-def]
+def _(lengthscale: Tensor, mean: Tensor, noise_var: Tensor, bounds: Tensor, Y: Tensor) -> Numbers:
     s = Y.std(correction=min(1, len(Y) - 1))
     return lengthscale * (bounds[1] - bounds[0]), s**2, Y.mean() + s * mean, noise_var * s**2
 
