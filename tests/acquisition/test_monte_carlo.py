@@ -33,7 +33,15 @@ from scipy import stats
 from test_noisy_ei import Wrapped, template
 
 import bolearn as bl
-from bolearn.acquisition import analytic, constrained, entropy, lookahead, monte_carlo
+from bolearn.acquisition import (
+    analytic,
+    constrained,
+    entropy,
+    hypervolume_analytic,
+    lookahead,
+    monte_carlo,
+    multi_objective,
+)
 from bolearn.acquisition.improvement import Threshold, average_log_improvement
 from bolearn.numerics import fatmax, log_fatplus, logmeanexp
 
@@ -229,6 +237,7 @@ def test_the_example_of_the_package_page_runs() -> None:
 
 def test_the_table_of_acquisitions_is_complete() -> None:
     ours = [analytic, constrained, entropy, lookahead, monte_carlo]
+    ours += [hypervolume_analytic, multi_objective]
     shipped = {
         name
         for module in ours
@@ -236,7 +245,7 @@ def test_the_table_of_acquisitions_is_complete() -> None:
         if name in bl.__all__ and isinstance(value, type) and "__call__" in dir(value)
     } - {"LogMonteCarloAcquisition", "MonteCarloAcquisition", "Sampler"}
     rows = re.findall(r"^\| `(\w+)`", bl.acquisition.__doc__, re.MULTILINE)
-    assert shipped == set(rows) and len(rows) == len(set(rows)) == 18
+    assert shipped == set(rows) and len(rows) == len(set(rows)) == 22
 
 
 def test_independent_models_side_by_side_are_one_model() -> None:

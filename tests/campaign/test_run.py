@@ -234,8 +234,10 @@ def test_functions_that_cannot_be_sent_say_so() -> None:
 
 
 STORY = """
-    import sys, time
+    import signal, sys, time
     import bolearn as bl
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 
     def measure(p):
         print("begun", flush=True)

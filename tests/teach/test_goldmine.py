@@ -660,7 +660,7 @@ def test_auto_takes_its_time_unless_the_reader_likes_no_motion(
         counts.append(len(drills_of(browser)))
     press(browser, "auto")  # halts
     browser.look(700)
-    assert counts == [11, 2]
+    assert counts[0] == 11 and 2 <= counts[1] <= 4  # all at once; a few, on a slow machine
 
 
 @needs_browser

@@ -225,7 +225,7 @@ def kg(a: Tensor, b: Tensor) -> Tensor:
     Right to 1e-9 of the largest slope.
     """
     best = a == a.max()
-    start = torch.where(best, b, torch.inf).argmin()  # of the best lines the flattest
+    start = torch.where(best, b, torch.inf).argmin()  # of the best lines that of lowest slope
     total = torch.zeros((), dtype=a.dtype)
     for slope in (b, -b):  # to the right of z = 0, then to the left
         here = start
