@@ -131,9 +131,9 @@ e2 = Exercise(
         "the run at -1 has 1, so the effect is 3.",
         "For each seed and each column you need two sums and two counts; which runs count depends "
         "on the seed, because of failures.",
-        "With seen = ~gain.isnan() and known = torch.where(seen, gain, 0.0), `known @ high` sums "
-        "over the runs at 1 where high = (columns > 0).double(), and `seen.double() @ high` counts "
-        "them.",
+        "Let high be 1.0 at level 1 and 0.0 at -1, and known the gains with 0 for the failed ones: "
+        "`known @ high` sums over the runs at 1; the same product with 1.0 for every run that did "
+        "not fail counts them.",
     ),
 )
 
