@@ -177,9 +177,9 @@ class _EachPath:
     """Paths as an acquisition whose replicates are the paths: ``b q *r 1 d -> b q *r``."""
 
     paths: Paths
-    objective: Objective | None
+    combination: Objective | None  # what `_Seen` holds is combined already
     model: _Seen | None
 
     def __call__(self, X: Float[Tensor, "b q *r 1 d"]) -> Float[Tensor, "b q *r"]:
         y = self.paths.at_each(X.movedim(1, 0))
-        return _scalar(y, self.objective).squeeze(-1).movedim(0, 1)
+        return _scalar(y, self.combination).squeeze(-1).movedim(0, 1)
