@@ -312,6 +312,7 @@ def start_model(
         DataError: an unknown mine, kernel or hyperparameter.
 
     Example:
+        >>> from bolearn.teach.goldmine import random_drills
         >>> gold = mine("gold")
         >>> X, Y = random_drills(gold, 4)
         >>> start_model(gold, X, Y, lengthscale=0.5).batch_shape
@@ -355,6 +356,7 @@ def ratings(
         DataError: an unknown policy.
 
     Example:
+        >>> from bolearn.teach.goldmine import random_drills
         >>> gold = mine("gold")
         >>> model = start_model(gold, *random_drills(gold, 4))
         >>> promise = ratings(model, "ei").exp().amax(0)      # ounces, for each of 200 seeds
@@ -393,6 +395,7 @@ def suggest(
         DataError: an unknown policy.
 
     Example:
+        >>> from bolearn.teach.goldmine import random_drills
         >>> gold = mine("gold")
         >>> model = start_model(gold, *random_drills(gold, 4, seeds=[0]))
         >>> suggest(model, "ei").shape
@@ -432,6 +435,7 @@ def play(
         ShapeError: not one error for each find.
 
     Example:
+        >>> from bolearn.teach.goldmine import random_drills
         >>> gold = mine("gold")
         >>> X, _ = random_drills(gold, 3, seeds=range(8))
         >>> there = gold.noiseless(play(gold, X, "ei", 12))
