@@ -390,11 +390,11 @@ print(f"true KG at the choices, of its maximum: one-shot {(of_one_shot / top).it
 # on average, the **entropy** $H = -\mathbb{E} \log p$ of what we want to know? In nats: a normal
 # has $\tfrac12 \log(2\pi e\,\sigma^2)$.
 #
-# What do we want to know? Not all of $f$: its maximum $f^*$ (**max-value entropy search**, MES;
-# Wang & Jegelka, 2017). Information is symmetric: what $y$ at $x$ tells about $f^*$ is what $f^*$
-# tells about $y$, and that is easier. Of what $f^*$ says about $f(x)$, MES keeps $f(x) \le f^*$: a
-# **ceiling**, at $\gamma = (f^* - \mu)/\sigma$ standard deviations. What it says through other
-# places is left out, so that MES gives the pilot of section 1 almost nothing, as EI does.
+# Of interest is not all of $f$ but its maximum $f^*$ (**max-value entropy search**, MES; Wang &
+# Jegelka, 2017). Information is symmetric: what $y$ at $x$ tells about $f^*$ is what $f^*$ tells
+# about $y$, and easier. MES keeps of it $f(x) \le f^*$: a **ceiling**, at $\gamma = (f^* -
+# \mu)/\sigma$ standard deviations. What $f^*$ says through other places is left out: MES gives the
+# pilot almost nothing, as EI does.
 #
 # **Exercise 3.** The doubt that a ceiling leaves.
 
@@ -563,9 +563,8 @@ teach.reveal("p4.t5.q5", "KG", because="so near the datum at 0.68, a noisy repea
 #
 # Branin's function with noise of standard deviation 2, five starting points, ten evaluations, 16
 # runs. All arms hand over the place where the posterior mean is highest, observed or not, so
-# inference regret is what counts. To save time GIBBON and KG are searched with a quarter of LogEI's
-# restarts and an eighth of its samples, KG with fewer paths and rounds too: what is compared are
-# these settings.
+# inference regret is what counts. To save time GIBBON and KG are searched with fewer restarts and
+# samples than LogEI.
 
 
 # %%
