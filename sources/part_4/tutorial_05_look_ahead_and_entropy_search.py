@@ -140,8 +140,8 @@ teach.show(plotting.curves(places[:, 0], {f"z = {z:+.0f}": m for z, m in zip(
                surprises.tolist(), fan, strict=True)}, xlabel="x", ylabel="posterior mean",
                marks={"x observed": places[at].item()}),
            "The posterior mean after five outcomes of an observation at x = 0.8: five curves that "
-           "agree far from it, fan out around it, cross near 0.68, and stand in reversed order "
-           "beyond; the highest mean moves from 0.67 to 0.77 as z grows.")
+           "agree far from it, fan out around it, and cross near 0.68, left of which the lowest "
+           "is the highest; the highest mean moves from 0.67 to 0.77 as z grows.")
 
 # %%
 left = twin.posterior(places.expand(5, 61, 1)).variance[..., 0].detach()
